@@ -1,0 +1,17 @@
+//! Product, channel and compare library to billing tag; account and tag to settlement date.
+//!
+//! Takes the captures of an object's key, a [`Record`](crate::model::Record) and an attempt's compare
+//! library. Gives a [`Tagged`] per attempt and, of what stayed unmapped, an account by value with the
+//! route that would have caught it. It never decides whether an attempt is charged, does no I/O, and never
+//! keeps or shows a value of `Text.Extra`.
+
+mod catalogue;
+mod route;
+mod unmapped;
+
+pub use catalogue::{Catalogue, CatalogueRow, Tag, TagId};
+pub use route::{Condition, Route, RouteError, Routed, Router, Tagged, WhyUnmapped, settlement_date};
+pub use unmapped::{UnmappedCounts, UnmappedLine};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Flags as typed, and what can be checked of them without data.
+
+use crate::model::UsageDay;
+use crate::sources::Window;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Tencent Cloud FaceID results to columnar Parquet, daily charges, and the bill they must agree with.
+#[derive(Debug, Parser)]
+#[command(name = "faceledger", version, max_term_width = 110, after_help = EXITS)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Print the result as JSON on stdout.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+const EXITS: &str = "Exit status: 0 done · 1 our failure · 2 usage or pipeline file · 3 rejects over the \
+pipeline's threshold · 4 bill differs over tolerance · 5 conservation broken · 6 another writer holds the \
+table · 75 storage failed after retries, or stopped by a signal: try again";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Load what is new: read, flatten, classify, write, settle, report.
+    Run(RunArgs),
+    /// Say everything that is wrong in a pipeline file, then reach its stores.
+    Check(PipelineArgs),
+    /// Say what a run would read: objects, bytes, requests, shards.
+    Plan(PlanArgs),
+    /// Check the tables from the outputs alone: conservation, one row a Seq, daily charges.
+    Verify(OutputArgs),
+    /// Follow one Seq from its daily charge to the byte it was read from.
+    Explain(ExplainArgs),
+    /// List what was set aside, by reason and place; or load those objects again.
+    Rejects(RejectsArgs),
+    /// Print the catalogue of billing tags: products, channels, compare sources, codes.
+    Tags,
+    /// Print the schema of a table, or of the pipeline file.
+    Schema(SchemaArgs),
+    /// Print a completion script for a shell.
+    Completions {
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct PipelineArgs {
+    /// The pipeline file (TOML).
+    pub pipeline: String,
+    /// Override a key of the pipeline file.
+    #[arg(long = "set", value_name = "path.to.key=value")]
+    pub sets: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct WindowArgs {
+    /// First usage day, YYYY-MM-DD (a Beijing day).
+    #[arg(long, value_parser = day)]
+    pub from: Option<UsageDay>,
+    /// Last usage day, YYYY-MM-DD.
+    #[arg(long, value_parser = day)]
+    pub to: Option<UsageDay>,
+}
+
+impl WindowArgs {
+    /// `Err` when it holds no day.
+    pub fn window(&self) -> Result<Window, String> {
+        match (self.from, self.to) {
+            (Some(from), Some(to)) if from > to => {
+                Err(format!("--from {from} is after --to {to}: swap them"))
+            }
+            (from, to) => Ok(Window { from, to }),
+        }
+    }
+}
+
+fn day(text: &str) -> Result<UsageDay, String> {
+    UsageDay::parse(text).ok_or_else(|| "not a day: write YYYY-MM-DD".to_owned())
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    #[command(flatten)]
+    pub window: WindowArgs,
+    /// Read all objects again and replace the days in range in one commit.
+    #[arg(long)]
+    pub full_refresh: bool,
+    /// Do all but write.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    #[command(flatten)]
+    pub window: WindowArgs,
+    /// Plan for a run that reads all objects again.
+    #[arg(long)]
+    pub full_refresh: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// A pipeline file, or the output folder or URL itself.
+    #[arg(value_name = "PIPELINE|OUTPUT")]
+    pub pipeline: String,
+    /// Override a key of the pipeline file.
+    #[arg(long = "set", value_name = "path.to.key=value")]
+    pub sets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// The Seq of an attempt.
+    pub seq: String,
+}
+
+#[derive(Debug, Args)]
+pub struct RejectsArgs {
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Only this reason.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Places printed at most (0: all).
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+    /// Load again the objects that had rejects (takes a pipeline file).
+    #[arg(long)]
+    pub retry: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// `liveness_detail`, `daily_charge`, `rejects`, `inputs`, or `pipeline`; none: all tables.
+    pub table: Option<String>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = SchemaFormat::Text)]
+    pub format: SchemaFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaFormat {
+    /// A table for people.
+    Text,
+    /// The schema file; for `pipeline` its JSON Schema.
+    Json,
+    /// A CREATE TABLE statement.
+    Sql,
+}

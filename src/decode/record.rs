@@ -1,0 +1,654 @@
+//! One JSON value to one result: the shapes a result comes in, the members the tables read.
+//!
+//! Takes the text of one record; gives a [`Record`], its [`Attempt`]s and the attempts it had to set
+//! aside. Member names and types: FaceID API 2018-03-01, `GetDetectInfoEnhanced` and `GetEidResult`.
+
+use super::envelope;
+use super::json::{Cursor, Fault, Parsed, Scalar, fault};
+use crate::model::{Attempt, Envelope, Record, RejectReason, UsageDay};
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+/// What the decode room needs to know of the pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    pub envelope: Option<Envelope>,
+    /// Read `Idcard` and `Name` of each attempt, for keyed digests. Otherwise they are skipped unread.
+    pub idcard: bool,
+    pub name: bool,
+}
+
+impl Wanted {
+    pub fn new(envelope: Option<Envelope>, idcard: bool, name: bool) -> Wanted {
+        Wanted { envelope, idcard, name }
+    }
+}
+
+/// How a record ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Result,
+    ErrorResponse,
+}
+
+/// What one record gave. Strings borrow from its text.
+#[derive(Debug, Default)]
+pub struct Draft<'a> {
+    pub record: Record<'a>,
+    pub attempts: Vec<Attempt<'a>>,
+    /// Attempts that cannot be used: index in the array, and why.
+    pub unusable: Vec<(i32, Fault)>,
+    pub unknown: UnknownMembers,
+    details_seen: bool,
+    text_seen: bool,
+    encrypted_body: Option<usize>,
+    null_text: Option<usize>,
+    error_seen: bool,
+    old_shape: Option<usize>,
+    any_member: bool,
+}
+
+/// Members that the API does not document, by place.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UnknownMembers(Vec<(Place, String, u64)>);
+
+/// Paths kept apart in one count; a map keyed by people would otherwise grow without end.
+const UNKNOWN_PATHS_MAX: usize = 256;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Top,
+    Response,
+    Text,
+    Detail,
+}
+
+impl UnknownMembers {
+    fn note(&mut self, place: Place, key: &str) {
+        let plain = super::json::plain_key(key.as_bytes());
+        self.add(place, &plain, 1);
+    }
+
+    fn add(&mut self, place: Place, key: &str, n: u64) {
+        match self.0.iter().position(|(p, k, _)| *p == place && k == key) {
+            Some(known) => self.0[known].2 += n,
+            None if self.0.len() < UNKNOWN_PATHS_MAX => self.0.push((place, key.to_owned(), n)),
+            None => self.add_others(n),
+        }
+    }
+
+    fn add_others(&mut self, n: u64) {
+        match self.0.iter_mut().find(|(_, k, _)| k.is_empty()) {
+            Some((_, _, count)) => *count += n,
+            None => self.0.push((Place::Top, String::new(), n)),
+        }
+    }
+
+    pub fn merge(&mut self, other: &UnknownMembers) {
+        for (place, key, n) in &other.0 {
+            if key.is_empty() { self.add_others(*n) } else { self.add(*place, key, *n) }
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// (path, count), in no order.
+    pub fn paths(&self) -> impl Iterator<Item = (String, u64)> + '_ {
+        self.0.iter().map(|(place, key, n)| {
+            let path = match place {
+                _ if key.is_empty() => "(others)".to_owned(),
+                Place::Top => format!("$.{key}"),
+                Place::Response => format!("$.Response.{key}"),
+                Place::Text => format!("$.Response.Text.{key}"),
+                Place::Detail => format!("$.Response.Text.LivenessDetail[].{key}"),
+            };
+            (path, *n)
+        })
+    }
+}
+
+/// Reads the record that begins at `start` of `text`; gives the offset after it.
+/// A fault's offset counts from the start of `text`.
+pub fn read_record<'a>(
+    text: &'a str,
+    start: usize,
+    wanted: &Wanted,
+    draft: &mut Draft<'a>,
+) -> (usize, Parsed<Outcome>) {
+    let mut cursor = Cursor::new(text, start);
+    if let Some(pointers) = &wanted.envelope {
+        let found = match envelope::open(&mut cursor, pointers) {
+            Ok(found) => found,
+            Err(fault) => return (cursor.pos(), Err(fault)),
+        };
+        let end = cursor.pos();
+        if let Some(response_at) = found.response_at {
+            let outcome = found.fill(&mut draft.record).and_then(|()| {
+                cursor = Cursor::new(text, response_at);
+                read_result(&mut cursor, wanted, draft)
+            });
+            return (end, outcome);
+        }
+        // Not an envelope: one of the plain shapes, which the same folder may hold too.
+        cursor = Cursor::new(text, start);
+    }
+    let outcome = read_result(&mut cursor, wanted, draft);
+    (cursor.pos(), outcome)
+}
+
+fn read_result<'a>(
+    cursor: &mut Cursor<'a>,
+    wanted: &Wanted,
+    draft: &mut Draft<'a>,
+) -> Parsed<Outcome> {
+    cursor.white_space();
+    let start = cursor.pos();
+    match cursor.peek() {
+        Some(b'{') => {}
+        _ => {
+            cursor.skip()?;
+            return fault(start, RejectReason::NotAResult, "a result is a JSON object");
+        }
+    }
+    Reader { wanted, draft, shape_fault: None }.top(cursor)?;
+    finish(draft, start)
+}
+
+/// What the members seen make of the record.
+fn finish(draft: &mut Draft<'_>, start: usize) -> Parsed<Outcome> {
+    if draft.error_seen && !draft.text_seen && !draft.details_seen {
+        return Ok(Outcome::ErrorResponse);
+    }
+    if draft.text_seen || draft.details_seen {
+        return Ok(Outcome::Result);
+    }
+    if let Some(at) = draft.encrypted_body {
+        return fault(
+            at,
+            RejectReason::EncryptedBody,
+            "the whole body is encrypted (IsEncryptResponse): decrypt it upstream",
+        );
+    }
+    if let Some(at) = draft.old_shape {
+        return fault(
+            at,
+            RejectReason::NotAResult,
+            "a GetDetectInfo result: it has no Seq and no IsNeedCharge; pull with GetDetectInfoEnhanced",
+        );
+    }
+    if draft.any_member {
+        return fault(
+            draft.null_text.unwrap_or(start),
+            RejectReason::TextMissing,
+            "a result without its Text: pull it with an InfoType that holds 1 (text)",
+        );
+    }
+    fault(
+        start,
+        RejectReason::NotAResult,
+        "no Response, Text or LivenessDetail here: if the result lies deeper, name its place in [source.envelope]",
+    )
+}
+
+/// A wrong type where the record still parses: kept until the record is read to its end, so that a
+/// breach of the grammar further on is told first and the next record is found.
+struct Reader<'r, 'a> {
+    wanted: &'r Wanted,
+    draft: &'r mut Draft<'a>,
+    shape_fault: Option<Fault>,
+}
+
+/// Members of one object seen so far, one bit each.
+#[derive(Default)]
+struct Seen(u32);
+
+impl Seen {
+    fn again(&mut self, bit: u32) -> bool {
+        let mask = 1 << bit;
+        let before = self.0 & mask != 0;
+        self.0 |= mask;
+        before
+    }
+}
+
+fn wrong_type(at: usize, message: &'static str) -> Fault {
+    Fault { at, reason: RejectReason::WrongType, message: Cow::Borrowed(message) }
+}
+
+fn duplicate_key(at: usize) -> Fault {
+    Fault {
+        at,
+        reason: RejectReason::DuplicateKey,
+        message: Cow::Borrowed("this member stands twice in its object: which one counts is not ours to say"),
+    }
+}
+
+impl<'a> Reader<'_, 'a> {
+    fn note(&mut self, fault: Fault) {
+        self.shape_fault.get_or_insert(fault);
+    }
+
+    /// The outermost object: `{"Response": …}`, the same without the wrapper, or a bare Text.
+    fn top(mut self, cursor: &mut Cursor<'a>) -> Parsed<()> {
+        let mut seen = Seen::default();
+        cursor.object(|cursor, key_at, key| {
+            if key == "Response" {
+                if seen.again(31) {
+                    self.note(duplicate_key(key_at));
+                }
+                return match cursor.peek() {
+                    Some(b'{') => {
+                        let mut seen = Seen::default();
+                        cursor.object(|cursor, key_at, key| {
+                            self.response_member(cursor, key_at, &key, Place::Response, &mut seen)
+                        })
+                    }
+                    Some(b'n') => cursor.skip(),
+                    _ => {
+                        let at = cursor.pos();
+                        self.note(wrong_type(at, "Response should be an object"));
+                        cursor.skip()
+                    }
+                };
+            }
+            self.response_member(cursor, key_at, &key, Place::Top, &mut seen)
+        })?;
+        self.shape_fault.map_or(Ok(()), Err)
+    }
+
+    fn response_member(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        key_at: usize,
+        key: &str,
+        place: Place,
+        seen: &mut Seen,
+    ) -> Parsed<()> {
+        let at = cursor.pos();
+        match key {
+            "Text" => {
+                self.draft.any_member = true;
+                if seen.again(0) {
+                    self.note(duplicate_key(key_at));
+                }
+                match cursor.peek() {
+                    Some(b'{') => {
+                        self.draft.text_seen = true;
+                        let mut seen = Seen::default();
+                        cursor.object(|cursor, key_at, key| {
+                            self.text_member(cursor, key_at, &key, Place::Text, &mut seen)
+                        })
+                    }
+                    Some(b'n') => {
+                        self.draft.null_text = Some(at);
+                        cursor.skip()
+                    }
+                    _ => {
+                        self.note(wrong_type(at, "Text should be an object"));
+                        cursor.skip()
+                    }
+                }
+            }
+            "RequestId" => {
+                if seen.again(1) {
+                    self.note(duplicate_key(key_at));
+                }
+                self.draft.record.request_id = self.text(cursor, "RequestId should be a string")?;
+                Ok(())
+            }
+            "IsVerifyIntention" => {
+                if seen.again(2) {
+                    self.note(duplicate_key(key_at));
+                }
+                match cursor.scalar()? {
+                    Scalar::Bool(yes) => self.draft.record.is_verify_intention = yes,
+                    Scalar::Null => {}
+                    _ => self.note(wrong_type(at, "IsVerifyIntention should be true or false")),
+                }
+                Ok(())
+            }
+            "EncryptedBody" => {
+                self.draft.any_member = true;
+                if seen.again(3) {
+                    self.note(duplicate_key(key_at));
+                }
+                // The ciphertext may be megabytes: it is skipped, and only its emptiness looked at.
+                cursor.skip()?;
+                if cursor.pos() - at > 2 && cursor.byte(at) == Some(b'"') {
+                    self.draft.encrypted_body = Some(at);
+                }
+                Ok(())
+            }
+            "Error" => {
+                if cursor.peek() == Some(b'{') {
+                    self.draft.error_seen = true;
+                }
+                cursor.skip()
+            }
+            "DetectInfo" => {
+                self.draft.old_shape.get_or_insert(at);
+                cursor.skip()
+            }
+            "IdCardData" | "BestFrame" | "VideoData" | "Encryption" | "IntentionVerifyData"
+            | "IntentionQuestionResult" | "IntentionActionResult" | "IntentionVerifyType"
+            | "EidInfo" => {
+                self.draft.any_member = true;
+                cursor.skip()
+            }
+            _ if place == Place::Top => self.text_member(cursor, key_at, key, place, seen),
+            _ => {
+                self.draft.unknown.note(place, key);
+                cursor.skip()
+            }
+        }
+    }
+
+    fn text_member(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        key_at: usize,
+        key: &str,
+        place: Place,
+        seen: &mut Seen,
+    ) -> Parsed<()> {
+        let at = cursor.pos();
+        match key {
+            "LivenessDetail" => {
+                if seen.again(8) || self.draft.details_seen {
+                    self.note(duplicate_key(key_at));
+                }
+                self.draft.details_seen = true;
+                match cursor.peek() {
+                    Some(b'[') => self.details(cursor),
+                    Some(b'n') => cursor.skip(),
+                    _ => {
+                        self.note(wrong_type(at, "LivenessDetail should be an array"));
+                        cursor.skip()
+                    }
+                }
+            }
+            "ErrCode" => {
+                if seen.again(9) {
+                    self.note(duplicate_key(key_at));
+                }
+                match code::<i64>(cursor.scalar()?) {
+                    Ok(code) => self.draft.record.err_code = code,
+                    Err((reason, message)) => {
+                        self.note(Fault { at, reason, message: Cow::Borrowed(message) });
+                    }
+                }
+                Ok(())
+            }
+            "Extra" => {
+                if seen.again(10) {
+                    self.note(duplicate_key(key_at));
+                }
+                self.draft.record.extra = self.text(cursor, "Extra should be a string")?;
+                Ok(())
+            }
+            "ErrMsg" | "IdCard" | "UseIDType" | "Name" | "OcrNation" | "OcrAddress" | "OcrBirth"
+            | "OcrAuthority" | "OcrValidDate" | "OcrName" | "OcrIdCard" | "OcrGender"
+            | "IdInfoFrom" | "LiveStatus" | "LiveMsg" | "Comparestatus" | "Comparemsg" | "Sim"
+            | "Location" | "LivenessInfoTag" | "Mobile" | "CompareLibType" | "LivenessMode"
+            | "NFCRequestIds" | "NFCBillingCounts" | "PassNo" | "VisaNum"
+            | "LivenessActionSequence" => cursor.skip(),
+            _ => {
+                self.draft.unknown.note(place, key);
+                cursor.skip()
+            }
+        }
+    }
+
+    fn text(&mut self, cursor: &mut Cursor<'a>, message: &'static str) -> Parsed<Option<Cow<'a, str>>> {
+        cursor.white_space();
+        let at = cursor.pos();
+        Ok(match cursor.scalar()? {
+            Scalar::Text(text) => Some(text),
+            Scalar::Null => None,
+            _ => {
+                self.note(wrong_type(at, message));
+                None
+            }
+        })
+    }
+
+    fn details(&mut self, cursor: &mut Cursor<'a>) -> Parsed<()> {
+        cursor.array(|cursor, index| {
+            let index = index as i32;
+            self.draft.record.detail_count = index + 1;
+            let at = cursor.pos();
+            if cursor.peek() != Some(b'{') {
+                let fault = wrong_type(at, "an element of LivenessDetail should be an object");
+                self.draft.unusable.push((index, fault));
+                return cursor.skip();
+            }
+            match self.detail(cursor, index, at)? {
+                Ok(attempt) => self.draft.attempts.push(attempt),
+                Err(fault) => self.draft.unusable.push((index, fault)),
+            }
+            Ok(())
+        })
+    }
+
+    /// One attempt. The outer error is a breach of the grammar (the record is lost), the inner one
+    /// something that makes this attempt alone unusable.
+    fn detail(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        index: i32,
+        start: usize,
+    ) -> Parsed<Parsed<Attempt<'a>>> {
+        let mut attempt = Attempt { index, ..Attempt::default() };
+        let mut req_time = None;
+        let mut seq = None;
+        let mut seen = Seen::default();
+        let mut first: Option<Fault> = None;
+        let wanted = self.wanted;
+        let unknown = &mut self.draft.unknown;
+        cursor.object(|cursor, key_at, key| {
+            let bit = match &*key {
+                "ReqTime" => 0,
+                "Seq" => 1,
+                "IsNeedCharge" => 2,
+                "Errcode" => 3,
+                "Errmsg" => 4,
+                "Livestatus" => 5,
+                "Livemsg" => 6,
+                "Comparestatus" => 7,
+                "Comparemsg" => 8,
+                "CompareLibType" => 9,
+                "Sim" => 10,
+                "LivenessMode" => 11,
+                "Idcard" => 12,
+                "Name" => 13,
+                _ => {
+                    unknown.note(Place::Detail, &key);
+                    return cursor.skip();
+                }
+            };
+            if seen.again(bit) {
+                first.get_or_insert(duplicate_key(key_at));
+            }
+            if (bit == 12 && !wanted.idcard) || (bit == 13 && !wanted.name) {
+                return cursor.skip();
+            }
+            cursor.white_space();
+            let at = cursor.pos();
+            let value = cursor.scalar()?;
+            let read = match bit {
+                0 => millis(value).map(|v| req_time = v),
+                1 => string(value).map(|v| seq = v.map(|v| (at, v))),
+                2 => flag(value).map(|v| attempt.is_need_charge = v),
+                3 => code(value).map(|v| attempt.errcode = v),
+                4 => string(value).map(|v| attempt.errmsg = v),
+                5 => code(value).map(|v| attempt.livestatus = v),
+                6 => string(value).map(|v| attempt.livemsg = v),
+                7 => code(value).map(|v| attempt.comparestatus = v),
+                8 => string(value).map(|v| attempt.comparemsg = v),
+                9 => string(value).map(|v| attempt.compare_lib_type = v),
+                10 => sim(value).map(|v| attempt.sim = v),
+                11 => code(value).map(|v| attempt.liveness_mode = v),
+                12 => string(value).map(|v| attempt.idcard = v),
+                _ => string(value).map(|v| attempt.name = v),
+            };
+            if let Err((reason, message)) = read {
+                first.get_or_insert(Fault { at, reason, message: Cow::Borrowed(message) });
+            }
+            Ok(())
+        })?;
+        if let Some(fault) = first {
+            return Ok(Err(fault));
+        }
+        let missing = |reason, message| {
+            Ok(Err(Fault { at: start, reason, message: Cow::Borrowed(message) }))
+        };
+        attempt.seq = match seq {
+            Some((at, seq)) if seq.is_empty() => {
+                return Ok(Err(Fault {
+                    at,
+                    reason: RejectReason::SeqEmpty,
+                    message: Cow::Borrowed("Seq is empty: the attempt cannot be told from others"),
+                }));
+            }
+            Some((_, seq)) => seq,
+            None => return missing(RejectReason::SeqMissing, "the attempt has no Seq"),
+        };
+        attempt.req_time = match req_time {
+            Some(req_time) => req_time,
+            None => return missing(RejectReason::ReqTimeMissing, "the attempt has no ReqTime: its day is unknown"),
+        };
+        Ok(Ok(attempt))
+    }
+}
+
+type Field<T> = Result<T, (RejectReason, &'static str)>;
+
+fn string<'a>(value: Scalar<'a>) -> Field<Option<Cow<'a, str>>> {
+    match value {
+        Scalar::Text(text) => Ok(Some(text)),
+        Scalar::Null => Ok(None),
+        _ => Err((RejectReason::WrongType, "should be a string")),
+    }
+}
+
+/// `IsNeedCharge`: true, false, or unknown. Nothing else is a charge flag.
+fn flag(value: Scalar<'_>) -> Field<Option<bool>> {
+    match value {
+        Scalar::Bool(flag) => Ok(Some(flag)),
+        Scalar::Null => Ok(None),
+        _ => Err((
+            RejectReason::ChargeFlagNotBoolean,
+            "IsNeedCharge is neither true, false nor null: whether it is charged cannot be read from it",
+        )),
+    }
+}
+
+/// A whole number, or a string of one. An empty string is null.
+fn code<T: TryFrom<i64>>(value: Scalar<'_>) -> Field<Option<T>> {
+    let text = match &value {
+        Scalar::Null => return Ok(None),
+        Scalar::Number(text) => text,
+        Scalar::Text(text) if text.is_empty() => return Ok(None),
+        Scalar::Text(text) => text.as_ref(),
+        _ => return Err((RejectReason::WrongType, "should be a whole number")),
+    };
+    match whole_number(text) {
+        Whole::Fits(n) => T::try_from(n)
+            .map(Some)
+            .map_err(|_| (RejectReason::NumberOutOfRange, "a number that does not fit its column")),
+        Whole::TooLarge => {
+            Err((RejectReason::NumberOutOfRange, "a number that does not fit its column"))
+        }
+        Whole::Not => Err((RejectReason::CodeInvalid, "should be a whole number")),
+    }
+}
+
+enum Whole {
+    Fits(i64),
+    TooLarge,
+    Not,
+}
+
+fn whole_number(text: &str) -> Whole {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Whole::Not;
+    }
+    text.parse().map_or(Whole::TooLarge, Whole::Fits)
+}
+
+/// The days in which a ReqTime can lie: FaceID is younger than the first, and the second is far enough
+/// that only a wrong unit passes it.
+static PLAUSIBLE: LazyLock<std::ops::Range<i64>> = LazyLock::new(|| {
+    let begin = |text| UsageDay::parse(text).map_or(0, UsageDay::begin_ms);
+    begin("2015-01-01")..begin("2100-01-01")
+});
+
+/// `ReqTime`: epoch milliseconds as a string or a number.
+fn millis(value: Scalar<'_>) -> Field<Option<i64>> {
+    let text = match &value {
+        Scalar::Null => return Ok(None),
+        Scalar::Number(text) => text,
+        Scalar::Text(text) => text.as_ref(),
+        _ => return Err((RejectReason::ReqTimeInvalid, "ReqTime should be a number of milliseconds")),
+    };
+    match whole_number(text) {
+        Whole::Fits(ms) if PLAUSIBLE.contains(&ms) => Ok(Some(ms)),
+        Whole::Fits(_) | Whole::TooLarge => Err((
+            RejectReason::ReqTimeOutOfRange,
+            "ReqTime is before 2015 or after 2099: it should be milliseconds since 1970",
+        )),
+        Whole::Not => {
+            Err((RejectReason::ReqTimeInvalid, "ReqTime should be a whole number of milliseconds"))
+        }
+    }
+}
+
+/// `Sim`: a decimal of at most two places, in hundredths. An empty string is null.
+fn sim(value: Scalar<'_>) -> Field<Option<i32>> {
+    let text = match &value {
+        Scalar::Null => return Ok(None),
+        Scalar::Number(text) => text,
+        Scalar::Text(text) if text.is_empty() => return Ok(None),
+        Scalar::Text(text) => text.as_ref(),
+        _ => return Err((RejectReason::WrongType, "Sim should be a string")),
+    };
+    const INVALID: (RejectReason, &str) =
+        (RejectReason::SimInvalid, "Sim should be a decimal from 0 to 999.99 of at most two places");
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |t: &str, max| (1..=max).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_digit());
+    // Zeros past the second place change nothing.
+    let fraction = if fraction.len() > 2 { fraction.trim_end_matches('0') } else { fraction };
+    let fraction = if fraction.is_empty() && text.contains(".0") { "0" } else { fraction };
+    if !digits(whole, 3) || !digits(fraction, 2) {
+        return Err(INVALID);
+    }
+    let hundredths = |t: &str| t.parse::<i32>().map_err(|_| INVALID);
+    let scale = if fraction.len() == 1 { 10 } else { 1 };
+    Ok(Some(hundredths(whole)? * 100 + hundredths(fraction)? * scale))
+}
+
+/// An envelope's time: epoch milliseconds (number or string) or RFC 3339.
+pub(super) fn envelope_time(value: Scalar<'_>) -> Field<Option<i64>> {
+    const INVALID: (RejectReason, &str) = (
+        RejectReason::EnvelopeTimeInvalid,
+        "an envelope time should be milliseconds since 1970 or an RFC 3339 time with its offset",
+    );
+    let text = match &value {
+        Scalar::Null => return Ok(None),
+        Scalar::Number(text) => text,
+        Scalar::Text(text) if text.is_empty() => return Ok(None),
+        Scalar::Text(text) => text.as_ref(),
+        _ => return Err(INVALID),
+    };
+    let ms = match whole_number(text) {
+        Whole::Fits(ms) => ms,
+        Whole::TooLarge => return Err(INVALID),
+        Whole::Not => {
+            chrono::DateTime::parse_from_rfc3339(text).map_err(|_| INVALID)?.timestamp_millis()
+        }
+    };
+    if PLAUSIBLE.contains(&ms) { Ok(Some(ms)) } else { Err(INVALID) }
+}

@@ -1,0 +1,27 @@
+//! faceledger: Tencent Cloud FaceID results in, columnar attempts and daily charges out.
+//!
+//! The rooms, in the order the data walks through them. Rooms know [`model`], never each other;
+//! [`run`] is the one place that sees them all.
+
+/// The nouns: days, attempts, rejects, tallies.
+pub mod model;
+/// Flags as typed.
+pub mod cli;
+/// The pipeline file: as written, then as checked.
+pub mod pipeline;
+/// Everything that awaits: object stores behind a plain blocking face.
+pub mod storage;
+/// Which objects count, and in what shards they are read.
+pub mod sources;
+/// Bytes to attempts and rejects. No I/O.
+pub mod decode;
+/// Routes, billing tags, settlement dates: tables, not branches.
+pub mod classify;
+/// Attempts to sorted Parquet, published by one commit.
+pub mod write;
+/// Rows to daily charges.
+pub mod settle;
+/// The order of the steps: threads, resume, tallies, exit codes.
+pub mod run;
+/// The only room that prints.
+pub mod report;

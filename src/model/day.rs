@@ -1,0 +1,105 @@
+//! Days and months of the bill: Beijing days, at fixed +08:00.
+
+use chrono::{Datelike, Days, NaiveDate};
+use std::fmt;
+
+/// Milliseconds that Beijing is ahead of UTC. China has kept no daylight saving time since 1991, and
+/// the service is younger than that.
+const BEIJING_OFFSET_MS: i64 = 8 * 3_600_000;
+const DAY_MS: i64 = 86_400_000;
+
+/// A Beijing calendar day, as days since 1970-01-01. The same number as an Arrow `Date32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UsageDay(i32);
+
+impl UsageDay {
+    /// The Beijing day in which an instant lies. `epoch_ms` is milliseconds since 1970-01-01T00:00Z.
+    pub fn of_instant(epoch_ms: i64) -> UsageDay {
+        UsageDay((epoch_ms + BEIJING_OFFSET_MS).div_euclid(DAY_MS) as i32)
+    }
+
+    /// From an Arrow `Date32`.
+    pub fn from_date32(days: i32) -> UsageDay {
+        UsageDay(days)
+    }
+
+    /// As an Arrow `Date32`.
+    pub fn date32(self) -> i32 {
+        self.0
+    }
+
+    /// `YYYY-MM-DD` or `YYYYMMDD`; `None` when it is no calendar day.
+    pub fn parse(text: &str) -> Option<UsageDay> {
+        let shape_ok = match text.len() {
+            10 => text.as_bytes()[4] == b'-' && text.as_bytes()[7] == b'-',
+            8 => text.bytes().all(|b| b.is_ascii_digit()),
+            _ => false,
+        };
+        if !shape_ok {
+            return None;
+        }
+        let format = if text.len() == 10 { "%Y-%m-%d" } else { "%Y%m%d" };
+        NaiveDate::parse_from_str(text, format).ok().map(UsageDay::of_date)
+    }
+
+    fn of_date(date: NaiveDate) -> UsageDay {
+        UsageDay(date.num_days_from_ce() - EPOCH_FROM_CE)
+    }
+
+    fn date(self) -> NaiveDate {
+        NaiveDate::from_num_days_from_ce_opt(self.0 + EPOCH_FROM_CE).unwrap_or(NaiveDate::MAX)
+    }
+
+    /// The day `days` later (earlier when negative).
+    pub fn plus(self, days: i32) -> UsageDay {
+        UsageDay(self.0 + days)
+    }
+
+    /// The 1st of the month after this day's month.
+    pub fn first_of_next_month(self) -> UsageDay {
+        let date = self.date();
+        let first = date.with_day(1).unwrap_or(date);
+        UsageDay::of_date(first.checked_add_days(Days::new(31)).and_then(|d| d.with_day(1)).unwrap_or(NaiveDate::MAX))
+    }
+
+    pub fn month(self) -> UsageMonth {
+        let date = self.date();
+        UsageMonth { year: date.year(), month: date.month() }
+    }
+
+    /// The instant at which the day begins in Beijing, in milliseconds since the epoch.
+    pub fn begin_ms(self) -> i64 {
+        i64::from(self.0) * DAY_MS - BEIJING_OFFSET_MS
+    }
+}
+
+/// Days from 0001-01-01 (day 1) to 1970-01-01, chrono's count.
+const EPOCH_FROM_CE: i32 = 719_163;
+
+impl fmt::Display for UsageDay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.date().format("%Y-%m-%d"))
+    }
+}
+
+/// A Beijing calendar month: the partition of `daily_charge`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UsageMonth {
+    year: i32,
+    month: u32,
+}
+
+impl UsageMonth {
+    /// `YYYY-MM`.
+    pub fn parse(text: &str) -> Option<UsageMonth> {
+        let (year, month) = text.split_once('-')?;
+        let (year, month) = (year.parse().ok()?, month.parse().ok()?);
+        (text.len() == 7 && (1..=12).contains(&month)).then_some(UsageMonth { year, month })
+    }
+}
+
+impl fmt::Display for UsageMonth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}", self.year, self.month)
+    }
+}

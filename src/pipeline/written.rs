@@ -1,0 +1,249 @@
+//! The pipeline file as written: these types are what `faceledger schema pipeline` shows.
+//!
+//! Takes nothing but the shape; whether a value makes sense is for `check` to say.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{CompareSource, Compression, Envelope, Format};
+
+/// One job: which results are read, how they are billed, where the tables go. TOML; unknown keys are
+/// errors. In every text `${NAME}` stands for an environment variable, `${NAME:-text}` for the same with
+/// a default, and `$${` for a plain `${`. `--set path.to.key=value` on the command line wins over the file.
+// No `Debug`: it holds secrets as text.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "faceledger pipeline file")]
+pub struct PipelineFile {
+    /// Name of the job, as run reports show it: 1 to 100 letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// Who pays.
+    pub account: AccountSection,
+    /// Where the results are, and how they are packed.
+    pub source: SourceSection,
+    /// `[[route]]`: which product and channel a result belongs to. The first route that matches wins; a result
+    /// without one is kept as `unmapped`. Default: no route.
+    #[serde(default)]
+    pub route: Vec<RouteSection>,
+    /// Compare sources of further values of CompareLibType, besides those that are known: value =
+    /// "authority" or "uploaded_photo". Default: none.
+    #[serde(default)]
+    pub compare_lib_types: BTreeMap<String, CompareSourceWritten>,
+    /// Where the tables go.
+    pub output: OutputSection,
+    /// What becomes of ID numbers and names. Default: both are dropped.
+    #[serde(default)]
+    pub privacy: PrivacySection,
+    /// What the run may use, and what it may tolerate.
+    #[serde(default)]
+    pub limits: LimitsSection,
+}
+
+/// Who pays.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccountSection {
+    /// UIN of the paying account: digits, in quotes.
+    pub uin: String,
+    /// When the account opened the service: RFC 3339 with its offset. Accounts opened before
+    /// 2023-01-04T00:00:00+08:00 are settled monthly, others daily.
+    pub opened_at: String,
+}
+
+/// Where the results are, and how they are packed.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSection {
+    /// A folder, or a URL of a store: file, s3, gs, az, http, https or memory. Read recursively; keys with a
+    /// segment that starts with `.` or `_` are not data.
+    pub url: String,
+    /// Which keys below the URL are results, and what their names say. Plain text, `{name}` for one or more
+    /// characters but `/`, `*` for any characters but `/`, `**` for any characters; the whole key must match.
+    /// `{date}` (YYYY-MM-DD or YYYYMMDD) is what `--from` and `--to` look at. Default: none, every key is read.
+    #[serde(default)]
+    pub keys: Option<String>,
+    /// JSON pointers into an outer object around each result. Default: none, each record is a result.
+    #[serde(default)]
+    pub envelope: Option<Envelope>,
+    /// How records stand in an object.
+    #[serde(default)]
+    pub format: Format,
+    /// How objects are compressed.
+    #[serde(default)]
+    pub compression: Compression,
+    /// For how many days after a usage day its results may still arrive: days. With `--to` D, objects with a
+    /// `{date}` up to D plus this many days are read. Results can be pulled for three days.
+    #[serde(default = "lookback_days")]
+    pub lookback_days: u16,
+    /// Options of the source's store, credentials too, as `object_store` names them, in quotes (e.g.
+    /// aws_endpoint = "https://…"). Never printed. Default: none, the environment decides (`AWS_*` and so on).
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+}
+
+fn lookback_days() -> u16 {
+    3
+}
+
+/// Which product and channel a result belongs to.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteSection {
+    /// What must hold, all of it: the name of a capture in source.keys, of biz_token, rule_id or channel when
+    /// source.envelope names it, or `extra` (the value of Text.Extra) = a text, or a list of texts of which one
+    /// must be equal. {} matches everything.
+    #[serde(rename = "match")]
+    pub conditions: BTreeMap<String, OneOrMore>,
+    /// Code of the product; `faceledger tags` lists them.
+    pub product: String,
+    /// Code of the channel, where the product's billing tag depends on it; `faceledger tags` lists them.
+    /// Default: none.
+    #[serde(default)]
+    pub channel: Option<String>,
+    /// Against what faces were compared, for results whose CompareLibType says nothing. Default: none, such
+    /// results are `unmapped`.
+    #[serde(default)]
+    pub compare_source: Option<CompareSourceWritten>,
+}
+
+/// A text, or a list of texts.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+/// Against what faces were compared.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CompareSourceWritten {
+    /// 跟权威库比对
+    Authority,
+    /// 跟上传照片比对
+    UploadedPhoto,
+}
+
+impl From<CompareSourceWritten> for CompareSource {
+    fn from(written: CompareSourceWritten) -> CompareSource {
+        match written {
+            CompareSourceWritten::Authority => CompareSource::Authority,
+            CompareSourceWritten::UploadedPhoto => CompareSource::UploadedPhoto,
+        }
+    }
+}
+
+/// Where the tables go.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSection {
+    /// A folder, or a URL of a store, as in source.url. Not inside the source, unless below a folder whose name
+    /// starts with `_`.
+    pub url: String,
+    /// Options of the output's store, as in source.options. Never printed. Default: none, the environment decides.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+}
+
+/// What becomes of ID numbers and names.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrivacySection {
+    /// What becomes of Idcard.
+    #[serde(default)]
+    pub idcard: Personal,
+    /// What becomes of Name.
+    #[serde(default)]
+    pub name: Personal,
+    /// Key of the digests: at least 16 bytes of text, needed as soon as something is "hmac". Keep it out of the
+    /// file: "${FACELEDGER_HMAC_KEY}". Never printed. Default: none.
+    #[serde(default, skip_serializing)]
+    pub key: Option<String>,
+}
+
+/// What becomes of a personal field.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Personal {
+    /// It is not kept.
+    #[default]
+    Drop,
+    /// Its HMAC-SHA-256 under privacy.key is kept.
+    Hmac,
+}
+
+/// What the run may use, and what it may tolerate.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// Rejects as a share of what was read, above which the run exits with status 3: from 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub rejects_ratio_max: f64,
+    /// Memory the run may use: bytes, with a unit (B, kB, MB, GB, TB in thousands; KiB, MiB, GiB, TiB in 1024s).
+    pub memory_max: String,
+    /// Worker threads; 0 for one per core.
+    #[schemars(range(min = 0, max = 1024))]
+    pub threads: usize,
+}
+
+impl Default for LimitsSection {
+    fn default() -> LimitsSection {
+        LimitsSection {
+            rejects_ratio_max: 0.001,
+            memory_max: "2GiB".to_owned(),
+            threads: 0,
+        }
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of the pipeline file. It describes the file after `${…}` is expanded.
+pub fn json_schema() -> serde_json::Value {
+    schemars::generate::SchemaSettings::draft2020_12()
+        .with(|settings| settings.inline_subschemas = true)
+        .with_transform(schemars::transform::RecursiveTransform(drop_null))
+        .with_transform(schemars::transform::RecursiveTransform(unwrap_lines))
+        .into_generator()
+        .into_root_schema_for::<PipelineFile>()
+        .to_value()
+}
+
+/// TOML has no null: an optional key is absent, so a schema that offers null would only confuse.
+fn drop_null(schema: &mut schemars::Schema) {
+    let Some(object) = schema.as_object_mut() else {
+        return;
+    };
+    if object
+        .get("default")
+        .is_some_and(serde_json::Value::is_null)
+    {
+        object.remove("default");
+    }
+    if let Some(serde_json::Value::Array(types)) = object.get_mut("type") {
+        types.retain(|t| t != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            object.insert("type".to_owned(), only);
+        }
+    }
+    let Some(serde_json::Value::Array(choices)) = object.get_mut("anyOf") else {
+        return;
+    };
+    choices.retain(|choice| choice.get("type").is_none_or(|t| t != "null"));
+    if let [serde_json::Value::Object(only)] = choices.as_slice() {
+        let only = only.clone();
+        object.remove("anyOf");
+        for (key, value) in only {
+            // The field's own description says more than its type's.
+            object.entry(key).or_insert(value);
+        }
+    }
+}
+
+/// Descriptions are doc comments: their line breaks are those of the source, not of the text.
+fn unwrap_lines(schema: &mut schemars::Schema) {
+    if let Some(serde_json::Value::String(text)) = schema.get_mut("description") {
+        *text = text.replace('\n', " ");
+    }
+}

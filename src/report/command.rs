@@ -1,0 +1,248 @@
+//! Each command: its rooms called, its outcome printed, its exit status.
+
+use super::text;
+use crate::classify::Catalogue;
+use crate::cli::{Cli, Command, OutputArgs, PipelineArgs, RejectsArgs, SchemaArgs, SchemaFormat};
+use crate::model::RejectReason;
+use crate::pipeline::{self, Mistake, Pipeline};
+use crate::run::{self, Asked, Exit, RunError};
+use crate::storage::Place;
+use crate::write::schema;
+use clap::CommandFactory;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Why a command did not do its work.
+enum Failed {
+    Mistakes(Vec<Mistake>),
+    Run(RunError),
+    /// Said already, by the outcome printed.
+    Said(Exit),
+}
+
+impl From<RunError> for Failed {
+    fn from(error: RunError) -> Failed {
+        Failed::Run(error)
+    }
+}
+
+/// Carries out a command line; prints its outcome and, once, its error.
+pub fn command(cli: Cli) -> Exit {
+    match carry_out(&cli) {
+        Ok(()) => Exit::Done,
+        Err(Failed::Said(exit)) => exit,
+        Err(Failed::Mistakes(mistakes)) => {
+            for mistake in &mistakes {
+                eprintln!("{mistake}");
+            }
+            if mistakes.len() > 1 {
+                eprintln!("{} mistakes: nothing was read or written", mistakes.len());
+            }
+            Exit::Usage
+        }
+        Err(Failed::Run(error)) => {
+            eprintln!("faceledger: {error}");
+            error.exit()
+        }
+    }
+}
+
+fn carry_out(cli: &Cli) -> Result<(), Failed> {
+    let json = cli.json;
+    match &cli.command {
+        Command::Run(args) => {
+            let pipeline = load(&args.pipeline)?;
+            let asked = Asked {
+                window: args.window.window().map_err(RunError::Usage)?,
+                full_refresh: args.full_refresh,
+                dry_run: args.dry_run,
+                retry_rejects: false,
+            };
+            run_and_report(&pipeline, &asked, json)
+        }
+        Command::Check(args) => {
+            let pipeline = load(args)?;
+            let checked = run::check(&pipeline);
+            print(json, &checked, || text::checked(&checked));
+            if checked.is_well() { Ok(()) } else { Err(Failed::Said(Exit::OurFailure)) }
+        }
+        Command::Plan(args) => {
+            let pipeline = load(&args.pipeline)?;
+            let window = args.window.window().map_err(RunError::Usage)?;
+            let plan = run::plan(&pipeline, window, args.full_refresh)?;
+            print(json, &plan, || text::plan(&plan));
+            Ok(())
+        }
+        Command::Verify(args) => {
+            let found = run::verify(&output(args)?)?;
+            print(json, &found, || text::verified(&found));
+            match found.broken.is_empty() {
+                true => Ok(()),
+                false => Err(Failed::Said(Exit::ConservationBroken)),
+            }
+        }
+        Command::Explain(args) => {
+            let pipeline = load(&args.pipeline)?;
+            let Some(found) = run::explain(&pipeline, &args.seq)? else {
+                let what = format!("Seq {}: not in liveness_detail (nor a reject would show it: see `faceledger rejects`)", args.seq);
+                return Err(RunError::Usage(what).into());
+            };
+            print(json, &found, || text::explained(&found));
+            Ok(())
+        }
+        Command::Rejects(args) => rejects(args, json),
+        Command::Tags => {
+            print(json, &tag_rows(), text::tags);
+            Ok(())
+        }
+        Command::Schema(args) => schema_of(args, json),
+        Command::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "faceledger", &mut out);
+            put(&String::from_utf8_lossy(&out));
+            Ok(())
+        }
+    }
+}
+
+fn load(args: &PipelineArgs) -> Result<Pipeline, Failed> {
+    let env = |name: &str| std::env::var(name).ok();
+    pipeline::load(&args.pipeline, &args.sets, &env).map_err(Failed::Mistakes)
+}
+
+/// The output that a command is about: that of a pipeline file, or a folder or URL itself.
+fn output(args: &OutputArgs) -> Result<Place, Failed> {
+    let (url, options) = if args.pipeline.ends_with(".toml") {
+        let pipeline = load(&PipelineArgs { pipeline: args.pipeline.clone(), sets: args.sets.clone() })?;
+        (pipeline.output.url, pipeline.output.options)
+    } else {
+        (args.pipeline.clone(), BTreeMap::new())
+    };
+    Ok(Place::open(&url, &options).map_err(RunError::from)?)
+}
+
+fn run_and_report(pipeline: &Pipeline, asked: &Asked, json: bool) -> Result<(), Failed> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        // The second signal ends the program at once, as people expect of a second Ctrl-C.
+        let asked_before = signal_hook::flag::register_conditional_shutdown(signal, 75, stop.clone());
+        let ask = signal_hook::flag::register(signal, stop.clone());
+        if asked_before.is_err() || ask.is_err() {
+            eprintln!("faceledger: signals cannot be caught here: a stop will be abrupt, and safe all the same");
+        }
+    }
+    let report = run::run(pipeline, asked, &stop).inspect_err(|_| {
+        if stop.load(Ordering::Relaxed) {
+            eprintln!("faceledger: asked to stop");
+        }
+    })?;
+    eprint!("{}", text::summary(&report));
+    print(json, &report, || text::daily_charges(&report.daily_charge));
+    match report.exit() {
+        Exit::Done => Ok(()),
+        exit => Err(Failed::Said(exit)),
+    }
+}
+
+fn rejects(args: &RejectsArgs, json: bool) -> Result<(), Failed> {
+    if let Some(reason) = &args.reason
+        && RejectReason::parse(reason).is_none()
+    {
+        let known = run::reject_reasons().join(", ");
+        return Err(RunError::Usage(format!("--reason {reason}: no such reason; there are {known}")).into());
+    }
+    if args.retry {
+        if !args.output.pipeline.ends_with(".toml") {
+            let what = "--retry reads the source again: give the pipeline file, not its output";
+            return Err(RunError::Usage(what.into()).into());
+        }
+        let pipeline =
+            load(&PipelineArgs { pipeline: args.output.pipeline.clone(), sets: args.output.sets.clone() })?;
+        let asked = Asked { retry_rejects: true, ..Asked::default() };
+        return run_and_report(&pipeline, &asked, json);
+    }
+    let (mut counts, mut rows) = run::list_rejects(&output(&args.output)?)?;
+    if let Some(reason) = &args.reason {
+        counts.retain(|c| &c.reason == reason);
+        rows.retain(|r| &r.reason == reason);
+    }
+    print(json, &rows, || text::rejects(&counts, &rows, args.limit));
+    Ok(())
+}
+
+fn tag_rows() -> Vec<serde_json::Value> {
+    let catalogue = Catalogue::get();
+    catalogue
+        .rows()
+        .iter()
+        .map(|row| {
+            let tag = catalogue.tag(row.tag);
+            serde_json::json!({
+                "product": row.product,
+                "product_label": row.product_label,
+                "channel": row.channel,
+                "channel_label": row.channel_label,
+                "api": row.api,
+                "compare_source": row.compare_source.map(|s| s.code()),
+                "billing_tag_code": tag.code,
+                "billing_tag": tag.label,
+                "settled_monthly": tag.monthly,
+                "aliases": tag.aliases,
+            })
+        })
+        .collect()
+}
+
+fn schema_of(args: &SchemaArgs, json: bool) -> Result<(), Failed> {
+    let format = if json { SchemaFormat::Json } else { args.format };
+    if args.table.as_deref() == Some("pipeline") {
+        let text = serde_json::to_string_pretty(&pipeline::json_schema()).unwrap_or_default();
+        put(&format!("{text}\n"));
+        return Ok(());
+    }
+    let tables: Vec<_> = schema::tables()
+        .into_iter()
+        .filter(|t| args.table.as_ref().is_none_or(|name| *name == t.name))
+        .collect();
+    if tables.is_empty() {
+        let names: Vec<&str> = schema::tables().iter().map(|t| t.name.as_str()).collect();
+        let what = format!("no such table: there are {}, and `pipeline`", names.join(", "));
+        return Err(RunError::Usage(what).into());
+    }
+    if format == SchemaFormat::Json && tables.len() > 1 {
+        let all: Vec<&str> = tables.iter().map(|t| t.source.trim_end()).collect();
+        put(&format!("[\n{}\n]\n", all.join(",\n")));
+        return Ok(());
+    }
+    for table in &tables {
+        match format {
+            SchemaFormat::Text => put(&text::schema_text(table)),
+            SchemaFormat::Json => put(table.source),
+            SchemaFormat::Sql => put(&text::schema_sql(table)),
+        }
+        if table.name == "rejects" && format == SchemaFormat::Text {
+            put(&format!("reasons: {}\n", run::reject_reasons().join(", ")));
+        }
+        if tables.len() > 1 && format != SchemaFormat::Json {
+            put("\n");
+        }
+    }
+    Ok(())
+}
+
+fn print(json: bool, value: &impl serde::Serialize, text: impl FnOnce() -> String) {
+    if json {
+        let text = serde_json::to_string_pretty(value).unwrap_or_default();
+        put(&format!("{text}\n"));
+    } else {
+        put(&text());
+    }
+}
+
+/// Data to stdout. A reader that has gone away (`| head`) is no failure of ours.
+fn put(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

@@ -1,0 +1,401 @@
+//! What people read: tables for a terminal, a summary of a run.
+
+use crate::classify::Catalogue;
+use crate::run::{Checked, DailyLine, Explained, Outcome, Plan, RejectCount, RunReport, Verified};
+use crate::write::schema::Table as TableSchema;
+use crate::write::small::RejectRow;
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use indicatif::HumanBytes;
+use std::fmt::Write;
+
+/// A table without lines but under its head; columns from `numbers_from` on are right-aligned.
+fn table(head: &[&str], numbers_from: usize) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(head.iter().enumerate().map(|(i, h)| aligned(Cell::new(h), i, numbers_from)));
+    table
+}
+
+fn aligned(cell: Cell, column: usize, numbers_from: usize) -> Cell {
+    cell.set_alignment(if column >= numbers_from { CellAlignment::Right } else { CellAlignment::Left })
+}
+
+fn add_row(table: &mut Table, cells: Vec<String>, numbers_from: usize) {
+    table.add_row(
+        cells.into_iter().enumerate().map(|(i, c)| aligned(Cell::new(c), i, numbers_from)),
+    );
+}
+
+fn printed(table: &Table) -> String {
+    let mut text = String::new();
+    for line in table.to_string().lines() {
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(n: i64) -> String {
+    let digits = n.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if n < 0 { format!("-{text}") } else { text }
+}
+
+/// Lines of a daily table at most; the whole of it is in `daily_charge`.
+const DAILY_LINES_MAX: usize = 60;
+
+pub fn daily_charges(lines: &[DailyLine]) -> String {
+    let mut t = table(
+        &["usage_date", "settled on", "billing tag", "attempts", "charged", "free", "unknown", "charged, failed", "not final"],
+        3,
+    );
+    for line in lines.iter().take(DAILY_LINES_MAX) {
+        let counts = [
+            line.attempts,
+            line.charged,
+            line.free,
+            line.unknown,
+            line.charged_failed,
+            line.not_final,
+        ];
+        let mut cells =
+            vec![line.usage_date.clone(), line.settlement_date.clone(), line.billing_tag.clone()];
+        cells.extend(counts.map(grouped));
+        add_row(&mut t, cells, 3);
+    }
+    let sum = |get: fn(&DailyLine) -> i64| grouped(lines.iter().map(get).sum());
+    add_row(
+        &mut t,
+        vec![
+            "total".into(),
+            String::new(),
+            String::new(),
+            sum(|l| l.attempts),
+            sum(|l| l.charged),
+            sum(|l| l.free),
+            sum(|l| l.unknown),
+            sum(|l| l.charged_failed),
+            sum(|l| l.not_final),
+        ],
+        3,
+    );
+    let mut text = printed(&t);
+    if lines.len() > DAILY_LINES_MAX {
+        let left = lines.len() - DAILY_LINES_MAX;
+        let _ = writeln!(text, "({left} more lines stand in daily_charge)");
+    }
+    text
+}
+
+/// What a run did, for stderr; the daily charges go to stdout.
+pub fn summary(report: &RunReport) -> String {
+    let mut text = String::new();
+    let t = &report.tally;
+    let n = |n: u64| grouped(n as i64);
+    let mut line = |label: &str, rest: String| {
+        let _ = writeln!(text, "{label:<9} {rest}");
+    };
+    line(
+        "objects",
+        format!(
+            "{} listed = {} known + {} read + {} unreadable{}",
+            n(t.objects_listed),
+            n(t.objects_known),
+            n(t.objects_parsed),
+            n(t.objects_rejected),
+            others(report)
+        ),
+    );
+    line(
+        "records",
+        format!(
+            "{} seen = {} with attempts + {} without + {} error responses + {} rejected",
+            n(t.records_seen),
+            n(t.records_with_attempts),
+            n(t.records_empty),
+            n(t.records_error_response),
+            n(t.records_rejected)
+        ),
+    );
+    let outside = match t.details_outside {
+        0 => String::new(),
+        outside => format!(" + {} of other days", n(outside)),
+    };
+    line(
+        "attempts",
+        format!(
+            "{} seen = {} new + {} duplicate + {} changed + {} rejected{outside}",
+            n(t.details_seen),
+            n(t.details_new),
+            n(t.details_duplicate),
+            n(t.details_changed),
+            n(t.details_rejected)
+        ),
+    );
+    line(
+        "bytes",
+        format!("{} stored, {} read", HumanBytes(report.bytes_stored), HumanBytes(report.bytes_read)),
+    );
+    let seconds: Vec<String> =
+        report.phases.iter().map(|p| format!("{} {:.2}", p.name, p.seconds)).collect();
+    let memory = report.peak_memory_bytes.map_or(String::new(), |b| format!(", peak memory {}", HumanBytes(b)));
+    line("seconds", format!("{} ({} threads{memory})", seconds.join(", "), report.threads));
+    for (path, count) in t.unknown_members.iter().take(10) {
+        line("unknown", format!("{path}: {} times, not in the API's documentation", n(*count)));
+    }
+    if !report.rejects_by_reason.is_empty() {
+        let reasons: Vec<String> =
+            report.rejects_by_reason.iter().map(|(reason, c)| format!("{c} {reason}")).collect();
+        line("rejects", format!("{} (`faceledger rejects` lists them)", reasons.join(", ")));
+    }
+    for unmapped in &report.unmapped {
+        line("unmapped", format!("{} attempts: {}", n(unmapped.attempts), unmapped.what));
+        for advice in unmapped.advice.lines() {
+            line("", format!("  {advice}"));
+        }
+    }
+    for change in report.changed.iter().take(10) {
+        let said = |f: &crate::write::merge::Facts| {
+            let flag = f.is_need_charge.map_or("unknown", |c| if c { "charged" } else { "free" });
+            let code = f.errcode.map_or("no code".to_owned(), |c| format!("code {c}"));
+            format!("{flag}, {code}, at {}", f.req_time)
+        };
+        line("changed", format!("Seq {}: {} -> {}", change.seq, said(&change.before), said(&change.after)));
+    }
+    if report.changed.len() > 10 {
+        line("changed", format!("… {} in all, listed in the run report", n(t.details_changed)));
+    }
+    for day in report.restated.iter().take(20) {
+        line(
+            "restated",
+            format!(
+                "{} {}: attempts {} -> {}, charged {} -> {}",
+                day.usage_date, day.billing_tag, day.before[0], day.after[0], day.before[1], day.after[1]
+            ),
+        );
+    }
+    for commit in report.commits.iter().filter(|c| c.committed) {
+        line(
+            "commit",
+            format!(
+                "{} version {}: {} files added with {} rows, {} removed",
+                commit.table,
+                commit.version.unwrap_or_default(),
+                commit.files_added,
+                n(commit.rows_added),
+                commit.files_removed
+            ),
+        );
+    }
+    match report.outcome {
+        Outcome::NothingNew => line("done", "nothing new: every object is loaded, nothing was changed".into()),
+        Outcome::Unchanged => line("done", "nothing changed: the tables held all of it already".into()),
+        Outcome::DryRun => line("done", "dry run: nothing was written".into()),
+        Outcome::Committed => line("done", format!("run {}", report.run_id)),
+    }
+    if report.rejects_over_threshold {
+        line(
+            "REJECTS",
+            format!(
+                "{:.4} of the records, over limits.rejects_ratio_max = {}: what could be read was loaded; \
+                 see `faceledger rejects`, then `rejects --retry` (exit 3)",
+                report.rejects_ratio, report.rejects_ratio_max
+            ),
+        );
+    }
+    text
+}
+
+fn others(report: &RunReport) -> String {
+    let mut parts = Vec::new();
+    if report.objects_unmatched > 0 {
+        let example = report.unmatched_examples.first().cloned().unwrap_or_default();
+        parts.push(format!("{} that source.keys does not take, such as {example}", report.objects_unmatched));
+    }
+    if report.objects_hidden > 0 {
+        parts.push(format!("{} hidden or `_`-prefixed", report.objects_hidden));
+    }
+    if report.objects_outside > 0 {
+        parts.push(format!("{} of other dates", report.objects_outside));
+    }
+    if parts.is_empty() { String::new() } else { format!("; besides {}", parts.join(", ")) }
+}
+
+pub fn checked(checked: &Checked) -> String {
+    let mut text = format!(
+        "pipeline {} is well-formed: {} routes, config digest {}\n",
+        checked.pipeline,
+        checked.routes,
+        &checked.config_digest[..checked.config_digest.len().min(12)]
+    );
+    for probe in &checked.probes {
+        let mark = if probe.ok { "ok" } else { "FAILED" };
+        let _ = writeln!(text, "{mark:<7} {}: {}", probe.what, probe.detail);
+    }
+    text
+}
+
+pub fn plan(plan: &Plan) -> String {
+    let mut text = String::new();
+    let n = |n: u64| grouped(n as i64);
+    let _ = writeln!(
+        text,
+        "to read   {} objects, {}, in {} shards, {} requests at least",
+        n(plan.objects),
+        HumanBytes(plan.bytes),
+        n(plan.shards),
+        n(plan.requests)
+    );
+    let _ = writeln!(
+        text,
+        "not read  {} known, {} that source.keys does not take, {} hidden or `_`-prefixed, {} of other dates",
+        n(plan.objects_known),
+        n(plan.objects_unmatched),
+        n(plan.objects_hidden),
+        n(plan.objects_outside)
+    );
+    if !plan.dates.is_empty() {
+        let mut t = table(&["date", "objects", "bytes"], 1);
+        for (date, (objects, bytes)) in &plan.dates {
+            add_row(&mut t, vec![date.clone(), n(*objects), HumanBytes(*bytes).to_string()], 1);
+        }
+        text.push_str(&printed(&t));
+    }
+    text
+}
+
+pub fn verified(found: &Verified) -> String {
+    let mut text = String::new();
+    for what in &found.broken {
+        let _ = writeln!(text, "BROKEN  {what}");
+    }
+    for note in &found.notes {
+        let _ = writeln!(text, "note    {note}");
+    }
+    if found.broken.is_empty() {
+        let _ = writeln!(
+            text,
+            "verified: {} files, {} days, {} attempts = {} charged + {} free + {} unknown; every Seq once; daily_charge agrees",
+            found.files,
+            found.days,
+            grouped(found.attempts as i64),
+            grouped(found.charged),
+            grouped(found.free),
+            grouped(found.unknown)
+        );
+    }
+    text
+}
+
+pub fn explained(found: &Explained) -> String {
+    let mut text = format!("Seq {}\n", found.seq);
+    for (name, value) in &found.row {
+        let _ = writeln!(text, "  {name:<18} {value}");
+    }
+    let _ = writeln!(text, "  {:<18} {}", "file", found.file);
+    if let Some(day) = &found.daily_charge {
+        let _ = writeln!(text, "counted in");
+        for row in daily_charges(std::slice::from_ref(day)).lines().take(2) {
+            let _ = writeln!(text, "  {row}");
+        }
+    }
+    let source = &found.source;
+    let _ = writeln!(text, "read from");
+    let _ = writeln!(text, "  object             {} in {}", source.key, source.url);
+    let _ = writeln!(text, "  record             {} (from 0), attempt {} of it (from 0)", source.record, source.detail_index);
+    if let Some(offset) = source.record_byte_offset {
+        let _ = writeln!(text, "  byte               {offset} of the decompressed object");
+    }
+    if let Some(note) = &source.note {
+        let _ = writeln!(text, "  note               {note}");
+    }
+    text
+}
+
+pub fn rejects(counts: &[RejectCount], rows: &[RejectRow], limit: usize) -> String {
+    if counts.is_empty() {
+        return "no rejects\n".to_owned();
+    }
+    let mut t = table(&["reason", "what", "count", "objects"], 2);
+    for count in counts {
+        let cells =
+            vec![count.reason.clone(), count.message.clone(), count.count.to_string(), count.objects.to_string()];
+        add_row(&mut t, cells, 2);
+    }
+    let mut text = printed(&t);
+    text.push('\n');
+    let shown = if limit == 0 { rows.len() } else { limit.min(rows.len()) };
+    for row in &rows[..shown] {
+        let _ = writeln!(
+            text,
+            "{}: record {}, byte {}, {}: {}",
+            row.source_key, row.source_record, row.byte_offset, row.json_path, row.reason
+        );
+    }
+    if shown < rows.len() {
+        let _ = writeln!(text, "({} more: --limit 0 prints all)", rows.len() - shown);
+    }
+    text
+}
+
+pub fn tags() -> String {
+    let catalogue = Catalogue::get();
+    let mut t = table(&["product", "channel", "", "compare source", "billing tag code", "billing tag"], 6);
+    for row in catalogue.rows() {
+        let tag = catalogue.tag(row.tag);
+        let cells = vec![
+            row.product.into(),
+            row.channel.unwrap_or("-").into(),
+            row.channel_label.into(),
+            row.compare_source.map_or("-", |s| s.code()).into(),
+            tag.code.into(),
+            format!("{}{}", tag.label, if tag.monthly { " (settled monthly)" } else { "" }),
+        ];
+        add_row(&mut t, cells, 6);
+    }
+    printed(&t)
+}
+
+pub fn schema_text(schema: &TableSchema) -> String {
+    let mut text = format!("{}, schema version {}: {}\n", schema.name, schema.version, schema.description);
+    let mut t = table(&["column", "type", "null", "what it is"], 4);
+    for column in &schema.columns {
+        let dictionary = if column.dictionary { " dict" } else { "" };
+        let cells = vec![
+            column.name.clone(),
+            format!("{}{dictionary}", column.kind),
+            if column.nullable { "yes" } else { "no" }.into(),
+            column.description.clone(),
+        ];
+        add_row(&mut t, cells, 4);
+    }
+    text.push_str(&printed(&t));
+    text
+}
+
+/// A CREATE TABLE statement that DuckDB and PostgreSQL take.
+pub fn schema_sql(schema: &TableSchema) -> String {
+    let columns: Vec<String> = schema
+        .columns
+        .iter()
+        .map(|column| {
+            let kind = match column.kind.as_str() {
+                "date32" => "DATE",
+                "timestamp_ms_utc" => "TIMESTAMP WITH TIME ZONE",
+                "bool" => "BOOLEAN",
+                "int8" | "int32" => "INTEGER",
+                "int64" => "BIGINT",
+                "decimal(5,2)" => "DECIMAL(5,2)",
+                _ => "VARCHAR",
+            };
+            format!("  {} {kind}{}", column.name, if column.nullable { "" } else { " NOT NULL" })
+        })
+        .collect();
+    format!("CREATE TABLE {} (\n{}\n);\n", schema.name, columns.join(",\n"))
+}

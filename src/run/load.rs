@@ -1,0 +1,401 @@
+//! Shards to rows: every worker reads, decodes and classifies on its own, and what they give is put
+//! together in key order, so that the number of workers changes nothing.
+
+use super::RunError;
+use crate::classify::{Catalogue, Router, UnmappedCounts, settlement_date};
+use crate::decode::{self, Decoder, Framing, Sink, Wanted};
+use crate::model::{Attempt, Compression, Record, Reject, RejectReason, Tally, UsageDay};
+use crate::pipeline::{Key, Pipeline};
+use crate::report::Progress;
+use crate::sources::{self, Object, Shard, Window};
+use crate::storage::Place;
+use crate::write::merge::{Fate, RowRef};
+use crate::write::rows::{Placed, Rows, RowsBuilder};
+use crate::write::small::RejectRow;
+use hmac::{Hmac, KeyInit, Mac};
+use rayon::prelude::*;
+use sha2::Sha256;
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What loading needs.
+pub struct Context<'c> {
+    pub pipeline: &'c Pipeline,
+    pub source: &'c Place,
+    pub router: &'c Router,
+    pub window: Window,
+    pub progress: &'c Progress,
+    pub stop: &'c AtomicBool,
+}
+
+/// Everything that was read.
+#[derive(Default)]
+pub struct Loaded {
+    pub rows: Vec<Rows>,
+    /// For each batch of `rows`, the place in the selection of its first object.
+    first_object: Vec<usize>,
+    /// By place in the selection.
+    pub objects: Vec<ObjectCount>,
+    pub rejects: Vec<RejectRow>,
+    pub tally: Tally,
+    pub unmapped: UnmappedCounts,
+    /// Usage days (`Date32`) of the rows.
+    pub days: BTreeSet<i32>,
+    pub bytes_read: u64,
+}
+
+/// What came of one object.
+#[derive(Clone, Debug, Default)]
+pub struct ObjectCount {
+    pub records: i64,
+    pub rows_new: i64,
+    pub rows_duplicate: i64,
+    pub rows_changed: i64,
+    pub rejects: i64,
+    pub rows_outside: i64,
+}
+
+impl Loaded {
+    /// Puts the outcome of the merge into the counts: every row counts as new until then.
+    pub fn settle_fates(&mut self, fates: &[(RowRef, Fate)]) {
+        for (row, fate) in fates {
+            let batch = row.batch as usize;
+            let object = self.first_object[batch] + super::object_of(&self.rows[batch], row.row as usize);
+            self.objects[object].note(*fate);
+        }
+        let sum = |get: fn(&ObjectCount) -> i64| self.objects.iter().map(get).sum::<i64>() as u64;
+        let (new, duplicate, changed) =
+            (sum(|o| o.rows_new), sum(|o| o.rows_duplicate), sum(|o| o.rows_changed));
+        self.tally.details_new = new;
+        self.tally.details_duplicate = duplicate;
+        self.tally.details_changed = changed;
+    }
+}
+
+/// What one shard gave.
+struct ShardOut {
+    rows: Option<Rows>,
+    first_object: usize,
+    parts: Vec<Part>,
+    unmapped: UnmappedCounts,
+    bytes_read: u64,
+}
+
+/// What one object, or one piece of it, gave.
+struct Part {
+    object: usize,
+    tally: Tally,
+    rejects: Vec<Reject>,
+    rows: i64,
+    outside: i64,
+}
+
+/// Bytes looked at to tell whether a large object can be split.
+const HEAD_BYTES: u64 = 64 << 10;
+
+pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<Loaded, RunError> {
+    let source = &context.pipeline.source;
+    let mut failed = None;
+    let shards = sources::shards(objects, |object| {
+        let head = match context.source.read_range(&object.info.key, 0..HEAD_BYTES) {
+            Ok(head) => head,
+            Err(error) => {
+                failed.get_or_insert(error);
+                return false;
+            }
+        };
+        decode::compression(source.compression, &head) == Compression::Plain
+            && decode::framing(source.format, &object.info.key, &head, false) == Framing::Lines
+    });
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let wanted = Wanted::new(
+        source.envelope.clone(),
+        context.pipeline.privacy.idcard.is_some(),
+        context.pipeline.privacy.name.is_some(),
+    );
+    let outs: Vec<ShardOut> = shards
+        .into_par_iter()
+        .map(|shard| {
+            if context.stop.load(Ordering::Relaxed) {
+                return Err(RunError::Stopped);
+            }
+            read_shard(context, objects, &shard, &wanted)
+        })
+        .collect::<Result<_, RunError>>()?;
+    put_together(objects, outs)
+}
+
+/// Sums up in key order. Pieces of an object number their records from 0: each is shifted by what the
+/// pieces before it held.
+fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> Result<Loaded, RunError> {
+    let mut loaded = Loaded { objects: vec![ObjectCount::default(); objects.len()], ..Loaded::default() };
+    let mut unreadable = vec![true; objects.len()];
+    for out in outs {
+        let shift = out.parts.first().map_or(0, |part| loaded.objects[part.object].records);
+        loaded.unmapped.merge(out.unmapped);
+        loaded.bytes_read += out.bytes_read;
+        for part in out.parts {
+            let count = &mut loaded.objects[part.object];
+            count.records += part.tally.records_seen as i64;
+            count.rows_new += part.rows;
+            count.rejects += part.rejects.len() as i64;
+            count.rows_outside += part.outside;
+            let nothing = part.rejects.iter().all(|r| {
+                matches!(r.reason, RejectReason::EmptyObject | RejectReason::BadCompression)
+            });
+            unreadable[part.object] &= nothing && part.tally.records_rejected == part.tally.records_seen;
+            loaded.tally.add(&part.tally);
+            let key = &objects[part.object].info.key;
+            loaded.rejects.extend(part.rejects.into_iter().map(|reject| RejectRow {
+                source_key: key.clone(),
+                source_record: reject.record + shift,
+                byte_offset: reject.byte_offset,
+                json_path: reject.json_path,
+                reason: reject.reason.code().to_owned(),
+                message: reject.message,
+                run_id: String::new(),
+            }));
+        }
+        if let Some(mut rows) = out.rows {
+            rows.shift_records(shift).map_err(crate::write::WriteError::from)?;
+            loaded.days.extend(&rows.usage_date);
+            loaded.rows.push(rows);
+            loaded.first_object.push(out.first_object);
+        }
+    }
+    for (object, unreadable) in loaded.objects.iter().zip(unreadable) {
+        // An empty array is read to its end and holds nothing.
+        match unreadable && object.records > 0 {
+            true => loaded.tally.objects_rejected += 1,
+            false => loaded.tally.objects_parsed += 1,
+        }
+    }
+    Ok(loaded)
+}
+
+fn read_shard(
+    context: &Context<'_>,
+    objects: &[Object],
+    shard: &Shard,
+    wanted: &Wanted,
+) -> Result<ShardOut, RunError> {
+    let first_object = match shard {
+        Shard::Objects(range) => range.start,
+        Shard::Lines { object, .. } => *object,
+    };
+    let mut loader = Loader {
+        context,
+        rows: RowsBuilder::new(&context.pipeline.account.uin),
+        unmapped: UnmappedCounts::default(),
+        object: &objects[first_object],
+        rejects: Vec::new(),
+        outside: 0,
+        rows_before: 0,
+    };
+    let bytes_read = AtomicU64::new(0);
+    let mut parts = Vec::new();
+    match shard {
+        Shard::Objects(range) => {
+            for place in range.clone() {
+                let object = &objects[place];
+                loader.begin(object);
+                let before = bytes_read.load(Ordering::Relaxed);
+                let tally = read_whole(context, object, wanted, &mut loader, &bytes_read)?;
+                let bytes = bytes_read.load(Ordering::Relaxed) - before;
+                parts.push(loader.end(place, tally));
+                let part = &parts[parts.len() - 1];
+                context.progress.add(1, bytes, part.rows as u64, part.rejects.len() as u64);
+            }
+        }
+        Shard::Lines { object: place, bytes } => {
+            let object = &objects[*place];
+            loader.begin(object);
+            let tally = read_lines(context, object, bytes.clone(), wanted, &mut loader, &bytes_read)?;
+            parts.push(loader.end(*place, tally));
+            let whole = u64::from(bytes.end == object.info.size);
+            let part = &parts[parts.len() - 1];
+            context.progress.add(
+                whole,
+                bytes.end - bytes.start,
+                part.rows as u64,
+                part.rejects.len() as u64,
+            );
+        }
+    }
+    let Loader { rows, unmapped, .. } = loader;
+    let rows = match rows.is_empty() {
+        true => None,
+        false => Some(rows.finish().map_err(crate::write::WriteError::from)?),
+    };
+    let bytes_read = bytes_read.into_inner();
+    Ok(ShardOut { rows, first_object, parts, unmapped, bytes_read })
+}
+
+/// Counts what is read through it.
+struct Counted<'c, R> {
+    input: R,
+    bytes: &'c AtomicU64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.input.read(buffer)?;
+        self.bytes.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+fn failed_read(object: &Object, source: std::io::Error) -> RunError {
+    RunError::Read { key: object.info.key.clone(), source }
+}
+
+fn read_whole(
+    context: &Context<'_>,
+    object: &Object,
+    wanted: &Wanted,
+    loader: &mut Loader<'_>,
+    bytes_read: &AtomicU64,
+) -> Result<Tally, RunError> {
+    let source = &context.pipeline.source;
+    let input = context.source.reader(&object.info.key, 0)?;
+    let mut input = Counted { input, bytes: bytes_read };
+    decode::read_object(
+        &mut input,
+        &object.info.key,
+        source.format,
+        source.compression,
+        wanted,
+        loader,
+    )
+    .map_err(|error| failed_read(object, error))
+}
+
+/// The lines that begin within `range`: the last of them is read to its end, beyond the range.
+fn read_lines(
+    context: &Context<'_>,
+    object: &Object,
+    range: Range<u64>,
+    wanted: &Wanted,
+    loader: &mut Loader<'_>,
+    bytes_read: &AtomicU64,
+) -> Result<Tally, RunError> {
+    // One byte earlier: a line begins at the range's start only if a line break stands before it.
+    let from = range.start.saturating_sub(1);
+    let input = context.source.reader(&object.info.key, from)?;
+    let mut input = Counted { input, bytes: bytes_read };
+    let mut bytes = Vec::with_capacity((range.end - from) as usize + (64 << 10));
+    (&mut input)
+        .take(range.end - from)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed_read(object, error))?;
+    let begin = match range.start {
+        0 => Some(0),
+        _ => memchr::memchr(b'\n', &bytes).map(|newline| newline + 1),
+    };
+    let Some(begin) = begin.filter(|begin| from + (*begin as u64) < range.end) else {
+        return Ok(Decoder::new(wanted, Framing::Lines, from).finish());
+    };
+    let mut tail = vec![0; 64 << 10];
+    while bytes.last() != Some(&b'\n') {
+        let n = input.read(&mut tail).map_err(|error| failed_read(object, error))?;
+        if n == 0 {
+            break;
+        }
+        let line = memchr::memchr(b'\n', &tail[..n]);
+        bytes.extend_from_slice(&tail[..line.map_or(n, |newline| newline + 1)]);
+    }
+    let mut decoder = Decoder::new(wanted, Framing::Lines, from + begin as u64);
+    decoder.push(&bytes[begin..], true, loader);
+    Ok(decoder.finish())
+}
+
+/// The sink of one worker.
+struct Loader<'c> {
+    context: &'c Context<'c>,
+    rows: RowsBuilder,
+    unmapped: UnmappedCounts,
+    object: &'c Object,
+    rejects: Vec<Reject>,
+    outside: i64,
+    rows_before: usize,
+}
+
+impl<'c> Loader<'c> {
+    fn begin(&mut self, object: &'c Object) {
+        self.object = object;
+        self.rows.begin_object(&object.info.key);
+        self.rows_before = self.rows.len();
+    }
+
+    fn end(&mut self, object: usize, mut tally: Tally) -> Part {
+        tally.details_outside = self.outside as u64;
+        Part {
+            object,
+            tally,
+            rejects: std::mem::take(&mut self.rejects),
+            rows: (self.rows.len() - self.rows_before) as i64,
+            outside: std::mem::take(&mut self.outside),
+        }
+    }
+
+}
+
+impl Sink for Loader<'_> {
+    fn record(&mut self, record: &Record<'_>, attempts: &[Attempt<'_>]) {
+        let (context, object) = (self.context, self.object);
+        let capture = |name: &str| {
+            object.captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        };
+        let routed = context.router.route(&object.captures, record);
+        let earliest = attempts.iter().map(|a| a.req_time).min();
+        let snapshot_final = record.snapshot_final(earliest);
+        let rank_time = record.fetched_at.unwrap_or(object.info.last_modified_ms);
+        for attempt in attempts {
+            let usage_date = UsageDay::of_instant(attempt.req_time);
+            if !context.window.holds(usage_date) {
+                self.outside += 1;
+                continue;
+            }
+            let compare_lib = attempt.compare_lib_type.as_deref();
+            let tagged = context.router.tag(&routed, compare_lib);
+            self.unmapped.note(&tagged, &object.captures, record, compare_lib);
+            let tag = Catalogue::get().tag(tagged.tag);
+            let privacy = &context.pipeline.privacy;
+            let idcard_hmac = keyed(privacy.idcard.as_ref(), attempt.idcard.as_deref());
+            let name_hmac = keyed(privacy.name.as_ref(), attempt.name.as_deref());
+            let placed = Placed {
+                usage_date,
+                settlement_date: settlement_date(context.pipeline.account.settlement, tag, usage_date),
+                billing_tag: tag.label,
+                billing_tag_code: tag.code,
+                product: tagged.product,
+                channel: tagged.channel,
+                compare_source: tagged.compare_source.map(|s| s.code()),
+                snapshot_final,
+                biz_token: record.biz_token.as_deref().or_else(|| capture("biz_token")),
+                rule_id: record.rule_id.as_deref().or_else(|| capture("rule_id")),
+                idcard_hmac: idcard_hmac.as_deref(),
+                name_hmac: name_hmac.as_deref(),
+                rank_time,
+            };
+            self.rows.push(record, attempt, &placed);
+        }
+    }
+
+    fn reject(&mut self, reject: Reject) {
+        self.rejects.push(reject);
+    }
+}
+
+/// HMAC-SHA-256 of a personal field under the pipeline's key, in hex; null stays null, and so does an
+/// empty string, which tells nobody apart.
+fn keyed(key: Option<&Key>, value: Option<&str>) -> Option<String> {
+    let (key, value) = (key?, value.filter(|v| !v.is_empty())?);
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.bytes()).ok()?;
+    mac.update(value.as_bytes());
+    Some(mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect())
+}

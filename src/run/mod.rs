@@ -1,0 +1,1007 @@
+//! The order of the steps, and the only room that sees every other: threads, resume, tallies, exit codes.
+
+mod check;
+mod explain;
+mod load;
+mod rejects;
+mod verify;
+
+pub use check::{Checked, Plan, check, plan};
+pub use explain::{Explained, explain};
+pub use rejects::{RejectCount, list_rejects};
+pub use verify::{Verified, verify};
+
+use crate::classify::{Catalogue, Router, UnmappedLine};
+use crate::model::{Broken, DailyCharge, RejectReason, Tally, UsageDay, UsageMonth};
+use crate::pipeline::Pipeline;
+use crate::report::Progress;
+use crate::settle::{self, SettleError, Settler};
+use crate::sources::{self, History, KeyPattern, Selection, Window};
+use crate::storage::{self, Place, StorageError};
+use crate::write::merge::{self, Fate, Merged, RowRef, SeqSet};
+use crate::write::rows::Rows;
+use crate::write::small::{self, Input, RejectRow};
+use crate::write::{self, Commit, OpenTable, Staged, WriteError, schema};
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Int32Type;
+use load::{Loaded, ObjectCount};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Exit statuses: a contract with schedulers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    OurFailure = 1,
+    Usage = 2,
+    RejectsOverThreshold = 3,
+    ConservationBroken = 5,
+    AnotherWriter = 6,
+    TryAgain = 75,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Settle(#[from] SettleError),
+    #[error("{key}: {source}")]
+    Read { key: String, source: std::io::Error },
+    #[error("conservation broken, nothing was published: {}", list(.0))]
+    Conservation(Vec<Broken>),
+    #[error("stopped as asked, nothing half-done is visible: run the same command again to go on")]
+    Stopped,
+    #[error("{0}")]
+    Usage(String),
+}
+
+fn list(broken: &[Broken]) -> String {
+    broken.iter().map(Broken::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl RunError {
+    pub fn exit(&self) -> Exit {
+        fn of_storage(error: &StorageError) -> Exit {
+            // An object that has gone since it was listed is gone from the next listing too.
+            if error.is_transient() || error.is_not_found() { Exit::TryAgain } else { Exit::OurFailure }
+        }
+        fn of_write(error: &WriteError) -> Exit {
+            match error {
+                WriteError::Storage(e) => of_storage(e),
+                WriteError::Delta(write::delta::DeltaError::Storage(e)) => of_storage(e),
+                WriteError::Delta(write::delta::DeltaError::Conflict { .. }) => Exit::AnotherWriter,
+                WriteError::File { source, .. } => of_write(source),
+                _ => Exit::OurFailure,
+            }
+        }
+        match self {
+            RunError::Storage(error) => of_storage(error),
+            RunError::Write(error) => of_write(error),
+            RunError::Settle(SettleError::Overflow { .. }) => Exit::ConservationBroken,
+            RunError::Settle(_) => Exit::OurFailure,
+            RunError::Read { .. } | RunError::Stopped => Exit::TryAgain,
+            RunError::Conservation(_) => Exit::ConservationBroken,
+            RunError::Usage(_) => Exit::Usage,
+        }
+    }
+}
+
+/// What a run is asked for besides its pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    pub window: Window,
+    pub full_refresh: bool,
+    pub dry_run: bool,
+    /// Read again the objects that had rejects.
+    pub retry_rejects: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Committed,
+    NothingNew,
+    /// All was read again, and the tables held all of it already.
+    Unchanged,
+    DryRun,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Phase {
+    pub name: &'static str,
+    pub seconds: f64,
+}
+
+/// A daily charge that an earlier run had published otherwise.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Restated {
+    pub usage_date: String,
+    pub billing_tag: String,
+    /// (attempts, charged, free, unknown); zeros where the row was not there.
+    pub before: [i64; 4],
+    pub after: [i64; 4],
+}
+
+/// The report of a run, as it is written to `_runs/<run_id>.json`.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct RunReport {
+    pub run_id: String,
+    pub faceledger: &'static str,
+    pub pipeline: String,
+    pub config_digest: String,
+    pub started_at: String,
+    pub outcome: Outcome,
+    pub from: Option<String>,
+    pub to: Option<String>,
+    pub full_refresh: bool,
+    pub threads: usize,
+    pub tally: Tally,
+    pub objects_unmatched: u64,
+    pub objects_hidden: u64,
+    pub objects_outside: u64,
+    pub objects_undated: u64,
+    pub unmatched_examples: Vec<String>,
+    pub bytes_stored: u64,
+    pub bytes_read: u64,
+    pub rejects_by_reason: BTreeMap<String, u64>,
+    pub rejects_ratio: f64,
+    pub rejects_ratio_max: f64,
+    pub rejects_over_threshold: bool,
+    /// A few rejects, to show.
+    pub reject_examples: Vec<RejectRow>,
+    pub unmapped: Vec<Unmapped>,
+    /// Seqs that a later snapshot changed; the list stops at [`CHANGES_MAX`], the tally does not.
+    pub changed: Vec<merge::Change>,
+    pub restated: Vec<Restated>,
+    /// Daily charges of the days this run touched, or else the latest of the table.
+    pub daily_charge: Vec<DailyLine>,
+    pub commits: Vec<Commit>,
+    pub litter_deleted: u64,
+    pub requests: BTreeMap<&'static str, u64>,
+    pub phases: Vec<Phase>,
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// Changed Seqs listed in a report; a backfill of a year may have millions.
+pub const CHANGES_MAX: usize = 10_000;
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Unmapped {
+    pub attempts: u64,
+    pub what: String,
+    pub advice: String,
+}
+
+impl From<UnmappedLine> for Unmapped {
+    fn from(line: UnmappedLine) -> Unmapped {
+        Unmapped { attempts: line.count, what: line.what, advice: line.advice }
+    }
+}
+
+/// One daily charge, for people and for JSON.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct DailyLine {
+    pub usage_date: String,
+    pub settlement_date: String,
+    pub account: String,
+    pub billing_tag: String,
+    pub attempts: i64,
+    pub charged: i64,
+    pub free: i64,
+    pub unknown: i64,
+    pub charged_failed: i64,
+    pub not_final: i64,
+}
+
+impl From<&DailyCharge> for DailyLine {
+    fn from(row: &DailyCharge) -> DailyLine {
+        DailyLine {
+            usage_date: row.usage_date.to_string(),
+            settlement_date: row.settlement_date.to_string(),
+            account: row.account.clone(),
+            billing_tag: row.billing_tag.clone(),
+            attempts: row.attempts,
+            charged: row.charged,
+            free: row.free,
+            unknown: row.unknown,
+            charged_failed: row.charged_failed,
+            not_final: row.not_final,
+        }
+    }
+}
+
+impl RunReport {
+    pub fn exit(&self) -> Exit {
+        if self.rejects_over_threshold { Exit::RejectsOverThreshold } else { Exit::Done }
+    }
+}
+
+/// Milliseconds since the epoch. The one place that reads the wall clock: for the names of runs and for
+/// reports, never for anything in a table of attempts.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+fn rfc3339(ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(ms)
+        .map(|t| t.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+        .unwrap_or_default()
+}
+
+/// Names sort by time; the tail tells apart two runs of one millisecond.
+fn new_run_id(now_ms: i64) -> String {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+    let tail = std::process::id().wrapping_mul(2_654_435_761) ^ nanos;
+    let time = chrono::DateTime::from_timestamp_millis(now_ms).unwrap_or_default();
+    format!("{}-{tail:08x}", time.format("%Y%m%dT%H%M%S%3fZ"))
+}
+
+/// Times the phases of a run.
+struct Phases {
+    done: Vec<Phase>,
+    since: Instant,
+}
+
+impl Phases {
+    fn end(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.done.push(Phase { name, seconds: (now - self.since).as_secs_f64() });
+        self.since = now;
+    }
+}
+
+/// The tables of an output, opened.
+struct Tables {
+    detail: OpenTable,
+    rejects: OpenTable,
+    daily: OpenTable,
+    inputs: OpenTable,
+}
+
+impl Tables {
+    fn open(output: &Place) -> Result<Tables, WriteError> {
+        Ok(Tables {
+            detail: OpenTable::open(output, &schema::LIVENESS_DETAIL)?,
+            rejects: OpenTable::open(output, &schema::REJECTS)?,
+            daily: OpenTable::open(output, &schema::DAILY_CHARGE)?,
+            inputs: OpenTable::open(output, &schema::INPUTS)?,
+        })
+    }
+
+    fn each(&self) -> [&OpenTable; 4] {
+        [&self.detail, &self.rejects, &self.daily, &self.inputs]
+    }
+}
+
+/// All rows of a small table.
+fn read_small<T: Send>(
+    table: &OpenTable,
+    rows: impl Fn(&arrow::array::RecordBatch) -> Result<Vec<T>, WriteError> + Sync,
+) -> Result<Vec<T>, WriteError> {
+    let parts: Vec<Vec<T>> = table
+        .files()
+        .par_iter()
+        .map(|file| {
+            let mut all = Vec::new();
+            for batch in table.read(file, None)? {
+                all.extend(rows(&batch)?);
+            }
+            Ok(all)
+        })
+        .collect::<Result<_, WriteError>>()?;
+    Ok(parts.into_iter().flatten().collect())
+}
+
+/// What the load history says: which objects are known, and when each key was last modified.
+struct Known {
+    loads: History,
+    last_modified: HashMap<String, i64>,
+    with_rejects: BTreeSet<String>,
+}
+
+impl Known {
+    fn of(inputs: Vec<Input>) -> Known {
+        let mut known = Known {
+            loads: History::new(),
+            last_modified: HashMap::with_capacity(inputs.len()),
+            with_rejects: BTreeSet::new(),
+        };
+        // The latest load of a key says whether it still has rejects; run ids sort by time.
+        let mut latest: HashMap<String, (String, i64)> = HashMap::new();
+        for input in inputs {
+            let modified = known.last_modified.entry(input.key.clone()).or_insert(i64::MIN);
+            *modified = (*modified).max(input.last_modified);
+            let newest = latest.entry(input.key.clone()).or_default();
+            if newest.0 <= input.run_id {
+                *newest = (input.run_id, input.rejects);
+            }
+            // An object of which some rows lay outside the window is not known: those rows are missing.
+            if input.rows_outside == 0 {
+                known.loads.entry(input.key).or_default().push((input.size as u64, input.etag));
+            }
+        }
+        known.with_rejects =
+            latest.into_iter().filter(|(_, (_, n))| *n > 0).map(|(key, _)| key).collect();
+        known
+    }
+}
+
+/// Runs the job.
+pub fn run(pipeline: &Pipeline, asked: &Asked, stop: &AtomicBool) -> Result<RunReport, RunError> {
+    let threads = match pipeline.limits.threads {
+        0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        n => n,
+    };
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| RunError::Usage(format!("limits.threads: {e}")))?;
+    pool.install(|| Run::new(pipeline, asked, stop, threads)?.go())
+}
+
+struct Run<'p> {
+    pipeline: &'p Pipeline,
+    asked: &'p Asked,
+    stop: &'p AtomicBool,
+    threads: usize,
+    started_ms: i64,
+    run_id: String,
+    source: Place,
+    output: Place,
+    phases: Phases,
+}
+
+impl<'p> Run<'p> {
+    fn new(
+        pipeline: &'p Pipeline,
+        asked: &'p Asked,
+        stop: &'p AtomicBool,
+        threads: usize,
+    ) -> Result<Run<'p>, RunError> {
+        let started_ms = now_ms();
+        Ok(Run {
+            pipeline,
+            asked,
+            stop,
+            threads,
+            started_ms,
+            run_id: new_run_id(started_ms),
+            source: Place::open_source(&pipeline.source.url, &pipeline.source.options)?,
+            output: Place::open(&pipeline.output.url, &pipeline.output.options)?,
+            phases: Phases { done: Vec::new(), since: Instant::now() },
+        })
+    }
+
+    fn check_stop(&self) -> Result<(), RunError> {
+        if self.stop.load(Ordering::Relaxed) { Err(RunError::Stopped) } else { Ok(()) }
+    }
+
+    fn go(mut self) -> Result<RunReport, RunError> {
+        let mut tables = Tables::open(&self.output)?;
+        let known = Known::of(read_small(&tables.inputs, small::inputs)?);
+        let selection = self.select(&known)?;
+        self.phases.end("list");
+
+        let total: u64 = selection.objects.iter().map(|o| o.info.size).sum();
+        let progress = Progress::start(selection.objects.len() as u64, total);
+        let router = Router::new(self.pipeline.routes.clone(), self.pipeline.compare_lib_types.clone());
+        let loaded = load::load(
+            &load::Context {
+                pipeline: self.pipeline,
+                source: &self.source,
+                router: &router,
+                window: self.asked.window,
+                progress: &progress,
+                stop: self.stop,
+            },
+            &selection.objects,
+        );
+        progress.finish();
+        let mut loaded = loaded?;
+        self.phases.end("read");
+
+        let charged_before = read_small(&tables.daily, small::daily_charges)?;
+        let affected = self.merge(&tables, &mut loaded, &known, &selection)?;
+        self.phases.end("merge");
+
+        let mut tally = loaded.tally.clone();
+        tally.objects_known = selection.known;
+        tally.objects_listed = selection.known + selection.objects.len() as u64;
+        self.conserve(tally.broken())?;
+        let report = self.report(&selection, &loaded, &affected, tally, &router);
+        if self.asked.dry_run {
+            return Ok(RunReport { outcome: Outcome::DryRun, ..self.finish(report, &charged_before, None) });
+        }
+        let mut litter = 0;
+        for table in tables.each() {
+            litter += table.delete_litter()?.len() as u64;
+        }
+        let stale = stale_days(&tables.detail, &charged_before);
+        let nothing_to_do = selection.objects.is_empty() && stale.is_empty() && !self.asked.full_refresh;
+        if nothing_to_do {
+            let mut report = self.finish(report, &charged_before, None);
+            report.litter_deleted = litter;
+            self.publish_report(&report)?;
+            return Ok(report);
+        }
+
+        // Data files, invisible as yet, and the sums of what they hold, read back from the store.
+        let staged = self.stage_days(&tables.detail, &loaded.rows, &affected)?;
+        self.phases.end("write");
+        let mut settle_days: BTreeSet<i32> = affected.days.keys().copied().collect();
+        settle_days.extend(&loaded.days);
+        settle_days.extend(&stale);
+        let charges = self.settle(&tables.detail, &staged, &settle_days)?;
+        let rows_staged: u64 = staged.values().flatten().map(|s| s.rows).sum();
+        self.conserve(balance(&tables.detail, &affected, &loaded, &staged, &charges, rows_staged))?;
+        self.phases.end("settle");
+        self.check_stop()?;
+
+        // One commit a table, in this order: a crash in between is repaired by the next run.
+        let txn = self.started_ms;
+        let mut commits = Vec::new();
+        let remove = affected
+            .days
+            .keys()
+            .flat_map(|day| tables.detail.files_of(&partition(*day)))
+            .map(|f| f.path.clone())
+            .collect();
+        let files: Vec<Staged> = staged.into_values().flatten().collect();
+        commits.push(tables.detail.commit(files, remove, &self.run_id, txn)?);
+        self.check_stop()?;
+        commits.push(self.commit_rejects(&mut tables.rejects, &selection, &loaded, txn)?);
+        self.check_stop()?;
+        let source_version = tables.detail.version().unwrap_or_default() as i64;
+        let charges: Vec<DailyCharge> =
+            charges.into_iter().map(|c| DailyCharge { source_version, ..c }).collect();
+        let (daily_commit, charged_after) =
+            self.commit_daily(&mut tables.daily, &charged_before, charges, &settle_days, txn)?;
+        commits.push(daily_commit);
+        self.check_stop()?;
+        commits.push(self.commit_inputs(&mut tables.inputs, &selection, &loaded, txn)?);
+        self.phases.end("commit");
+
+        let mut report = self.finish(report, &charged_after, Some(&settle_days));
+        report.restated = restated(&charged_before, &charged_after, &settle_days);
+        report.outcome = match commits.iter().any(|c| c.committed && c.table != "inputs") {
+            true => Outcome::Committed,
+            false => Outcome::Unchanged,
+        };
+        report.commits = commits;
+        report.litter_deleted = litter;
+        self.publish_report(&report)?;
+        Ok(report)
+    }
+
+    fn conserve(&self, broken: Vec<Broken>) -> Result<(), RunError> {
+        if broken.is_empty() { Ok(()) } else { Err(RunError::Conservation(broken)) }
+    }
+
+    fn select(&self, known: &Known) -> Result<Selection, RunError> {
+        let source = &self.pipeline.source;
+        let pattern = source.keys.as_deref().map(KeyPattern::parse);
+        let folder = pattern.as_ref().and_then(KeyPattern::folder);
+        let listing = self.source.list(folder)?;
+        let refresh = self.asked.full_refresh;
+        let again = |key: &str| {
+            refresh || (self.asked.retry_rejects && known.with_rejects.contains(key))
+        };
+        let mut selection = sources::select(
+            listing,
+            pattern.as_ref(),
+            self.asked.window,
+            source.lookback_days,
+            &known.loads,
+            again,
+        );
+        if self.asked.retry_rejects && !refresh {
+            // A retry reads those objects and no others.
+            let (retried, left): (Vec<_>, Vec<_>) = selection
+                .objects
+                .into_iter()
+                .partition(|object| known.with_rejects.contains(&object.info.key));
+            selection.objects = retried;
+            selection.outside += left.len() as u64;
+        }
+        Ok(selection)
+    }
+
+    /// Brings in the stored rows that the new ones may meet, and merges.
+    fn merge(
+        &self,
+        tables: &Tables,
+        loaded: &mut Loaded,
+        known: &Known,
+        selection: &Selection,
+    ) -> Result<Merged, RunError> {
+        let stored_days: BTreeSet<i32> = tables
+            .detail
+            .partitions()
+            .iter()
+            .filter_map(|p| UsageDay::parse(p))
+            .map(UsageDay::date32)
+            .collect();
+        let replaced: BTreeSet<i32> = match self.asked.full_refresh {
+            true => stored_days
+                .iter()
+                .chain(&loaded.days)
+                .copied()
+                .filter(|day| self.asked.window.holds(UsageDay::from_date32(*day)))
+                .collect(),
+            false => BTreeSet::new(),
+        };
+        let listed: HashMap<&str, i64> = selection
+            .objects
+            .iter()
+            .map(|o| (o.info.key.as_str(), o.info.last_modified_ms))
+            .collect();
+        let last_modified = |key: &str| {
+            known.last_modified.get(key).or_else(|| listed.get(key)).copied().unwrap_or(i64::MIN)
+        };
+        let read = loaded.rows.len();
+        let seqs = SeqSet::of(&loaded.rows);
+        let met: Vec<Vec<Rows>> = stored_days
+            .par_iter()
+            .filter(|day| !replaced.contains(day))
+            .map(|day| {
+                let name = partition(*day);
+                // The rows' own days surely, and any other day that may hold one of their Seqs.
+                if loaded.days.contains(day) || holds_any(&tables.detail, &name, &seqs)? {
+                    write::stored_rows(&tables.detail, *day, &name, last_modified)
+                } else {
+                    Ok(Vec::new())
+                }
+            })
+            .collect::<Result<_, WriteError>>()?;
+        loaded.rows.extend(met.into_iter().flatten());
+        let merged = merge::merge(&loaded.rows, read, &replaced)?;
+        loaded.settle_fates(&merged.fates);
+        Ok(merged)
+    }
+
+    fn stage_days(
+        &self,
+        table: &OpenTable,
+        rows: &[Rows],
+        affected: &Merged,
+    ) -> Result<BTreeMap<i32, Vec<Staged>>, RunError> {
+        let days: Vec<(&i32, &Vec<RowRef>)> = affected.days.iter().collect();
+        days.par_iter()
+            .map(|(day, day_rows)| {
+                self.check_stop()?;
+                let files: Vec<Staged> = day_rows
+                    .chunks(write::parquet::FILE_ROWS_MAX)
+                    .map(|file_rows| stage_file(table, rows, **day, file_rows))
+                    .collect::<Result<_, WriteError>>()?;
+                Ok((**day, files))
+            })
+            .collect()
+    }
+
+    /// Daily charges of some days: from the staged files of those that change, else from the live ones.
+    fn settle(
+        &self,
+        table: &OpenTable,
+        staged: &BTreeMap<i32, Vec<Staged>>,
+        days: &BTreeSet<i32>,
+    ) -> Result<Vec<DailyCharge>, RunError> {
+        let parts: Vec<Vec<DailyCharge>> = days
+            .par_iter()
+            .map(|day| {
+                let mut settler = Settler::default();
+                let usage_date = UsageDay::from_date32(*day);
+                let files: Vec<write::delta::LiveFile> = match staged.get(day) {
+                    Some(files) => files.iter().map(Staged::as_live).collect(),
+                    None => table.files_of(&partition(*day)).into_iter().cloned().collect(),
+                };
+                for file in &files {
+                    for batch in table.read(file, Some(&settle::COLUMNS))? {
+                        settler.add(usage_date, &batch)?;
+                    }
+                }
+                Ok(settler.finish(0))
+            })
+            .collect::<Result<_, RunError>>()?;
+        Ok(parts.into_iter().flatten().collect())
+    }
+
+    /// Rejects of the objects read take the place of those they had.
+    fn commit_rejects(
+        &self,
+        table: &mut OpenTable,
+        selection: &Selection,
+        loaded: &Loaded,
+        txn: i64,
+    ) -> Result<Commit, RunError> {
+        let read: BTreeSet<&str> = selection.objects.iter().map(|o| o.info.key.as_str()).collect();
+        let all_anew = self.asked.full_refresh && !self.asked.window.is_bounded();
+        let mut rows: Vec<RejectRow> = loaded.rejects.clone();
+        for row in &mut rows {
+            row.run_id.clone_from(&self.run_id);
+        }
+        let mut remove = Vec::new();
+        let files: Vec<_> = table.files().to_vec();
+        for file in &files {
+            let mut stored = Vec::new();
+            for batch in table.read(file, None)? {
+                stored.extend(small::rejects(&batch)?);
+            }
+            if all_anew || stored.iter().any(|r| read.contains(r.source_key.as_str())) {
+                remove.push(file.path.clone());
+                stored.retain(|r| !all_anew && !read.contains(r.source_key.as_str()));
+                rows.extend(stored);
+            }
+        }
+        rows.sort();
+        let staged = self.stage_small(table, None, rows.len(), || small::rejects_batch(&rows))?;
+        Ok(table.commit(staged, remove, &self.run_id, txn)?)
+    }
+
+    fn commit_daily(
+        &self,
+        table: &mut OpenTable,
+        before: &[DailyCharge],
+        charges: Vec<DailyCharge>,
+        days: &BTreeSet<i32>,
+        txn: i64,
+    ) -> Result<(Commit, Vec<DailyCharge>), RunError> {
+        let settled = |row: &DailyCharge| days.contains(&row.usage_date.date32());
+        let mut after: Vec<DailyCharge> = before.iter().filter(|r| !settled(r)).cloned().collect();
+        // A row that says the same keeps the version it was computed from, so that nothing changes.
+        let unversioned = |row: &DailyCharge| DailyCharge { source_version: 0, ..row.clone() };
+        let old: HashMap<_, &DailyCharge> = before
+            .iter()
+            .map(|r| ((r.usage_date, r.settlement_date, r.account.as_str(), r.billing_tag.as_str()), r))
+            .collect();
+        after.extend(charges.into_iter().map(|row| {
+            let key = (row.usage_date, row.settlement_date, row.account.as_str(), row.billing_tag.as_str());
+            match old.get(&key) {
+                Some(same) if unversioned(same) == unversioned(&row) => (*same).clone(),
+                _ => row,
+            }
+        }));
+        after.sort_by(|a, b| {
+            (a.usage_date, &a.account, &a.billing_tag, a.settlement_date)
+                .cmp(&(b.usage_date, &b.account, &b.billing_tag, b.settlement_date))
+        });
+        let months: BTreeSet<UsageMonth> =
+            days.iter().map(|d| UsageDay::from_date32(*d).month()).collect();
+        let tag_code = |label: &str| {
+            let catalogue = Catalogue::get();
+            catalogue.tag_by_label(label).map_or("unmapped", |id| catalogue.tag(id).code)
+        };
+        let mut staged = Vec::new();
+        let mut remove = Vec::new();
+        for month in months {
+            let name = month.to_string();
+            remove.extend(table.files_of(&name).iter().map(|f| f.path.clone()));
+            let rows: Vec<DailyCharge> =
+                after.iter().filter(|r| r.usage_date.month() == month).cloned().collect();
+            staged.extend(self.stage_small(table, Some(&name), rows.len(), || {
+                small::daily_charge_batch(&rows, tag_code)
+            })?);
+        }
+        Ok((table.commit(staged, remove, &self.run_id, txn)?, after))
+    }
+
+    fn commit_inputs(
+        &self,
+        table: &mut OpenTable,
+        selection: &Selection,
+        loaded: &Loaded,
+        txn: i64,
+    ) -> Result<Commit, RunError> {
+        let mut rows: Vec<Input> = selection
+            .objects
+            .iter()
+            .zip(&loaded.objects)
+            .map(|(object, count)| Input {
+                key: object.info.key.clone(),
+                size: object.info.size as i64,
+                etag: object.info.etag.clone(),
+                last_modified: object.info.last_modified_ms,
+                run_id: self.run_id.clone(),
+                ..count.as_input()
+            })
+            .collect();
+        rows.sort();
+        let all_anew = self.asked.full_refresh && !self.asked.window.is_bounded();
+        let remove = match all_anew {
+            true => table.files().iter().map(|f| f.path.clone()).collect(),
+            false => Vec::new(),
+        };
+        let staged = self.stage_small(table, None, rows.len(), || small::inputs_batch(&rows))?;
+        Ok(table.commit(staged, remove, &self.run_id, txn)?)
+    }
+
+    /// One file of a small table; no file for no rows.
+    fn stage_small(
+        &self,
+        table: &OpenTable,
+        partition: Option<&str>,
+        rows: usize,
+        batch: impl Fn() -> Result<arrow::array::RecordBatch, WriteError>,
+    ) -> Result<Option<Staged>, WriteError> {
+        if rows == 0 {
+            return Ok(None);
+        }
+        let facts = vec![("faceledger.rows", rows.to_string())];
+        let stats = serde_json::json!({ "numRecords": rows });
+        let batches = std::iter::once_with(batch);
+        table.stage(partition, rows as u64, batches, &facts, stats).map(Some)
+    }
+
+    fn report(
+        &self,
+        selection: &Selection,
+        loaded: &Loaded,
+        affected: &Merged,
+        tally: Tally,
+        router: &Router,
+    ) -> RunReport {
+        let mut rejects_by_reason: BTreeMap<String, u64> = BTreeMap::new();
+        for reject in &loaded.rejects {
+            *rejects_by_reason.entry(reject.reason.clone()).or_default() += 1;
+        }
+        let rejects = loaded.rejects.len() as f64;
+        let rejects_ratio = if rejects == 0.0 { 0.0 } else { rejects / tally.records_seen.max(1) as f64 };
+        let rejects_ratio_max = self.pipeline.limits.rejects_ratio_max;
+        RunReport {
+            run_id: self.run_id.clone(),
+            faceledger: env!("CARGO_PKG_VERSION"),
+            pipeline: self.pipeline.name.clone(),
+            config_digest: self.pipeline.digest.clone(),
+            started_at: rfc3339(self.started_ms),
+            outcome: Outcome::NothingNew,
+            from: self.asked.window.from.map(|d| d.to_string()),
+            to: self.asked.window.to.map(|d| d.to_string()),
+            full_refresh: self.asked.full_refresh,
+            threads: self.threads,
+            tally,
+            objects_unmatched: selection.unmatched,
+            objects_hidden: selection.hidden,
+            objects_outside: selection.outside,
+            objects_undated: selection.undated,
+            unmatched_examples: selection.unmatched_examples.clone(),
+            bytes_stored: selection.objects.iter().map(|o| o.info.size).sum(),
+            bytes_read: loaded.bytes_read,
+            rejects_by_reason,
+            rejects_ratio,
+            rejects_ratio_max,
+            rejects_over_threshold: rejects_ratio > rejects_ratio_max,
+            reject_examples: loaded.rejects.iter().take(5).cloned().collect(),
+            unmapped: loaded.unmapped.advice(router).into_iter().map(Unmapped::from).collect(),
+            changed: affected.changes.iter().take(CHANGES_MAX).cloned().collect(),
+            restated: Vec::new(),
+            daily_charge: Vec::new(),
+            commits: Vec::new(),
+            litter_deleted: 0,
+            requests: BTreeMap::new(),
+            phases: Vec::new(),
+            peak_memory_bytes: None,
+        }
+    }
+
+    /// What is known only at the end.
+    fn finish(
+        &mut self,
+        mut report: RunReport,
+        charges: &[DailyCharge],
+        days: Option<&BTreeSet<i32>>,
+    ) -> RunReport {
+        let latest: BTreeSet<i32>;
+        let days = match days {
+            Some(days) => days,
+            None => {
+                let all: BTreeSet<i32> = charges.iter().map(|c| c.usage_date.date32()).collect();
+                latest = all.into_iter().rev().take(LATEST_DAYS).collect();
+                &latest
+            }
+        };
+        report.daily_charge = charges
+            .iter()
+            .filter(|c| days.contains(&c.usage_date.date32()))
+            .map(DailyLine::from)
+            .collect();
+        let requests = storage::request_counts();
+        report.requests = BTreeMap::from([
+            ("list", requests.list),
+            ("get", requests.get),
+            ("put", requests.put),
+            ("delete", requests.delete),
+        ]);
+        report.phases = self.phases.done.clone();
+        report.peak_memory_bytes = peak_memory_bytes();
+        report
+    }
+
+    fn publish_report(&self, report: &RunReport) -> Result<(), RunError> {
+        let text = serde_json::to_vec_pretty(report).map_err(|e| RunError::Usage(e.to_string()))?;
+        Ok(self.output.put(&format!("_runs/{}.json", self.run_id), text.into())?)
+    }
+}
+
+/// Days shown by a run that touched none.
+const LATEST_DAYS: usize = 7;
+
+fn partition(day: i32) -> String {
+    UsageDay::from_date32(day).to_string()
+}
+
+fn holds_any(table: &OpenTable, partition: &str, seqs: &SeqSet) -> Result<bool, WriteError> {
+    for file in table.files_of(partition) {
+        for batch in table.read(file, Some(&["seq"]))? {
+            if seqs.may_hold_any(batch.column(0).as_string()) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn stage_file(
+    table: &OpenTable,
+    rows: &[Rows],
+    day: i32,
+    file_rows: &[RowRef],
+) -> Result<Staged, WriteError> {
+    let flag = schema::LIVENESS_DETAIL.position("is_need_charge");
+    let time = schema::LIVENESS_DETAIL.position("req_time");
+    let (mut charged, mut free) = (0u64, 0u64);
+    for r in file_rows {
+        let flags = rows[r.batch as usize].batch.column(flag).as_boolean();
+        if flags.is_valid(r.row as usize) {
+            *(if flags.value(r.row as usize) { &mut charged } else { &mut free }) += 1;
+        }
+    }
+    let n = file_rows.len() as u64;
+    let facts = vec![
+        ("faceledger.usage_date", partition(day)),
+        ("faceledger.rows", n.to_string()),
+        ("faceledger.charged", charged.to_string()),
+        ("faceledger.free", free.to_string()),
+        ("faceledger.unknown", (n - charged - free).to_string()),
+    ];
+    let req_time = |r: &RowRef| {
+        let times = rows[r.batch as usize].batch.column(time);
+        times.as_primitive::<arrow::datatypes::TimestampMillisecondType>().value(r.row as usize)
+    };
+    let (first, last) = (file_rows.first().map_or(0, req_time), file_rows.last().map_or(0, req_time));
+    let stats = serde_json::json!({
+        "numRecords": n,
+        "minValues": { "req_time": rfc3339(first) },
+        "maxValues": { "req_time": rfc3339(last) },
+        "nullCount": { "req_time": 0 },
+    });
+    let batches = merge::gather(rows, file_rows, GATHER_ROWS);
+    table.stage(Some(&partition(day)), n, batches, &facts, stats)
+}
+
+/// Rows gathered at a time on their way into a file: a part of a row group, so that a day in the making
+/// costs little more than its encoded bytes.
+const GATHER_ROWS: usize = 16_384;
+
+/// Days whose files and daily charges disagree in the number of attempts: an earlier run was cut off
+/// between the commits of the two tables.
+fn stale_days(detail: &OpenTable, charges: &[DailyCharge]) -> BTreeSet<i32> {
+    let mut rows: BTreeMap<i32, i64> = BTreeMap::new();
+    for file in detail.files() {
+        if let Some(day) = file.partition.as_deref().and_then(UsageDay::parse) {
+            *rows.entry(day.date32()).or_default() += file.rows as i64;
+        }
+    }
+    let mut attempts: BTreeMap<i32, i64> = BTreeMap::new();
+    for charge in charges {
+        *attempts.entry(charge.usage_date.date32()).or_default() += charge.attempts;
+    }
+    let days: BTreeSet<i32> = rows.keys().chain(attempts.keys()).copied().collect();
+    days.into_iter().filter(|day| rows.get(day) != attempts.get(day)).collect()
+}
+
+/// The laws that need the files: rows in and out of the changed days, and daily charges against rows.
+fn balance(
+    table: &OpenTable,
+    affected: &Merged,
+    loaded: &Loaded,
+    staged: &BTreeMap<i32, Vec<Staged>>,
+    charges: &[DailyCharge],
+    rows_staged: u64,
+) -> Vec<Broken> {
+    let rows_merged: u64 = affected.days.values().map(|rows| rows.len() as u64).sum();
+    let replaced = &affected.replaced;
+    let stored: u64 = affected
+        .days
+        .keys()
+        .filter(|day| !replaced.contains(day))
+        .flat_map(|day| table.files_of(&partition(*day)))
+        .map(|f| f.rows)
+        .sum();
+    let charged_attempts: u64 = charges
+        .iter()
+        .filter(|c| staged.contains_key(&c.usage_date.date32()))
+        .map(|c| c.attempts as u64)
+        .sum();
+    [
+        ("rows of the changed days = rows stored + new rows", rows_merged, stored + loaded.tally.details_new),
+        ("rows written = rows of the changed days", rows_staged, rows_merged),
+        ("attempts in daily_charge = rows written", charged_attempts, rows_staged),
+    ]
+    .into_iter()
+    .filter(|(_, left, right)| left != right)
+    .map(|(law, left, right)| Broken { law, left, right })
+    .collect()
+}
+
+fn restated(before: &[DailyCharge], after: &[DailyCharge], days: &BTreeSet<i32>) -> Vec<Restated> {
+    type Counts = BTreeMap<(UsageDay, String), [i64; 4]>;
+    let counts = |rows: &[DailyCharge]| -> Counts {
+        let mut counts = Counts::new();
+        for r in rows.iter().filter(|r| days.contains(&r.usage_date.date32())) {
+            let sum = counts.entry((r.usage_date, r.billing_tag.clone())).or_default();
+            for (into, n) in sum.iter_mut().zip([r.attempts, r.charged, r.free, r.unknown]) {
+                *into += n;
+            }
+        }
+        counts
+    };
+    let (before, after) = (counts(before), counts(after));
+    // A day published for the first time is no restatement.
+    let published: BTreeSet<UsageDay> = before.keys().map(|(day, _)| *day).collect();
+    let keys: BTreeSet<&(UsageDay, String)> = before.keys().chain(after.keys()).collect();
+    keys.into_iter()
+        .filter(|key| published.contains(&key.0) && before.get(*key) != after.get(*key))
+        .map(|key| Restated {
+            usage_date: key.0.to_string(),
+            billing_tag: key.1.clone(),
+            before: before.get(key).copied().unwrap_or_default(),
+            after: after.get(key).copied().unwrap_or_default(),
+        })
+        .collect()
+}
+
+/// The most memory this process has held, where the system tells (Linux).
+fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// The rows of each object, for the fates of its rows.
+fn object_of(rows: &Rows, row: usize) -> usize {
+    let keys = rows.batch.column(schema::LIVENESS_DETAIL.position("source_key"));
+    keys.as_dictionary::<Int32Type>().keys().value(row) as usize
+}
+
+/// The closed list of reject reasons, for `schema`.
+pub fn reject_reasons() -> Vec<&'static str> {
+    RejectReason::ALL.iter().map(|r| r.code()).collect()
+}
+
+impl ObjectCount {
+    fn as_input(&self) -> Input {
+        Input {
+            records: self.records,
+            rows_new: self.rows_new,
+            rows_duplicate: self.rows_duplicate,
+            rows_changed: self.rows_changed,
+            rejects: self.rejects,
+            rows_outside: self.rows_outside,
+            ..Input::default()
+        }
+    }
+
+    fn note(&mut self, fate: Fate) {
+        self.rows_new -= 1;
+        match fate {
+            Fate::New => self.rows_new += 1,
+            Fate::Duplicate => self.rows_duplicate += 1,
+            Fate::Changed => self.rows_changed += 1,
+        }
+    }
+}

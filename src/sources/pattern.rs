@@ -1,0 +1,141 @@
+//! Key patterns: `results/{channel}/dt={date}/{biz_token}.json`.
+//!
+//! Literal text, `{name}` (one or more characters but `/`, captured), `*` (any characters but `/`),
+//! `**` (any characters). A pattern takes a whole key or nothing.
+
+/// A pattern, taken apart.
+#[derive(Clone, Debug)]
+pub struct KeyPattern {
+    parts: Vec<Part>,
+    names: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Literal(String),
+    Capture,
+    Segment,
+    Anything,
+}
+
+impl KeyPattern {
+    /// The pipeline's check has made sure that braces pair and names differ.
+    pub fn parse(pattern: &str) -> KeyPattern {
+        let mut parts = Vec::new();
+        let mut names = Vec::new();
+        let mut literal = String::new();
+        let mut rest = pattern;
+        let flush = |literal: &mut String, parts: &mut Vec<Part>| {
+            if !literal.is_empty() {
+                parts.push(Part::Literal(std::mem::take(literal)));
+            }
+        };
+        while let Some(c) = rest.chars().next() {
+            if let Some(after) = rest.strip_prefix("**") {
+                flush(&mut literal, &mut parts);
+                parts.push(Part::Anything);
+                rest = after;
+            } else if c == '*' {
+                flush(&mut literal, &mut parts);
+                parts.push(Part::Segment);
+                rest = &rest[1..];
+            } else if c == '{'
+                && let Some(close) = rest.find('}')
+            {
+                flush(&mut literal, &mut parts);
+                names.push(rest[1..close].to_owned());
+                parts.push(Part::Capture);
+                rest = &rest[close + 1..];
+            } else {
+                literal.push(c);
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+        flush(&mut literal, &mut parts);
+        KeyPattern { parts, names }
+    }
+
+    /// The captures of a key that the pattern takes, by name; `None` when it does not take it.
+    /// Where several splits fit, each capture is as short as it can be, from the left.
+    pub fn captures(&self, key: &str) -> Option<Vec<(String, String)>> {
+        let mut values = Vec::with_capacity(self.names.len());
+        matches(&self.parts, key, &mut values)
+            .then(|| self.names.iter().cloned().zip(values.iter().map(|v| (*v).to_owned())).collect())
+    }
+
+    /// The folder that every key of the pattern lies in: a listing need not look elsewhere.
+    pub fn folder(&self) -> Option<&str> {
+        match self.parts.first() {
+            Some(Part::Literal(text)) => text.rfind('/').map(|slash| &text[..slash]),
+            _ => None,
+        }
+    }
+}
+
+fn matches<'k>(parts: &[Part], key: &'k str, values: &mut Vec<&'k str>) -> bool {
+    let Some((part, parts)) = parts.split_first() else { return key.is_empty() };
+    let within_segment = key.find('/').unwrap_or(key.len());
+    let (least, most) = match part {
+        Part::Literal(text) => {
+            return key.strip_prefix(text.as_str()).is_some_and(|rest| matches(parts, rest, values));
+        }
+        Part::Capture => (1, within_segment),
+        Part::Segment => (0, within_segment),
+        Part::Anything => (0, key.len()),
+    };
+    // Shortest first, at character boundaries.
+    let ends = key.char_indices().map(|(i, _)| i).chain([key.len()]);
+    for end in ends.filter(|end| (least..=most).contains(end)) {
+        let depth = values.len();
+        if matches!(part, Part::Capture) {
+            values.push(&key[..end]);
+        }
+        if matches(parts, &key[end..], values) {
+            return true;
+        }
+        values.truncate(depth);
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn captured(pattern: &str, key: &str) -> Option<String> {
+        let captures = KeyPattern::parse(pattern).captures(key)?;
+        Some(captures.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn takes_whole_keys_only() {
+        let pattern = "{channel}/dt={date}/{biz_token}.json";
+        for (key, expected) in [
+            ("wx/dt=2024-11-01/A1.json", Some("channel=wx date=2024-11-01 biz_token=A1")),
+            ("wx/dt=2024-11-01/a.b.json", Some("channel=wx date=2024-11-01 biz_token=a.b")),
+            ("wx/dt=2024-11-01/a.b.json.gz", None),
+            ("wx/dt=2024-11-01/x/a.json", None),
+            ("wx/dt=/a.json", None),
+            ("/dt=2024-11-01/a.json", None),
+            ("微信/dt=2024-11-01/令牌.json", Some("channel=微信 date=2024-11-01 biz_token=令牌")),
+        ] {
+            assert_eq!(captured(pattern, key).as_deref(), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn stars_stop_at_slashes_and_double_stars_do_not() {
+        assert_eq!(captured("*/x/{n}", "a/x/b").as_deref(), Some("n=b"));
+        assert_eq!(captured("*/x/{n}", "a/a/x/b"), None);
+        assert_eq!(captured("**/x/{n}", "a/a/x/b").as_deref(), Some("n=b"));
+        assert_eq!(captured("**", "a/b/c").as_deref(), Some(""));
+        assert_eq!(captured("{n}*.json", "abc.json").as_deref(), Some("n=a"));
+    }
+
+    #[test]
+    fn names_the_folder_that_holds_every_key() {
+        assert_eq!(KeyPattern::parse("a/b/{c}").folder(), Some("a/b"));
+        assert_eq!(KeyPattern::parse("a/b{c}").folder(), Some("a"));
+        assert_eq!(KeyPattern::parse("{c}/a").folder(), None);
+    }
+}

@@ -1,0 +1,307 @@
+//! One row a Seq.
+//!
+//! Takes the rows just read and those of the table that they may meet; gives, for every day that
+//! changes, which rows make it, in order, and what each new row was: new, duplicate or changed.
+//! The outcome depends on the rows alone, not on the order in which they come or on threads.
+
+use super::rows::Rows;
+use super::schema::LIVENESS_DETAIL;
+use super::WriteError;
+use arrow::array::{
+    Array, AsArray, BooleanArray, DictionaryArray, Int32Array, Int64Array, RecordBatch,
+    StringArray, TimestampMillisecondArray,
+};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
+use rayon::prelude::*;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+/// A row: which batch, and where in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowRef {
+    pub batch: u32,
+    pub row: u32,
+}
+
+/// What became of a row that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    New,
+    Duplicate,
+    Changed,
+}
+
+/// A Seq of which a later snapshot says otherwise: what it said, and what it says.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Change {
+    pub seq: String,
+    pub before: Facts,
+    pub after: Facts,
+}
+
+/// The three facts in which snapshots of one Seq may differ so that it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Facts {
+    pub is_need_charge: Option<bool>,
+    pub errcode: Option<i32>,
+    /// Milliseconds since the epoch.
+    pub req_time: i64,
+}
+
+/// The outcome of a merge.
+pub struct Merged {
+    /// Rows of each day that changes, sorted by (req_time, seq); a day without rows is to be emptied.
+    pub days: BTreeMap<i32, Vec<RowRef>>,
+    /// Rows of the fates other than [`Fate::New`].
+    pub fates: Vec<(RowRef, Fate)>,
+    /// By Seq.
+    pub changes: Vec<Change>,
+    /// Days whose stored rows gave way as a whole.
+    pub replaced: BTreeSet<i32>,
+}
+
+/// Columns that merging looks at.
+struct Keys<'r> {
+    usage_date: &'r [i32],
+    rank_time: &'r [i64],
+    seq: &'r StringArray,
+    req_time: &'r TimestampMillisecondArray,
+    is_need_charge: &'r BooleanArray,
+    errcode: &'r Int32Array,
+    detail_index: &'r Int32Array,
+    source_key: &'r DictionaryArray<Int32Type>,
+    source_keys: &'r StringArray,
+    source_record: &'r Int64Array,
+}
+
+impl<'r> Keys<'r> {
+    fn of(rows: &'r Rows) -> Keys<'r> {
+        let column = |name| rows.batch.column(LIVENESS_DETAIL.position(name));
+        let source_key = column("source_key").as_dictionary::<Int32Type>();
+        Keys {
+            usage_date: &rows.usage_date,
+            rank_time: &rows.rank_time,
+            seq: column("seq").as_string(),
+            req_time: column("req_time").as_primitive::<TimestampMillisecondType>(),
+            is_need_charge: column("is_need_charge").as_boolean(),
+            errcode: column("errcode").as_primitive(),
+            detail_index: column("detail_index").as_primitive(),
+            source_key,
+            source_keys: source_key.values().as_string(),
+            source_record: column("source_record").as_primitive::<Int64Type>(),
+        }
+    }
+
+    fn key(&self, row: usize) -> &'r str {
+        self.source_keys.value(self.source_key.keys().value(row) as usize)
+    }
+
+    fn facts(&self, row: usize) -> Facts {
+        let nullable = |array: &dyn Array| array.is_valid(row);
+        Facts {
+            is_need_charge: nullable(self.is_need_charge).then(|| self.is_need_charge.value(row)),
+            errcode: nullable(self.errcode).then(|| self.errcode.value(row)),
+            req_time: self.req_time.value(row),
+        }
+    }
+}
+
+/// Which of two snapshots of a Seq counts: the later fetched, then the greater key, record and index.
+fn rank(a: (&Keys<'_>, usize), b: (&Keys<'_>, usize)) -> Ordering {
+    let ((a, i), (b, j)) = (a, b);
+    a.rank_time[i]
+        .cmp(&b.rank_time[j])
+        .then_with(|| a.key(i).cmp(b.key(j)))
+        .then_with(|| a.source_record.value(i).cmp(&b.source_record.value(j)))
+        .then_with(|| a.detail_index.value(i).cmp(&b.detail_index.value(j)))
+}
+
+/// Shards of the seq space: each is merged by one thread on its own.
+const SHARDS: usize = 64;
+
+/// Hashes without a seed from outside: the outcome does not depend on it, but a run that can be repeated
+/// exactly is easier to mend.
+fn seq_hash(seq: &str) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(seq)
+}
+
+/// The Seqs of rows, for asking whether a stored day holds one of them.
+pub struct SeqSet(Vec<u64>);
+
+impl SeqSet {
+    pub fn of(rows: &[Rows]) -> SeqSet {
+        let mut hashes: Vec<u64> = rows
+            .par_iter()
+            .flat_map_iter(|rows| {
+                let seq = Keys::of(rows).seq;
+                (0..seq.len()).map(move |row| seq_hash(seq.value(row)))
+            })
+            .collect();
+        hashes.par_sort_unstable();
+        hashes.dedup();
+        SeqSet(hashes)
+    }
+
+    /// Whether one of `seqs` may be among them: false is certain.
+    pub fn may_hold_any(&self, seqs: &StringArray) -> bool {
+        (0..seqs.len()).any(|row| self.0.binary_search(&seq_hash(seqs.value(row))).is_ok())
+    }
+}
+
+/// Merges. `rows[..read]` were read by this run, the rest stand in the table; `replaced` are days whose
+/// stored rows are not among them because this run makes them anew.
+pub fn merge(rows: &[Rows], read: usize, replaced: &BTreeSet<i32>) -> Result<Merged, WriteError> {
+    let keys: Vec<Keys<'_>> = rows.iter().map(Keys::of).collect();
+    let mut shards: Vec<Vec<(u64, RowRef)>> = vec![Vec::new(); SHARDS];
+    let hashed: Vec<Vec<(u64, RowRef)>> = keys
+        .par_iter()
+        .enumerate()
+        .map(|(batch, keys)| {
+            (0..keys.seq.len())
+                .map(|row| {
+                    let row_ref = RowRef { batch: batch as u32, row: row as u32 };
+                    (seq_hash(keys.seq.value(row)), row_ref)
+                })
+                .collect()
+        })
+        .collect();
+    for (hash, row) in hashed.into_iter().flatten() {
+        shards[(hash >> 58) as usize].push((hash, row));
+    }
+    let parts: Vec<Part> =
+        shards.into_par_iter().map(|shard| merge_shard(shard, &keys, read)).collect();
+
+    let mut changed_days: BTreeSet<i32> = replaced.clone();
+    for part in &parts {
+        changed_days.extend(&part.changed_days);
+    }
+    let mut days: BTreeMap<i32, Vec<RowRef>> =
+        changed_days.iter().map(|day| (*day, Vec::new())).collect();
+    let mut fates = Vec::new();
+    let mut changes = Vec::new();
+    for part in parts {
+        for row in part.winners {
+            let day = keys[row.batch as usize].usage_date[row.row as usize];
+            if let Some(day) = days.get_mut(&day) {
+                day.push(row);
+            }
+        }
+        fates.extend(part.fates);
+        changes.extend(part.changes);
+    }
+    days.par_iter_mut().for_each(|(_, day)| {
+        let at = |r: &RowRef| (&keys[r.batch as usize], r.row as usize);
+        day.par_sort_unstable_by(|a, b| {
+            let ((ka, i), (kb, j)) = (at(a), at(b));
+            ka.req_time
+                .value(i)
+                .cmp(&kb.req_time.value(j))
+                .then_with(|| ka.seq.value(i).cmp(kb.seq.value(j)))
+        });
+    });
+    changes.sort_by(|a: &Change, b: &Change| a.seq.cmp(&b.seq).then(a.after.req_time.cmp(&b.after.req_time)));
+    Ok(Merged { days, fates, changes, replaced: replaced.clone() })
+}
+
+#[derive(Default)]
+struct Part {
+    winners: Vec<RowRef>,
+    fates: Vec<(RowRef, Fate)>,
+    changes: Vec<Change>,
+    changed_days: BTreeSet<i32>,
+}
+
+fn merge_shard(mut shard: Vec<(u64, RowRef)>, keys: &[Keys<'_>], read: usize) -> Part {
+    let at = |r: RowRef| (&keys[r.batch as usize], r.row as usize);
+    let seq = |r: RowRef| {
+        let (keys, row) = at(r);
+        keys.seq.value(row)
+    };
+    shard.sort_unstable();
+    let mut part = Part::default();
+    for same_hash in shard.chunk_by_mut(|a, b| a.0 == b.0) {
+        if let [(_, only)] = same_hash {
+            settle_one(&mut part, &[*only], keys, read);
+            continue;
+        }
+        same_hash.sort_unstable_by(|(_, a), (_, b)| {
+            seq(*a).cmp(seq(*b)).then_with(|| rank(at(*a), at(*b))).then_with(|| a.cmp(b))
+        });
+        let rows: Vec<RowRef> = same_hash.iter().map(|(_, row)| *row).collect();
+        for snapshots in rows.chunk_by(|a, b| seq(*a) == seq(*b)) {
+            settle_one(&mut part, snapshots, keys, read);
+        }
+    }
+    part
+}
+
+/// One Seq: its snapshots in rank order.
+fn settle_one(part: &mut Part, snapshots: &[RowRef], keys: &[Keys<'_>], read: usize) {
+    let Some(&winner) = snapshots.last() else { return };
+    let is_read = |r: RowRef| (r.batch as usize) < read;
+    let day = |r: RowRef| keys[r.batch as usize].usage_date[r.row as usize];
+    let facts = |r: RowRef| keys[r.batch as usize].facts(r.row as usize);
+    part.winners.push(winner);
+    let stored = snapshots.iter().copied().find(|r| !is_read(*r));
+    match stored {
+        Some(stored) if is_read(winner) && !same_row(keys, winner, stored) => {
+            part.changed_days.extend([day(stored), day(winner)]);
+        }
+        Some(stored) => {
+            // The stored row stays as it is, whichever copy of it is written.
+            let _ = stored;
+        }
+        None => {
+            part.changed_days.insert(day(winner));
+        }
+    }
+    if snapshots.len() == 1 {
+        return;
+    }
+    for (i, &snapshot) in snapshots.iter().enumerate() {
+        if !is_read(snapshot) || (i == 0 && stored.is_none()) {
+            continue;
+        }
+        let before = i.checked_sub(1).map(|i| snapshots[i]);
+        let changed = before.filter(|before| facts(*before) != facts(snapshot));
+        if let Some(before) = changed {
+            part.changes.push(Change {
+                seq: keys[snapshot.batch as usize].seq.value(snapshot.row as usize).to_owned(),
+                before: facts(before),
+                after: facts(snapshot),
+            });
+        }
+        part.fates.push((snapshot, if changed.is_some() { Fate::Changed } else { Fate::Duplicate }));
+    }
+}
+
+/// Whether a row read again is the stored row: the same place, saying the same.
+fn same_row(keys: &[Keys<'_>], a: RowRef, b: RowRef) -> bool {
+    let (ka, i) = (&keys[a.batch as usize], a.row as usize);
+    let (kb, j) = (&keys[b.batch as usize], b.row as usize);
+    ka.key(i) == kb.key(j)
+        && ka.source_record.value(i) == kb.source_record.value(j)
+        && ka.detail_index.value(i) == kb.detail_index.value(j)
+        && ka.rank_time[i] == kb.rank_time[j]
+}
+
+/// The rows of a day, gathered in order, a batch of at most `rows_max` at a time.
+pub fn gather<'r>(
+    rows: &'r [Rows],
+    day: &'r [RowRef],
+    rows_max: usize,
+) -> impl Iterator<Item = Result<RecordBatch, WriteError>> + 'r {
+    let batches: Vec<&RecordBatch> = rows.iter().map(|r| &r.batch).collect();
+    day.chunks(rows_max).map(move |chunk| {
+        // Only the batches that this chunk takes from: interleaving looks at every one it is given.
+        let mut used: Vec<u32> = chunk.iter().map(|r| r.batch).collect();
+        used.sort_unstable();
+        used.dedup();
+        let some: Vec<&RecordBatch> = used.iter().map(|b| batches[*b as usize]).collect();
+        let place = |b: u32| used.binary_search(&b).unwrap_or(0);
+        let indices: Vec<(usize, usize)> =
+            chunk.iter().map(|r| (place(r.batch), r.row as usize)).collect();
+        Ok(arrow::compute::interleave_record_batch(&some, &indices)?)
+    })
+}

@@ -1,0 +1,4 @@
+//! The one integration test crate: everything here uses the program as its users do, or the library's
+//! public face.
+
+mod pipeline;
