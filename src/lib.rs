@@ -24,4 +24,5 @@ pub mod settle;
 /// The order of the steps: threads, resume, tallies, exit codes.
 pub mod run;
 /// The only room that prints.
+#[allow(clippy::print_stdout, clippy::print_stderr)]
 pub mod report;

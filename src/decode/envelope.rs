@@ -1,14 +1,26 @@
 //! Envelopes: outer objects in which the pipeline names where the response and a few facts lie.
 //!
-//! Takes the cursor at a record and the JSON pointers (RFC 6901); validates the whole record and gives
-//! the places found.
+//! Takes the cursor at a record and the JSON pointers (RFC 6901), split once for all records; validates
+//! the whole record and gives the places found.
 
 use super::json::{Cursor, Fault, Parsed, Scalar};
 use super::record::envelope_time;
 use crate::model::{Envelope, Record, RejectReason};
 use std::borrow::Cow;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The pointers of an envelope as a tree of their steps.
+#[derive(Clone, Debug)]
+pub struct Pointers(Step);
+
+#[derive(Clone, Debug, Default)]
+struct Step {
+    /// The facts that are the value here.
+    slots: Vec<Slot>,
+    /// Member names (or array indices) that lead further, at most one a pointer.
+    next: Vec<(String, Step)>,
+}
+
+#[derive(Clone, Copy, Debug)]
 enum Slot {
     Response,
     BizToken,
@@ -18,97 +30,102 @@ enum Slot {
     CreatedAt,
 }
 
-/// What a record's envelope holds; every value with its offset.
+impl Pointers {
+    pub fn new(envelope: &Envelope) -> Pointers {
+        let named = [
+            (Slot::Response, Some(&envelope.response)),
+            (Slot::BizToken, envelope.biz_token.as_ref()),
+            (Slot::RuleId, envelope.rule_id.as_ref()),
+            (Slot::Channel, envelope.channel.as_ref()),
+            (Slot::FetchedAt, envelope.fetched_at.as_ref()),
+            (Slot::CreatedAt, envelope.created_at.as_ref()),
+        ];
+        let mut root = Step::default();
+        for (slot, pointer) in named {
+            let Some(pointer) = pointer else { continue };
+            let mut step = &mut root;
+            // "" is the whole record; "/a" is its member a.
+            for token in pointer.split('/').skip(1) {
+                let name = token.replace("~1", "/").replace("~0", "~");
+                let place = step.next.iter().position(|(n, _)| *n == name).unwrap_or_else(|| {
+                    step.next.push((name, Step::default()));
+                    step.next.len() - 1
+                });
+                step = &mut step.next[place].1;
+            }
+            step.slots.push(slot);
+        }
+        Pointers(root)
+    }
+}
+
+/// A value of the envelope, and its offset.
+type Fact<'a> = Option<(usize, Scalar<'a>)>;
+
+/// What a record's envelope holds.
 #[derive(Default)]
 pub struct Found<'a> {
-    /// Where the response begins.
-    pub response_at: Option<usize>,
-    biz_token: Option<(usize, Scalar<'a>)>,
-    rule_id: Option<(usize, Scalar<'a>)>,
-    channel: Option<(usize, Scalar<'a>)>,
-    fetched_at: Option<(usize, Scalar<'a>)>,
-    created_at: Option<(usize, Scalar<'a>)>,
+    /// Where the response stands, and its first byte.
+    pub response: Option<(usize, u8)>,
+    /// What is wrong with the envelope although it is JSON.
+    pub fault: Option<Fault>,
+    biz_token: Fact<'a>,
+    rule_id: Fact<'a>,
+    channel: Fact<'a>,
+    fetched_at: Fact<'a>,
+    created_at: Fact<'a>,
 }
 
 /// Walks the record to its end.
-pub fn open<'a>(cursor: &mut Cursor<'a>, pointers: &Envelope) -> Parsed<Found<'a>> {
-    let mut wanted: Vec<(Slot, Vec<String>)> = Vec::with_capacity(6);
-    let named = [
-        (Slot::Response, Some(&pointers.response)),
-        (Slot::BizToken, pointers.biz_token.as_ref()),
-        (Slot::RuleId, pointers.rule_id.as_ref()),
-        (Slot::Channel, pointers.channel.as_ref()),
-        (Slot::FetchedAt, pointers.fetched_at.as_ref()),
-        (Slot::CreatedAt, pointers.created_at.as_ref()),
-    ];
-    for (slot, pointer) in named {
-        if let Some(pointer) = pointer {
-            let steps = pointer.split('/').skip(1);
-            wanted.push((slot, steps.map(|s| s.replace("~1", "/").replace("~0", "~")).collect()));
-        }
-    }
-    let wanted: Vec<(Slot, &[String])> = wanted.iter().map(|(s, p)| (*s, p.as_slice())).collect();
+pub fn open<'a>(cursor: &mut Cursor<'a>, pointers: &Pointers) -> Parsed<Found<'a>> {
     let mut found = Found::default();
-    walk(cursor, &wanted, &mut found)?;
+    walk(cursor, &pointers.0, &mut found)?;
     Ok(found)
 }
 
-fn walk<'a>(cursor: &mut Cursor<'a>, wanted: &[(Slot, &[String])], found: &mut Found<'a>) -> Parsed<()> {
-    cursor.white_space();
+fn walk<'a>(cursor: &mut Cursor<'a>, step: &Step, found: &mut Found<'a>) -> Parsed<()> {
+    let first = cursor.peek();
     let at = cursor.pos();
-    for (slot, steps) in wanted {
-        if !steps.is_empty() {
-            continue;
-        }
-        if *slot == Slot::Response {
-            if matches!(cursor.peek(), Some(b'{')) {
-                found.response_at = Some(at);
-            }
-            continue;
-        }
-        let value = cursor.scalar()?;
-        cursor.seek(at);
+    for slot in &step.slots {
         let place = match slot {
+            Slot::Response => {
+                found.response = first.map(|byte| (at, byte));
+                continue;
+            }
             Slot::BizToken => &mut found.biz_token,
             Slot::RuleId => &mut found.rule_id,
             Slot::Channel => &mut found.channel,
             Slot::FetchedAt => &mut found.fetched_at,
-            _ => &mut found.created_at,
+            Slot::CreatedAt => &mut found.created_at,
         };
-        *place = Some((at, value));
+        *place = Some((at, cursor.scalar()?));
+        cursor.seek(at);
     }
-    let deeper = |step: &str| -> Vec<(Slot, &[String])> {
-        wanted
-            .iter()
-            .filter(|(_, steps)| steps.first().is_some_and(|s| s == step))
-            .map(|(slot, steps)| (*slot, &steps[1..]))
-            .collect()
-    };
-    if wanted.iter().all(|(_, steps)| steps.is_empty()) {
-        return cursor.skip();
-    }
-    match cursor.peek() {
-        Some(b'{') => {
-            let mut seen: Vec<Slot> = Vec::new();
+    match first {
+        Some(b'{') if !step.next.is_empty() => {
+            // One bit for each step below that was met.
+            let mut met = 0u8;
             cursor.object(|cursor, key_at, key| {
-                let below = deeper(&key);
-                if below.is_empty() {
+                let Some(place) = step.next.iter().position(|(name, _)| *name == key) else {
                     return cursor.skip();
-                }
-                if below.iter().any(|(slot, _)| seen.contains(slot)) {
-                    return Err(Fault {
+                };
+                if met & 1 << place != 0 {
+                    found.fault.get_or_insert(Fault {
                         at: key_at,
                         reason: RejectReason::DuplicateKey,
                         message: Cow::Borrowed("this member of the envelope stands twice"),
                     });
                 }
-                seen.extend(below.iter().map(|(slot, _)| *slot));
-                walk(cursor, &below, found)
+                met |= 1 << place;
+                walk(cursor, &step.next[place].1, found)
             })
         }
-        Some(b'[') => cursor.array(|cursor, index| match deeper(&index.to_string()) {
-            below if below.is_empty() => cursor.skip(),
-            below => walk(cursor, &below, found),
+        Some(b'[') if !step.next.is_empty() => cursor.array(|cursor, index| {
+            let index = index.to_string();
+            match step.next.iter().find(|(name, _)| *name == index) {
+                Some((_, next)) => walk(cursor, next, found),
+                None => cursor.skip(),
+            }
         }),
         _ => cursor.skip(),
     }
@@ -117,6 +134,9 @@ fn walk<'a>(cursor: &mut Cursor<'a>, wanted: &[(Slot, &[String])], found: &mut F
 impl<'a> Found<'a> {
     /// Puts the envelope's facts into the record.
     pub fn fill(self, record: &mut Record<'a>) -> Parsed<()> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
         record.biz_token = text(self.biz_token)?;
         record.rule_id = text(self.rule_id)?;
         record.channel = text(self.channel)?;
@@ -127,8 +147,8 @@ impl<'a> Found<'a> {
 }
 
 /// A string, or a number as it is written (rule ids are numbers in some exports).
-fn text<'a>(found: Option<(usize, Scalar<'a>)>) -> Parsed<Option<Cow<'a, str>>> {
-    match found {
+fn text<'a>(fact: Fact<'a>) -> Parsed<Option<Cow<'a, str>>> {
+    match fact {
         None | Some((_, Scalar::Null)) => Ok(None),
         Some((_, Scalar::Text(text))) => Ok(Some(text)),
         Some((_, Scalar::Number(text))) => Ok(Some(Cow::Borrowed(text))),
@@ -140,7 +160,7 @@ fn text<'a>(found: Option<(usize, Scalar<'a>)>) -> Parsed<Option<Cow<'a, str>>> 
     }
 }
 
-fn time(found: Option<(usize, Scalar<'_>)>) -> Parsed<Option<i64>> {
-    let Some((at, value)) = found else { return Ok(None) };
+fn time(fact: Fact<'_>) -> Parsed<Option<i64>> {
+    let Some((at, value)) = fact else { return Ok(None) };
     envelope_time(value).map_err(|(reason, message)| Fault { at, reason, message: Cow::Borrowed(message) })
 }

@@ -11,6 +11,9 @@ use std::borrow::Cow;
 /// Deeper nesting than this is a reject: no result comes near it, and a bomb is cheap to make.
 pub const DEPTH_MAX: usize = 128;
 
+/// What some Windows programs write before UTF-8 text.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// A breach: where (offset into the cursor's text) and why. The message holds no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -23,6 +26,24 @@ pub type Parsed<T> = Result<T, Fault>;
 
 pub fn fault<T>(at: usize, reason: RejectReason, message: &'static str) -> Parsed<T> {
     Err(Fault { at, reason, message: Cow::Borrowed(message) })
+}
+
+/// The fault of finding something else at `at` than the grammar asks for.
+pub fn breach(text: &[u8], at: usize, wanted: &'static str) -> Fault {
+    let rest = &text[at.min(text.len())..];
+    let (reason, message) = match rest.first() {
+        None => (RejectReason::Truncated, "the input ends inside the record"),
+        Some(b'/' | b'#') => (
+            RejectReason::Comment,
+            "a comment: JSON has none; write the results as the API gave them",
+        ),
+        Some(_) if rest.starts_with(BYTE_ORDER_MARK) => (
+            RejectReason::ByteOrderMark,
+            "a byte order mark (EF BB BF): write the file as UTF-8 without it",
+        ),
+        Some(_) => (RejectReason::InvalidJson, wanted),
+    };
+    Fault { at, reason, message: Cow::Borrowed(message) }
 }
 
 /// A value read as far as the tables can use it. Containers are validated and skipped.
@@ -78,21 +99,7 @@ impl<'a> Cursor<'a> {
 
     /// The fault of finding something else than the grammar asks for here.
     fn unexpected<T>(&self, wanted: &'static str) -> Parsed<T> {
-        let rest = &self.bytes()[self.pos.min(self.text.len())..];
-        match rest.first() {
-            None => fault(self.pos, RejectReason::Truncated, "the input ends inside the record"),
-            Some(b'/' | b'#') => fault(
-                self.pos,
-                RejectReason::Comment,
-                "a comment: JSON has none; write the results as the API gave them",
-            ),
-            Some(_) if rest.starts_with(b"\xEF\xBB\xBF") => fault(
-                self.pos,
-                RejectReason::ByteOrderMark,
-                "a byte order mark (EF BB BF): write the file as UTF-8 without it",
-            ),
-            Some(_) => fault(self.pos, RejectReason::InvalidJson, wanted),
-        }
+        Err(breach(self.bytes(), self.pos, wanted))
     }
 
     /// Walks an object: `member` is called with each key, the cursor standing at its value, and must
@@ -423,18 +430,20 @@ impl<'a> Cursor<'a> {
             Some(b't') => '\t',
             Some(b'u') => {
                 let unit = self.hex4(at)?;
-                let second = bytes.get(at + 6..at + 8) == Some(b"\\u");
                 return match unit {
-                    0xD800..=0xDBFF if second => {
-                        let low = self.hex4(at + 6)?;
-                        if !(0xDC00..=0xDFFF).contains(&low) {
-                            return unpaired(at);
+                    0xD800..=0xDBFF => match (bytes.get(at + 6), bytes.get(at + 7)) {
+                        (Some(b'\\'), Some(b'u')) => {
+                            let low = self.hex4(at + 6)?;
+                            if !(0xDC00..=0xDFFF).contains(&low) {
+                                return unpaired(at);
+                            }
+                            let point = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
+                            char::from_u32(point).map_or_else(|| unpaired(at), |c| Ok((c, at + 12)))
                         }
-                        let point = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
-                        char::from_u32(point).map_or_else(|| unpaired(at), |c| Ok((c, at + 12)))
-                    }
-                    0xD800..=0xDBFF if at + 8 > bytes.len() => cut(bytes.len()),
-                    0xD800..=0xDFFF => unpaired(at),
+                        (None, _) | (Some(b'\\'), None) => cut(bytes.len()),
+                        _ => unpaired(at),
+                    },
+                    0xDC00..=0xDFFF => unpaired(at),
                     _ => char::from_u32(unit).map_or_else(|| unpaired(at), |c| Ok((c, at + 6))),
                 };
             }
@@ -471,81 +480,130 @@ fn cut<T>(at: usize) -> Parsed<T> {
     fault(at, RejectReason::Truncated, "the input ends inside a string")
 }
 
-/// The JSON path of the byte at `at`, by a walk that forgives everything: it names places in text that
-/// is not JSON. Names of members that are not plain words are shown as `?`, because a map keyed by
-/// people would otherwise put them into a message.
-pub fn path_of(text: &[u8], at: usize) -> String {
-    enum Level {
-        Object { key: Option<String>, in_key: bool },
-        Array(usize),
-    }
-    let mut levels: Vec<Level> = Vec::new();
-    let mut i = 0;
-    while i < at.min(text.len()) {
-        match text[i] {
-            b'"' => {
-                let start = i + 1;
-                let mut end = start;
-                while end < text.len() && text[end] != b'"' {
-                    end += if text[end] == b'\\' { 2 } else { 1 };
-                }
-                if let Some(Level::Object { key, in_key: true }) = levels.last_mut() {
-                    *key = Some(plain_key(&text[start..end.min(text.len())]));
-                }
-                i = end;
-            }
-            b'{' if levels.len() < DEPTH_MAX => levels.push(Level::Object { key: None, in_key: true }),
-            b'[' if levels.len() < DEPTH_MAX => levels.push(Level::Array(0)),
-            b'}' | b']' => {
-                // A closing bracket ends its level only once the byte asked for lies behind it.
-                if i + 1 <= at {
-                    levels.pop();
-                }
-            }
-            b':' => {
-                if let Some(Level::Object { in_key, .. }) = levels.last_mut() {
-                    *in_key = false;
-                }
-            }
-            b',' if i + 1 <= at => match levels.last_mut() {
-                Some(Level::Object { key, in_key }) => {
-                    *in_key = true;
-                    *key = None;
-                }
-                Some(Level::Array(index)) => *index += 1,
-                None => {}
-            },
-            _ => {}
-        }
-        i += 1;
-    }
-    // A fault at a member name is that member's.
-    if text.get(at) == Some(&b'"')
-        && let Some(Level::Object { key, in_key: true }) = levels.last_mut()
-    {
-        let end = text[at + 1..].iter().position(|b| *b == b'"').map_or(text.len(), |n| at + 1 + n);
-        *key = Some(plain_key(&text[at + 1..end]));
-    }
-    let mut path = String::from("$");
-    for level in levels {
-        match level {
-            Level::Object { key: Some(key), .. } => {
-                path.push('.');
-                path.push_str(&key);
-            }
-            Level::Object { key: None, .. } => {}
-            Level::Array(index) => path.push_str(&format!("[{index}]")),
-        }
-    }
-    path
+/// Names places in text that need not be JSON, by a walk that forgives everything. The places asked for
+/// must not go backwards: then all of them together cost one walk.
+pub struct Path<'t> {
+    text: &'t [u8],
+    walked: usize,
+    levels: Vec<Level>,
+    /// Open brackets below the levels that are kept.
+    beneath: usize,
 }
+
+enum Level {
+    Object { key: Option<String>, in_key: bool },
+    Array(usize),
+}
+
+/// The JSON path of the byte at `at` of `text`.
+pub fn path_of(text: &[u8], at: usize) -> String {
+    Path::new(text).of(at)
+}
+
+impl<'t> Path<'t> {
+    /// `text` begins with the record.
+    pub fn new(text: &'t [u8]) -> Path<'t> {
+        Path { text, walked: 0, levels: Vec::new(), beneath: 0 }
+    }
+
+    /// The JSON path of the byte at `at`. Names of members that are not plain words are shown as `?`,
+    /// because a map keyed by people would otherwise put them into a message.
+    pub fn of(&mut self, at: usize) -> String {
+        self.walk(at.min(self.text.len()));
+        let mut path = String::from("$");
+        let below = |path: &mut String, key: &str| {
+            path.push('.');
+            path.push_str(key);
+        };
+        let last = self.levels.len().wrapping_sub(1);
+        for (depth, level) in self.levels.iter().enumerate() {
+            match level {
+                Level::Object { key: Some(key), .. } => below(&mut path, key),
+                // A fault at a member name is that member's.
+                Level::Object { key: None, in_key: true }
+                    if depth == last && self.beneath == 0 && self.text.get(at) == Some(&b'"') =>
+                {
+                    below(&mut path, &self.key_at(at).0);
+                }
+                Level::Object { key: None, .. } => {}
+                Level::Array(index) => path.push_str(&format!("[{index}]")),
+            }
+        }
+        path
+    }
+
+    /// The member name whose opening quote is at `at`, and the offset of its closing quote. A name that
+    /// the text ends in could be the half of anything.
+    fn key_at(&self, at: usize) -> (String, usize) {
+        let end = string_end(self.text, at + 1);
+        let key = if end < self.text.len() { plain_key(&self.text[at + 1..end]) } else { "?".to_owned() };
+        (key, end)
+    }
+
+    fn walk(&mut self, to: usize) {
+        while self.walked < to {
+            let at = self.walked;
+            self.walked += 1;
+            match self.text[at] {
+                b'"' => {
+                    let (key, end) = match self.levels.last() {
+                        Some(Level::Object { in_key: true, .. }) if self.beneath == 0 => {
+                            let (key, end) = self.key_at(at);
+                            (Some(key), end)
+                        }
+                        _ => (None, string_end(self.text, at + 1)),
+                    };
+                    if let (Some(name), Some(Level::Object { key, .. })) = (key, self.levels.last_mut()) {
+                        *key = Some(name);
+                    }
+                    self.walked = end + 1;
+                }
+                b'{' | b'[' if self.levels.len() >= DEPTH_MAX => self.beneath += 1,
+                b'{' => self.levels.push(Level::Object { key: None, in_key: true }),
+                b'[' => self.levels.push(Level::Array(0)),
+                b'}' | b']' if self.beneath > 0 => self.beneath -= 1,
+                b'}' | b']' => {
+                    self.levels.pop();
+                }
+                _ if self.beneath > 0 => {}
+                b':' => {
+                    if let Some(Level::Object { in_key, .. }) = self.levels.last_mut() {
+                        *in_key = false;
+                    }
+                }
+                b',' => match self.levels.last_mut() {
+                    Some(Level::Object { key, in_key }) => (*key, *in_key) = (None, true),
+                    Some(Level::Array(index)) => *index += 1,
+                    None => {}
+                },
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The offset of the quote that ends the string whose first byte is at `from`, or the text's end.
+fn string_end(text: &[u8], mut from: usize) -> usize {
+    while let Some(found) = memchr::memchr2(b'"', b'\\', &text[from.min(text.len())..]) {
+        let at = from + found;
+        if text[at] == b'"' {
+            return at;
+        }
+        from = at + 2;
+    }
+    text.len()
+}
+
+/// Digits in a member name that may be shown. The API's names hold none; document numbers hold more.
+const KEY_DIGITS_MAX: usize = 3;
 
 /// A member name as it may be shown.
 pub fn plain_key(key: &[u8]) -> String {
     let plain = !key.is_empty()
         && key.len() <= 64
         && !key[0].is_ascii_digit()
-        && key.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_' || *b == b'-');
+        && key.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_' || *b == b'-')
+        && key.iter().filter(|b| b.is_ascii_digit()).count() <= KEY_DIGITS_MAX;
     match (plain, std::str::from_utf8(key)) {
         (true, Ok(key)) => key.to_owned(),
         _ => "?".to_owned(),

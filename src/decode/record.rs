@@ -3,7 +3,7 @@
 //! Takes the text of one record; gives a [`Record`], its [`Attempt`]s and the attempts it had to set
 //! aside. Member names and types: FaceID API 2018-03-01, `GetDetectInfoEnhanced` and `GetEidResult`.
 
-use super::envelope;
+use super::envelope::{self, Pointers};
 use super::json::{Cursor, Fault, Parsed, Scalar, fault};
 use crate::model::{Attempt, Envelope, Record, RejectReason, UsageDay};
 use std::borrow::Cow;
@@ -12,15 +12,15 @@ use std::sync::LazyLock;
 /// What the decode room needs to know of the pipeline.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    pub envelope: Option<Envelope>,
-    /// Read `Idcard` and `Name` of each attempt, for keyed digests. Otherwise they are skipped unread.
-    pub idcard: bool,
-    pub name: bool,
+    envelope: Option<Pointers>,
+    idcard: bool,
+    name: bool,
 }
 
 impl Wanted {
+    /// `idcard` and `name`: read these of each attempt, for keyed digests. Otherwise they are skipped unread.
     pub fn new(envelope: Option<Envelope>, idcard: bool, name: bool) -> Wanted {
-        Wanted { envelope, idcard, name }
+        Wanted { envelope: envelope.as_ref().map(Pointers::new), idcard, name }
     }
 }
 
@@ -90,10 +90,6 @@ impl UnknownMembers {
         }
     }
 
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
     /// (path, count), in no order.
     pub fn paths(&self) -> impl Iterator<Item = (String, u64)> + '_ {
         self.0.iter().map(|(place, key, n)| {
@@ -109,51 +105,70 @@ impl UnknownMembers {
     }
 }
 
-/// Reads the record that begins at `start` of `text`; gives the offset after it.
-/// A fault's offset counts from the start of `text`.
-pub fn read_record<'a>(
-    text: &'a str,
-    start: usize,
-    wanted: &Wanted,
-    draft: &mut Draft<'a>,
-) -> (usize, Parsed<Outcome>) {
-    let mut cursor = Cursor::new(text, start);
+/// A record whose text is JSON: where it ends, and what it is. The inner error says what else is wrong.
+pub type Read = (usize, Parsed<Outcome>);
+
+/// Reads the record at the beginning of `text`. The outer error is a breach of the grammar, which leaves
+/// open where the record ends; offsets count from the start of `text`.
+pub fn read_record<'a>(text: &'a str, wanted: &Wanted, draft: &mut Draft<'a>) -> Parsed<Read> {
+    let mut cursor = Cursor::new(text, 0);
     if let Some(pointers) = &wanted.envelope {
-        let found = match envelope::open(&mut cursor, pointers) {
-            Ok(found) => found,
-            Err(fault) => return (cursor.pos(), Err(fault)),
-        };
-        let end = cursor.pos();
-        if let Some(response_at) = found.response_at {
-            let outcome = found.fill(&mut draft.record).and_then(|()| {
-                cursor = Cursor::new(text, response_at);
-                read_result(&mut cursor, wanted, draft)
-            });
-            return (end, outcome);
+        let mut found = envelope::open(&mut cursor, pointers)?;
+        if let Some((at, first)) = found.response.take() {
+            let end = cursor.pos();
+            let outcome = match found.fill(&mut draft.record) {
+                Ok(()) => read_response(text, at, first, wanted, draft)?,
+                Err(fault) => Err(fault),
+            };
+            return Ok((end, outcome));
         }
         // Not an envelope: one of the plain shapes, which the same folder may hold too.
-        cursor = Cursor::new(text, start);
+        cursor = Cursor::new(text, 0);
     }
-    let outcome = read_result(&mut cursor, wanted, draft);
-    (cursor.pos(), outcome)
+    let outcome = read_result(&mut cursor, wanted, draft)?;
+    Ok((cursor.pos(), outcome))
+}
+
+/// What stands where the envelope's response should be; its grammar has been checked.
+fn read_response<'a>(
+    text: &'a str,
+    at: usize,
+    first: u8,
+    wanted: &Wanted,
+    draft: &mut Draft<'a>,
+) -> Parsed<Parsed<Outcome>> {
+    let (reason, message) = match first {
+        b'{' => return read_result(&mut Cursor::new(text, at), wanted, draft),
+        b'n' => (
+            RejectReason::TextMissing,
+            "the envelope holds no response: pull the result again while it is kept (3 days)",
+        ),
+        b'"' => (
+            RejectReason::WrongType,
+            "the response is a string: write the result as JSON, not as a string that holds JSON",
+        ),
+        _ => (RejectReason::WrongType, "the envelope's response should be an object"),
+    };
+    Ok(fault(at, reason, message))
 }
 
 fn read_result<'a>(
     cursor: &mut Cursor<'a>,
     wanted: &Wanted,
     draft: &mut Draft<'a>,
-) -> Parsed<Outcome> {
-    cursor.white_space();
+) -> Parsed<Parsed<Outcome>> {
+    let first = cursor.peek();
     let start = cursor.pos();
-    match cursor.peek() {
-        Some(b'{') => {}
-        _ => {
-            cursor.skip()?;
-            return fault(start, RejectReason::NotAResult, "a result is a JSON object");
-        }
+    if first != Some(b'{') {
+        cursor.skip()?;
+        return Ok(fault(start, RejectReason::NotAResult, "a result is a JSON object"));
     }
-    Reader { wanted, draft, shape_fault: None }.top(cursor)?;
-    finish(draft, start)
+    let mut reader = Reader { wanted, draft, wrapped: false, shape_fault: None };
+    reader.top(cursor)?;
+    Ok(match reader.shape_fault {
+        Some(fault) => Err(fault),
+        None => finish(draft, start),
+    })
 }
 
 /// What the members seen make of the record.
@@ -192,11 +207,13 @@ fn finish(draft: &mut Draft<'_>, start: usize) -> Parsed<Outcome> {
     )
 }
 
-/// A wrong type where the record still parses: kept until the record is read to its end, so that a
-/// breach of the grammar further on is told first and the next record is found.
 struct Reader<'r, 'a> {
     wanted: &'r Wanted,
     draft: &'r mut Draft<'a>,
+    /// A `Response` object was met: what stands beside it is not the result's.
+    wrapped: bool,
+    /// A wrong type where the record still parses: kept until the record is read to its end, so that a
+    /// breach of the grammar further on is told first and the next record is found.
     shape_fault: Option<Fault>,
 }
 
@@ -231,31 +248,45 @@ impl<'a> Reader<'_, 'a> {
     }
 
     /// The outermost object: `{"Response": …}`, the same without the wrapper, or a bare Text.
-    fn top(mut self, cursor: &mut Cursor<'a>) -> Parsed<()> {
+    fn top(&mut self, cursor: &mut Cursor<'a>) -> Parsed<()> {
         let mut seen = Seen::default();
         cursor.object(|cursor, key_at, key| {
-            if key == "Response" {
-                if seen.again(31) {
-                    self.note(duplicate_key(key_at));
-                }
-                return match cursor.peek() {
-                    Some(b'{') => {
-                        let mut seen = Seen::default();
-                        cursor.object(|cursor, key_at, key| {
-                            self.response_member(cursor, key_at, &key, Place::Response, &mut seen)
-                        })
-                    }
-                    Some(b'n') => cursor.skip(),
-                    _ => {
-                        let at = cursor.pos();
-                        self.note(wrong_type(at, "Response should be an object"));
-                        cursor.skip()
-                    }
-                };
+            if key != "Response" {
+                return self.response_member(cursor, key_at, &key, Place::Top, &mut seen);
             }
-            self.response_member(cursor, key_at, &key, Place::Top, &mut seen)
+            if seen.again(31) {
+                self.note(duplicate_key(key_at));
+            }
+            let at = cursor.pos();
+            match cursor.peek() {
+                Some(b'{') => self.response(cursor, at),
+                Some(b'n') => {
+                    self.draft.any_member = true;
+                    self.draft.null_text.get_or_insert(at);
+                    cursor.skip()
+                }
+                _ => {
+                    self.note(wrong_type(at, "Response should be an object"));
+                    cursor.skip()
+                }
+            }
+        })
+    }
+
+    /// The object in `Response`. What was read beside it (an exporter's own RequestId, say) gives way,
+    /// whichever stands first; two LivenessDetails are a reject all the same.
+    fn response(&mut self, cursor: &mut Cursor<'a>, at: usize) -> Parsed<()> {
+        self.draft.any_member = true;
+        self.draft.null_text.get_or_insert(at);
+        let record = &mut self.draft.record;
+        (record.request_id, record.extra, record.err_code) = (None, None, None);
+        record.is_verify_intention = false;
+        let mut seen = Seen::default();
+        cursor.object(|cursor, key_at, key| {
+            self.response_member(cursor, key_at, &key, Place::Response, &mut seen)
         })?;
-        self.shape_fault.map_or(Ok(()), Err)
+        self.wrapped = true;
+        Ok(())
     }
 
     fn response_member(
@@ -295,7 +326,10 @@ impl<'a> Reader<'_, 'a> {
                 if seen.again(1) {
                     self.note(duplicate_key(key_at));
                 }
-                self.draft.record.request_id = self.text(cursor, "RequestId should be a string")?;
+                let text = self.text(cursor, "RequestId should be a string")?;
+                if !self.wrapped {
+                    self.draft.record.request_id = text;
+                }
                 Ok(())
             }
             "IsVerifyIntention" => {
@@ -303,8 +337,8 @@ impl<'a> Reader<'_, 'a> {
                     self.note(duplicate_key(key_at));
                 }
                 match cursor.scalar()? {
-                    Scalar::Bool(yes) => self.draft.record.is_verify_intention = yes,
-                    Scalar::Null => {}
+                    Scalar::Bool(yes) if !self.wrapped => self.draft.record.is_verify_intention = yes,
+                    Scalar::Bool(_) | Scalar::Null => {}
                     _ => self.note(wrong_type(at, "IsVerifyIntention should be true or false")),
                 }
                 Ok(())
@@ -374,7 +408,8 @@ impl<'a> Reader<'_, 'a> {
                     self.note(duplicate_key(key_at));
                 }
                 match code::<i64>(cursor.scalar()?) {
-                    Ok(code) => self.draft.record.err_code = code,
+                    Ok(code) if !self.wrapped => self.draft.record.err_code = code,
+                    Ok(_) => {}
                     Err((reason, message)) => {
                         self.note(Fault { at, reason, message: Cow::Borrowed(message) });
                     }
@@ -385,7 +420,10 @@ impl<'a> Reader<'_, 'a> {
                 if seen.again(10) {
                     self.note(duplicate_key(key_at));
                 }
-                self.draft.record.extra = self.text(cursor, "Extra should be a string")?;
+                let text = self.text(cursor, "Extra should be a string")?;
+                if !self.wrapped {
+                    self.draft.record.extra = text;
+                }
                 Ok(())
             }
             "ErrMsg" | "IdCard" | "UseIDType" | "Name" | "OcrNation" | "OcrAddress" | "OcrBirth"
@@ -490,8 +528,8 @@ impl<'a> Reader<'_, 'a> {
                 9 => string(value).map(|v| attempt.compare_lib_type = v),
                 10 => sim(value).map(|v| attempt.sim = v),
                 11 => code(value).map(|v| attempt.liveness_mode = v),
-                12 => string(value).map(|v| attempt.idcard = v),
-                _ => string(value).map(|v| attempt.name = v),
+                12 => string(value).map(|v| attempt.idcard = not_empty(v)),
+                _ => string(value).map(|v| attempt.name = not_empty(v)),
             };
             if let Err((reason, message)) = read {
                 first.get_or_insert(Fault { at, reason, message: Cow::Borrowed(message) });
@@ -531,6 +569,11 @@ fn string<'a>(value: Scalar<'a>) -> Field<Option<Cow<'a, str>>> {
         Scalar::Null => Ok(None),
         _ => Err((RejectReason::WrongType, "should be a string")),
     }
+}
+
+/// E证通 gives empty strings for people it does not name: the digest of nothing would look like one person.
+fn not_empty(text: Option<Cow<'_, str>>) -> Option<Cow<'_, str>> {
+    text.filter(|text| !text.is_empty())
 }
 
 /// `IsNeedCharge`: true, false, or unknown. Nothing else is a charge flag.

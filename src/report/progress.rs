@@ -46,7 +46,8 @@ impl Progress {
             let (flag, changed) = &*watched;
             let Ok(mut over) = flag.lock() else { return };
             loop {
-                match changed.wait_timeout(over, LINE_EVERY) {
+                // Asked before it waits, too: a short run is over before this thread begins.
+                match changed.wait_timeout_while(over, LINE_EVERY, |over| !*over) {
                     Ok((state, _)) => over = state,
                     Err(_) => return,
                 }

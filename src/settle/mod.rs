@@ -147,6 +147,7 @@ fn to_polars(batch: &RecordBatch, name: &'static str) -> Result<Column, SettleEr
         _ => column.clone(),
     };
     let (array, schema) = arrow::ffi::to_ffi(&plain.to_data())?;
+    #[allow(unsafe_code)]
     // SAFETY: both sides lay these structs out as the Arrow C Data Interface says, which is what it is
     // for. Each is moved once: the release callback inside is Polars' to call from here on.
     let series = unsafe {

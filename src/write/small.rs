@@ -153,7 +153,7 @@ pub fn rejects_batch(rows: &[RejectRow]) -> Result<RecordBatch, WriteError> {
             longs(rows.iter().map(|r| r.byte_offset)),
             texts(rows.iter().map(|r| r.json_path.as_str())),
             words(rows.iter().map(|r| r.reason.as_str())),
-            texts(rows.iter().map(|r| r.message.as_str())),
+            words(rows.iter().map(|r| r.message.as_str())),
         ],
     )
 }

@@ -2,3 +2,8 @@
 //! public face.
 
 mod pipeline;
+mod random;
+mod recount;
+mod world;
+mod calendar;
+mod sample;

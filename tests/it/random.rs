@@ -369,7 +369,8 @@ fn setting(rng: &mut Rng) -> Setting {
         ("intention", None),
     ];
     let mut routes = Vec::new();
-    for _ in 0..rng.below(6) {
+    // A route below one that matches everything would be a mistake in the file.
+    while !routes.last().is_some_and(|r: &Route| r.conditions.is_empty()) && routes.len() < 6 && rng.often(80) {
         let mut conditions = Vec::new();
         if (keyed || envelope) && rng.often(60) {
             conditions.push(("channel", some(rng, &CHANNELS[..3])));
@@ -674,7 +675,7 @@ fn object(rng: &mut Rng, setting: &Setting, number: usize, records: Vec<Value>, 
             (format!(" [{}\n]\n", elements.join(rng.pick(&[",", ",\n", " ,\r\n "]))), rng.pick(&[".json", ""]))
         }
         _ => {
-            let documents: Vec<String> = records.iter().map(|record| write(rng, record, true)).collect();
+            let documents: Vec<String> = records.iter().map(|record| write(rng, record, false)).collect();
             (documents.join(rng.pick(&["", "\n", "\r\n\r\n", " "])), rng.pick(&[".json", ".txt"]))
         }
     };
@@ -754,17 +755,20 @@ fn split<'b>(rng: &mut Rng, bytes: &'b [u8]) -> Vec<&'b [u8]> {
 /// the framing does.
 fn write(rng: &mut Rng, record: &Written, breaks: bool) -> String {
     let mut text = String::new();
+    // Some records are compact and their neighbours are not.
+    let blanks = rng.pick(&[&[][..], &[" ", "\t"], &["\n", "\r\n\t", "  "]]);
+    let blanks = if breaks || !blanks.contains(&"\n") { blanks } else { &[] };
     match record {
         Written::Broken(line) => text += line,
-        Written::Sound(value) => write_value(rng, value, breaks, &mut text),
+        Written::Sound(value) => write_value(rng, value, blanks, &mut text),
     }
     text
 }
 
-fn write_value(rng: &mut Rng, value: &Value, breaks: bool, text: &mut String) {
+fn write_value(rng: &mut Rng, value: &Value, blanks: &[&str], text: &mut String) {
     let blank = |rng: &mut Rng, text: &mut String| {
-        if rng.often(10) {
-            *text += if breaks { rng.pick(&[" ", "\n", "\r\n\t", "  "]) } else { rng.pick(&[" ", "\t"]) };
+        if !blanks.is_empty() && rng.often(20) {
+            *text += rng.pick(blanks);
         }
     };
     match value {
@@ -779,7 +783,7 @@ fn write_value(rng: &mut Rng, value: &Value, breaks: bool, text: &mut String) {
                 blank(rng, text);
                 *text += ":";
                 blank(rng, text);
-                write_value(rng, value, breaks, text);
+                write_value(rng, value, blanks, text);
                 blank(rng, text);
             }
             *text += "}";
@@ -789,7 +793,7 @@ fn write_value(rng: &mut Rng, value: &Value, breaks: bool, text: &mut String) {
             for (i, value) in elements.iter().enumerate() {
                 *text += if i > 0 { "," } else { "" };
                 blank(rng, text);
-                write_value(rng, value, breaks, text);
+                write_value(rng, value, blanks, text);
                 blank(rng, text);
             }
             *text += "]";

@@ -1,0 +1,46 @@
+# faceledger: `make help` lists what can be done here. CI calls the same targets.
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt bench bench-quick golden clean-out
+
+# A fresh machine needs Rust (stable) and make. Python 3.9 or later is needed by the tests that read the
+# tables with other programs; `make test` sets up what it needs of it in .venv.
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+REQUIREMENTS := tests/requirements.txt benches/requirements.txt
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: ## build, load sample-data, show the daily charges
+	cargo build --release --bin faceledger
+	./target/release/faceledger run pipelines/sample.toml
+
+test: $(VENV)/.ready ## all tests, their own set-up included
+	FACELEDGER_PYTHON=$(abspath $(PYTHON)) cargo test --locked
+
+check: ## formatting, lints, docs: warnings refused
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+fmt: ## format the code
+	cargo fmt
+
+bench: $(VENV)/.ready ## ours against DuckDB and Polars on the same data: medians, ratios, totals checked
+	cargo build --release --bin faceledger --example generate
+	$(PYTHON) benches/bench.py $(BENCH_ARGS)
+
+bench-quick: $(VENV)/.ready ## the same on tiny data: does the benchmark itself work?
+	cargo build --release --bin faceledger --example generate
+	$(PYTHON) benches/bench.py --quick $(BENCH_ARGS)
+
+golden: ## rewrite what the tests expect (schemas/pipeline.schema.json, tests/cases/*): review the diff like code
+	GOLDEN=1 cargo test --locked --test it golden
+
+clean-out: ## delete what `make run` wrote
+	rm -rf out
+
+$(VENV)/.ready: $(REQUIREMENTS)
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
+	touch $@
