@@ -41,11 +41,6 @@ impl Beginnings {
         }
     }
 
-    /// Whether all that can be remembered is.
-    pub fn is_full(&self) -> bool {
-        self.0.len() >= BEGINNINGS_MAX
-    }
-
     /// These, and how the broken record at the start of `record` begins, if it is whole that far.
     pub fn and(&self, record: &[u8]) -> Beginnings {
         let mut all = self.clone();
@@ -206,6 +201,22 @@ impl Default for Indent {
 }
 
 impl Indent {
+    /// Of a record that shares its line.
+    pub fn none() -> Indent {
+        Indent(None)
+    }
+
+    /// Of what follows `text`, if a line begins in it.
+    pub fn of(text: &[u8]) -> Indent {
+        let mut indent = Indent(None);
+        if let Some(newline) = memchr::memrchr(b'\n', text)
+            && blank_run(&text[newline..]) == text.len() - newline
+        {
+            indent.pass(&text[newline..]);
+        }
+        indent
+    }
+
     /// Something that is no white space was passed.
     pub fn spoil(&mut self) {
         self.0 = None;
@@ -260,6 +271,7 @@ pub struct Way {
     inside: Inside,
     indent: Indent,
     beginnings: Beginnings,
+    found_by_line: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,7 +286,12 @@ enum Inside {
 
 impl Way {
     pub fn new(indent: Indent, beginnings: Beginnings) -> Way {
-        Way { depth: 0, inside: Inside::Brackets, indent, beginnings }
+        Way { depth: 0, inside: Inside::Brackets, indent, beginnings, found_by_line: false }
+    }
+
+    /// The indentation of the record that was found.
+    pub fn indent_found(self) -> Indent {
+        if self.found_by_line { self.indent } else { Indent::none() }
     }
 
     /// Goes on at `at`, which must be where the last step stopped (the record's first byte at first).
@@ -286,7 +303,10 @@ impl Way {
                     let place = at + 1 + self.indent.0.as_ref().map_or(0, Vec::len);
                     if place >= from {
                         match self.indent.in_line(bytes, at + 1, last) {
-                            Some(true) => return Search::Found(place),
+                            Some(true) => {
+                                self.found_by_line = true;
+                                return Search::Found(place);
+                            }
                             Some(false) => {}
                             None => return Search::More(at),
                         }

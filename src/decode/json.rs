@@ -518,6 +518,8 @@ impl<'t> Path<'t> {
         let last = self.levels.len().wrapping_sub(1);
         for (depth, level) in self.levels.iter().enumerate() {
             match level {
+                // A name that no colon follows could be a value whose name was lost.
+                Level::Object { key: Some(_), in_key: true } => below(&mut path, "?"),
                 Level::Object { key: Some(key), .. } => below(&mut path, key),
                 // A fault at a member name is that member's.
                 Level::Object { key: None, in_key: true }

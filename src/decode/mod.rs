@@ -15,7 +15,8 @@ mod tests;
 pub use record::Wanted;
 
 use crate::model::{Attempt, Compression, Format, Record, Reject, RejectReason, Tally};
-use json::Fault;
+use frame::{Beginnings, Indent, Search, Way, blank_run};
+use json::{BYTE_ORDER_MARK, Fault};
 use record::{Draft, Outcome, UnknownMembers};
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -63,6 +64,8 @@ pub fn compression(compression: Compression, head: &[u8]) -> Compression {
     match compression {
         Compression::Auto if head.starts_with(&[0x1F, 0x8B]) => Compression::Gzip,
         Compression::Auto if head.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]) => Compression::Zstd,
+        // A frame to be skipped: what pzstd puts first.
+        Compression::Auto if matches!(head, [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..]) => Compression::Zstd,
         Compression::Auto => Compression::Plain,
         told => told,
     }
@@ -72,25 +75,74 @@ pub fn compression(compression: Compression, head: &[u8]) -> Compression {
 pub struct Decoder<'w> {
     wanted: &'w Wanted,
     framing: Framing,
+    record_bytes_max: usize,
     /// Offset in the object of the first byte of the next buffer.
     offset: i64,
     record: i64,
-    in_array: bool,
+    place: Place,
+    lost: Option<Lost>,
+    /// Before the next record, in its line.
+    indent: Indent,
+    beginnings: Beginnings,
     /// An empty array holds no record and is no empty object.
     array_opened: bool,
-    /// Whether an array was opened and a comma or its end must come before the next element.
-    after_element: bool,
+    /// The stream broke where the input ends: what is cut there was cut by that.
+    stream_broken: bool,
+    stream_break_told: bool,
     unknown: UnknownMembers,
     tally: Tally,
+}
+
+/// Where the next record may stand. Only in [`Framing::Documents`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In no array.
+    Open,
+    /// Behind the bracket of an array.
+    ArrayBegun,
+    /// Behind an element: a comma or the end of the array follows.
+    ElementEnded,
+    /// Behind a comma, whose offset in the object this is.
+    Comma(i64),
+}
+
+/// What is passed over, because no record can be read there.
+enum Lost {
+    /// The rest of a broken record.
+    Record(Way),
+    /// The record that begins next: a byte order mark stands before it.
+    Marked,
+    /// Closing braces that a broken record had too many of.
+    Braces,
+    /// What begins no record, up to what may.
+    Rubble,
+    /// Such a thing in a comment.
+    LineComment,
+    BlockComment,
+    /// The rest of a line.
+    Line,
 }
 
 /// What to do with the rest of a buffer.
 enum Step {
     /// Go on at this offset of the buffer.
     At(usize),
-    /// The record at this offset needs more bytes than the buffer holds.
+    /// What begins at this offset needs more bytes than the buffer holds.
     More(usize),
 }
+
+/// What became of a record.
+enum One {
+    /// It was read, or set aside for what it says; it ends before this offset of the buffer.
+    Read(usize),
+    /// It goes on beyond the buffer.
+    Cut,
+    /// It is no JSON: nothing was told of it yet. The fault's offset counts from the buffer's start.
+    Broken(Fault),
+}
+
+/// Records of an object whose beginnings are looked at, to know the next one by after a broken one.
+const LEARNING_RECORDS: i64 = 1000;
 
 impl<'w> Decoder<'w> {
     /// `offset` is where in the object the first buffer begins; records are numbered from 0.
@@ -98,22 +150,28 @@ impl<'w> Decoder<'w> {
         Decoder {
             wanted,
             framing,
+            record_bytes_max: RECORD_BYTES_MAX,
             offset: offset as i64,
             record: 0,
-            in_array: false,
+            place: Place::Open,
+            lost: None,
+            indent: Indent::default(),
+            beginnings: Beginnings::default(),
             array_opened: false,
-            after_element: false,
+            stream_broken: false,
+            stream_break_told: false,
             unknown: UnknownMembers::default(),
             tally: Tally::default(),
         }
     }
 
-    /// Reads the records that lie whole in `bytes`; gives how many bytes were used up. With `last`,
-    /// nothing follows and all is used up.
+    /// Reads the records that lie whole in `bytes`; gives how many bytes were used up. The next buffer must
+    /// begin with those that were not, and hold more. With `last`, nothing follows and all is used up.
     pub fn push(&mut self, bytes: &[u8], last: bool, sink: &mut impl Sink) -> usize {
+        let mut input = Checked::new(bytes);
         let used = match self.framing {
-            Framing::Lines => self.lines(bytes, last, sink),
-            Framing::Documents => self.documents(bytes, last, sink),
+            Framing::Lines => self.lines(&mut input, last, sink),
+            Framing::Documents => self.documents(&mut input, last, sink),
         };
         self.offset += used as i64;
         used
@@ -133,52 +191,81 @@ impl<'w> Decoder<'w> {
         self.tally
     }
 
-    fn lines(&mut self, bytes: &[u8], last: bool, sink: &mut impl Sink) -> usize {
-        let end = if last {
-            bytes.len()
-        } else {
-            memchr::memrchr(b'\n', bytes).map_or(0, |newline| newline + 1)
-        };
-        let mut input = Checked::new(bytes);
+    fn lines(&mut self, input: &mut Checked<'_>, last: bool, sink: &mut impl Sink) -> usize {
+        let bytes = input.bytes;
         let mut start = 0;
-        while start < end {
-            let line_end = memchr::memchr(b'\n', &bytes[start..end]).map_or(end, |n| start + n);
-            let mut at = start;
-            // One record a line; a second on the same line is read too, so that a lost line break
-            // costs nothing.
-            loop {
-                at += blank_run(&bytes[at..line_end]);
-                if at == line_end {
-                    break;
+        while let Some(newline) = memchr::memchr(b'\n', &bytes[start..]) {
+            let end = start + newline;
+            match self.lost.take() {
+                Some(_) => {}
+                None => {
+                    self.line(input, start, end, true, sink);
                 }
-                at = match self.one(&mut input, at, line_end, true, sink) {
-                    Ok(after) => after,
-                    Err(_) => line_end,
-                };
             }
-            start = line_end + 1;
+            start = end + 1;
         }
-        end
+        let long = bytes.len() - start > self.record_bytes_max;
+        if self.lost.is_some() {
+            return bytes.len();
+        }
+        if last || long { self.line(input, start, bytes.len(), last, sink) } else { start }
     }
 
-    fn documents(&mut self, bytes: &[u8], last: bool, sink: &mut impl Sink) -> usize {
-        let mut input = Checked::new(bytes);
-        let mut at = 0;
+    /// One record a line; a second on the same line is read too, so that a lost line break costs
+    /// nothing. Gives the offset up to which the line is used up. `whole` says that all of it is here.
+    fn line(
+        &mut self,
+        input: &mut Checked<'_>,
+        start: usize,
+        end: usize,
+        whole: bool,
+        sink: &mut impl Sink,
+    ) -> usize {
+        let bytes = input.bytes;
+        // The line break of Windows is no part of a cut string.
+        let end = if whole && bytes[start..end].ends_with(b"\r") { end - 1 } else { end };
+        let mut at = start;
         loop {
-            match self.step(&mut input, at, last, sink) {
-                Step::At(next) if next < bytes.len() => at = next,
-                Step::At(_) => break,
+            at += blank_run(&bytes[at..end]);
+            if at == end {
+                return at;
+            }
+            match self.one(input, at, end, whole, sink) {
+                One::Read(after) => at = after,
+                One::Cut => return at,
+                One::Broken(fault) => {
+                    self.reject_broken(bytes, at, fault, sink);
+                    if !whole {
+                        self.lost = Some(Lost::Line);
+                    }
+                    return end;
+                }
+            }
+        }
+    }
+
+    fn documents(&mut self, input: &mut Checked<'_>, last: bool, sink: &mut impl Sink) -> usize {
+        let bytes = input.bytes;
+        let mut at = 0;
+        while at < bytes.len() {
+            let step = match self.lost.take() {
+                Some(lost) => self.pass_over(lost, bytes, at, 0, last),
+                None => self.step(input, at, last, sink),
+            };
+            match step {
+                Step::At(next) => at = next,
                 Step::More(from) => return from,
             }
         }
-        if last && self.in_array {
+        if last && self.place != Place::Open && !matches!(self.lost, Some(Lost::Record(_))) {
+            let message = "the input ends inside its array: records after this may be lost";
             let fault = Fault {
                 at: bytes.len(),
                 reason: RejectReason::Truncated,
-                message: Cow::Borrowed("the input ends inside its array: records after this may be lost"),
+                message: Cow::Borrowed(message),
             };
-            self.reject_record(bytes, bytes.len(), bytes.len(), fault, sink);
-            self.in_array = false;
+            self.reject_broken(bytes, bytes.len(), fault, sink);
+            self.place = Place::Open;
         }
         bytes.len()
     }
@@ -186,87 +273,207 @@ impl<'w> Decoder<'w> {
     /// One token between records, or one record.
     fn step(&mut self, input: &mut Checked<'_>, at: usize, last: bool, sink: &mut impl Sink) -> Step {
         let bytes = input.bytes;
-        let at = at + blank_run(&bytes[at..]);
+        let blanks = blank_run(&bytes[at..]);
+        self.indent.pass(&bytes[at..at + blanks]);
+        let at = at + blanks;
         let Some(first) = bytes.get(at) else { return Step::At(at) };
-        if self.in_array {
-            match first {
-                b']' => {
-                    self.in_array = false;
-                    self.after_element = false;
-                    return Step::At(at + 1);
-                }
-                b',' if self.after_element => {
-                    self.after_element = false;
-                    let next = at + 1 + blank_run(&bytes[at + 1..]);
-                    match bytes.get(next) {
-                        Some(b']') => {
-                            let fault = Fault {
-                                at,
-                                reason: RejectReason::TrailingComma,
-                                message: Cow::Borrowed("a comma before the closing bracket"),
-                            };
-                            self.reject_record(bytes, at, at + 1, fault, sink);
-                        }
-                        None if !last => {
-                            self.after_element = true;
-                            return Step::More(at);
-                        }
-                        _ => {}
-                    }
-                    return Step::At(at + 1);
-                }
-                _ => {}
+        match (first, self.place) {
+            (b'[', Place::Open) => {
+                self.array_opened = true;
+                return self.token(Place::ArrayBegun, at);
             }
-        } else if *first == b'[' {
-            self.in_array = true;
-            self.array_opened = true;
-            self.after_element = false;
-            return Step::At(at + 1);
+            (b']', Place::Comma(comma)) => {
+                let fault = Fault {
+                    at: 0,
+                    reason: RejectReason::TrailingComma,
+                    message: Cow::Borrowed("a comma before the closing bracket"),
+                };
+                self.reject_record("$".to_owned(), comma, fault, sink);
+                return self.token(Place::Open, at);
+            }
+            (b']', Place::ArrayBegun | Place::ElementEnded) => return self.token(Place::Open, at),
+            (b',', Place::ElementEnded) => {
+                return self.token(Place::Comma(self.offset + at as i64), at);
+            }
+            (_, Place::ElementEnded) => return self.comma_missing(bytes, at, last, sink),
+            _ => {}
         }
-        if self.in_array && self.after_element {
-            let fault = Fault {
-                at,
-                reason: RejectReason::InvalidJson,
-                message: Cow::Borrowed("a comma or the end of the array should stand here"),
+        let fault = match self.one(input, at, bytes.len(), last, sink) {
+            One::Read(after) => {
+                self.record_ended();
+                return Step::At(after);
+            }
+            One::Cut => return Step::More(at),
+            One::Broken(fault) => fault,
+        };
+        if matches!(first, b'{' | b'[') {
+            return self.broken(bytes, at, fault, last, sink);
+        }
+        let place = fault.at;
+        self.lost = Some(match fault.reason {
+            RejectReason::Comment => match Lost::comment(bytes, place, last) {
+                Some(lost) => lost,
+                None => return Step::More(at),
+            },
+            RejectReason::ByteOrderMark => Lost::Marked,
+            _ => Lost::Rubble,
+        });
+        let marked = fault.reason == RejectReason::ByteOrderMark;
+        let passed = if marked { BYTE_ORDER_MARK.len() } else { 0 };
+        if !marked {
+            self.indent.spoil();
+        }
+        self.reject_broken(bytes, at, fault, sink);
+        Step::At(place + passed)
+    }
+
+    /// A bracket or a comma between records.
+    fn token(&mut self, place: Place, at: usize) -> Step {
+        self.place = place;
+        self.indent.spoil();
+        Step::At(at + 1)
+    }
+
+    fn record_ended(&mut self) {
+        self.indent.spoil();
+        if self.place != Place::Open {
+            self.place = Place::ElementEnded;
+        }
+    }
+
+    /// Something else than a comma or the array's end stands behind an element.
+    fn comma_missing(&mut self, bytes: &[u8], at: usize, last: bool, sink: &mut impl Sink) -> Step {
+        let fault = json::breach(bytes, at, "a comma or the end of the array should stand here");
+        match (bytes[at], fault.reason) {
+            // The next element, all the same.
+            (b'{' | b'[', _) => self.place = Place::ArrayBegun,
+            (_, RejectReason::Comment) => match Lost::comment(bytes, at, last) {
+                Some(comment) => self.lost = Some(comment),
+                None => return Step::More(at),
+            },
+            _ => self.lost = Some(Lost::Rubble),
+        }
+        self.reject_broken(bytes, at, fault, sink);
+        Step::At(at)
+    }
+
+    /// Sets a record aside of which the end is not known, and looks for it.
+    fn broken(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        mut fault: Fault,
+        last: bool,
+        sink: &mut impl Sink,
+    ) -> Step {
+        let own = self.beginnings.and(&bytes[start..fault.at]);
+        // A cut record swallows those behind it up to where the grammar no longer holds.
+        let next = match own.find(bytes, start + 1, fault.at, last) {
+            Search::Found(next) => Some(next),
+            Search::More(_) => return Step::More(start),
+            Search::Ended(_) if fault.reason != RejectReason::InvalidJson => None,
+            Search::Ended(_) => self.indent.same_at(bytes, start, fault.at).then_some(fault.at),
+        };
+        if let Some(next) = next {
+            fault = Fault {
+                at: next,
+                reason: RejectReason::Truncated,
+                message: Cow::Borrowed("the record is not at its end where the next one begins"),
             };
-            self.after_element = false;
-            self.reject_record(bytes, at, at, fault, sink);
-            // A bracket begins the next element; anything else is passed over up to one.
-            let next = memchr::memchr2(b'{', b']', &bytes[at..]).map_or(bytes.len(), |n| at + n);
+            self.reject_broken(bytes, start, fault, sink);
+            self.next_begins(Indent::of(&bytes[start..next]));
             return Step::At(next);
         }
-        match self.one(input, at, bytes.len(), last, sink) {
-            Ok(after) => {
-                self.after_element = self.in_array;
-                Step::At(after)
-            }
-            Err(Unread::Cut) => Step::More(at),
-            Err(Unread::Fault(fault_at)) => {
-                self.after_element = self.in_array;
-                let balanced = frame::balanced_end(bytes, at);
-                let sibling = frame::next_sibling(bytes, at, fault_at);
-                match (balanced, sibling) {
-                    (Some(end), Some(next)) if next < end => {
-                        self.after_element = false;
-                        Step::At(next)
-                    }
-                    (Some(end), _) => Step::At(end),
-                    (None, Some(next)) => {
-                        self.after_element = false;
-                        Step::At(next)
-                    }
-                    (None, None) => {
-                        // Nothing after it can be told apart from it.
-                        self.in_array = false;
-                        Step::At(bytes.len())
-                    }
+        let from = fault.at;
+        let indent = if bytes[start] == b'{' { self.indent.clone() } else { Indent::none() };
+        let way = Way::new(indent, own);
+        self.reject_broken(bytes, start, fault, sink);
+        self.pass_over(Lost::Record(way), bytes, start, from, last)
+    }
+
+    /// The next record begins, though the last has not ended.
+    fn next_begins(&mut self, indent: Indent) {
+        self.indent = indent;
+        if self.place != Place::Open {
+            self.place = Place::ArrayBegun;
+        }
+    }
+
+    /// Places before `from` are known to be inside what is passed over.
+    fn pass_over(&mut self, lost: Lost, bytes: &[u8], at: usize, from: usize, last: bool) -> Step {
+        let in_array = self.place != Place::Open;
+        let rest = &bytes[at..];
+        let found = match lost {
+            Lost::Record(mut way) => match way.go(bytes, at, from, last) {
+                Search::Found(next) => {
+                    self.next_begins(way.indent_found());
+                    return Step::At(next);
                 }
+                Search::Ended(end) => {
+                    self.lost = Some(Lost::Braces);
+                    self.record_ended();
+                    return Step::At(end);
+                }
+                Search::More(next) => {
+                    self.lost = Some(Lost::Record(way));
+                    return if next == bytes.len() { Step::At(next) } else { Step::More(next) };
+                }
+            },
+            Lost::Marked => {
+                let blanks = blank_run(rest);
+                self.indent.pass(&rest[..blanks]);
+                if rest.get(blanks) == Some(&b'{') {
+                    let at = at + blanks;
+                    let way = Way::new(self.indent.clone(), self.beginnings.clone());
+                    return self.pass_over(Lost::Record(way), bytes, at, at + 1, last);
+                }
+                (blanks < rest.len()).then_some(blanks)
+            }
+            Lost::Braces => {
+                let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\r' | b'\n');
+                let found = rest.iter().position(|b| *b != b'}' && !blank(b));
+                let passed = &rest[..found.unwrap_or(rest.len())];
+                let brace = memchr::memrchr(b'}', passed);
+                if brace.is_some() {
+                    self.indent.spoil();
+                }
+                self.indent.pass(&passed[brace.map_or(0, |n| n + 1)..]);
+                found
+            }
+            Lost::Rubble => {
+                let found = rest.iter().position(|b| match b {
+                    b'{' | b'[' => true,
+                    b',' | b']' => in_array,
+                    _ => false,
+                });
+                match found.map(|n| rest[n]) {
+                    Some(b',' | b']') => self.place = Place::ElementEnded,
+                    Some(_) if in_array => self.place = Place::ArrayBegun,
+                    _ => {}
+                }
+                found
+            }
+            Lost::LineComment | Lost::Line => memchr::memchr(b'\n', rest),
+            Lost::BlockComment => match memchr::memmem::find(rest, b"*/") {
+                Some(end) => Some(end + 2),
+                None if rest.ends_with(b"*") && !last => {
+                    self.lost = Some(lost);
+                    return Step::More(bytes.len() - 1);
+                }
+                None => None,
+            },
+        };
+        match found {
+            Some(n) => Step::At(at + n),
+            None => {
+                self.lost = Some(lost);
+                Step::At(bytes.len())
             }
         }
     }
 
     /// Reads the record at `start`, which must end before `end`. `whole` says that no more bytes of it
-    /// can come. A record that is set aside has been given to the sink when this returns.
+    /// can come.
     fn one(
         &mut self,
         input: &mut Checked<'_>,
@@ -274,91 +481,79 @@ impl<'w> Decoder<'w> {
         end: usize,
         whole: bool,
         sink: &mut impl Sink,
-    ) -> Result<usize, Unread> {
-        let bytes = input.bytes;
-        let text = input.text(start, end);
+    ) -> One {
         // Up to a byte that is no UTF-8, or to the end.
-        let sound = start + text.len() == end;
-        let fault = match self.read(text, start, sink) {
-            Ok(after) => return Ok(after),
-            Err(fault) => fault,
-        };
-        if fault.at < text.len() {
-            return self.set_aside(bytes, start, end, fault, sink);
-        }
-        let may_go_on = !whole && (sound || input.ends_inside_a_character());
-        if may_go_on && end - start <= RECORD_BYTES_MAX {
-            return Err(Unread::Cut);
-        }
-        let fault = if may_go_on {
-            Fault {
-                at: 0,
+        let sound = input.text(start, end);
+        let text = within(sound, self.record_bytes_max);
+        let mut draft = Draft::default();
+        match record::read_record(text, self.wanted, &mut draft) {
+            // A number may go on beyond the buffer.
+            Ok((after, _))
+                if !whole && start + after == end && text.ends_with(|c: char| c.is_ascii_digit()) =>
+            {
+                One::Cut
+            }
+            Ok((after, Ok(outcome))) => {
+                self.keep(&text[..after], start, draft, outcome, sink);
+                One::Read(start + after)
+            }
+            Ok((after, Err(fault))) => {
+                let path = json::path_of(&text.as_bytes()[..after], fault.at);
+                let at = self.offset + (start + fault.at) as i64;
+                self.reject_record(path, at, fault, sink);
+                One::Read(start + after)
+            }
+            Err(fault) if fault.at < text.len() => One::Broken(Fault { at: start + fault.at, ..fault }),
+            Err(_) if text.len() < sound.len() => One::Broken(Fault {
+                at: start + text.len(),
                 reason: RejectReason::RecordTooLarge,
                 message: Cow::Borrowed("a record of more than 512 MiB"),
+            }),
+            Err(fault) => {
+                let sound_end = start + sound.len();
+                let cut = sound_end == end || end == input.bytes.len() && input.cut_at(sound_end);
+                match (cut, whole) {
+                    (true, false) => One::Cut,
+                    (true, true) => One::Broken(Fault { at: start + fault.at, ..fault }),
+                    (false, _) => One::Broken(Fault {
+                        at: start + sound.len(),
+                        reason: RejectReason::InvalidUtf8,
+                        message: Cow::Borrowed(
+                            "bytes that are no UTF-8: write the file as UTF-8 (not GB18030 or UTF-16)",
+                        ),
+                    }),
+                }
             }
-        } else if sound || (whole && end == bytes.len() && input.ends_inside_a_character()) {
-            fault
-        } else {
-            Fault {
-                at: text.len(),
-                reason: RejectReason::InvalidUtf8,
-                message: Cow::Borrowed(
-                    "bytes that are no UTF-8: write the file as UTF-8 (not GB18030 or UTF-16)",
-                ),
-            }
-        };
-        self.set_aside(bytes, start, end, fault, sink)
-    }
-
-    fn set_aside(
-        &mut self,
-        bytes: &[u8],
-        start: usize,
-        end: usize,
-        fault: Fault,
-        sink: &mut impl Sink,
-    ) -> Result<usize, Unread> {
-        let at = start + fault.at;
-        // Where the grammar held to the end of the record, the next one begins there.
-        let sound = !is_of_grammar(fault.reason);
-        self.reject_record(bytes, start, at, Fault { at, ..fault }, sink);
-        match frame::balanced_end(&bytes[..end], start) {
-            Some(after) if sound => Ok(after),
-            _ => Err(Unread::Fault(at)),
         }
     }
 
-    /// Reads one record from `text` and hands it to the sink. Offsets of the fault count from `start`.
-    fn read(
-        &mut self,
-        text: &str,
-        start: usize,
-        sink: &mut impl Sink,
-    ) -> Result<usize, Fault> {
-        let mut draft = Draft::default();
-        let (after, outcome) = record::read_record(text, 0, self.wanted, &mut draft);
-        let outcome = outcome?;
+    /// Hands a record to the sink. `text` is the record, `start` its offset in the buffer.
+    fn keep(&mut self, text: &str, start: usize, mut draft: Draft<'_>, outcome: Outcome, sink: &mut impl Sink) {
         let number = self.record;
         self.record += 1;
         self.tally.records_seen += 1;
         self.unknown.merge(&draft.unknown);
+        if self.framing == Framing::Documents && number < LEARNING_RECORDS {
+            self.beginnings.learn(text.as_bytes());
+        }
         if outcome == Outcome::ErrorResponse {
             self.tally.records_error_response += 1;
-            return Ok(start + after);
+            return;
         }
         let details = draft.record.detail_count as u64;
         self.tally.details_seen += details;
         self.tally.details_rejected += draft.unusable.len() as u64;
         if details == 0 {
             self.tally.records_empty += 1;
-            return Ok(start + after);
+            return;
         }
         self.tally.records_with_attempts += 1;
-        for (_, fault) in draft.unusable.drain(..) {
+        let mut path = json::Path::new(text.as_bytes());
+        for fault in draft.unusable.drain(..) {
             sink.reject(Reject {
                 record: number,
                 byte_offset: self.offset + (start + fault.at) as i64,
-                json_path: json::path_of(&text.as_bytes()[..after], fault.at),
+                json_path: path.of(fault.at),
                 reason: fault.reason,
                 message: fault.message.into_owned(),
                 of_attempt: true,
@@ -369,27 +564,31 @@ impl<'w> Decoder<'w> {
             draft.record.byte_offset = self.offset + start as i64;
             sink.record(&draft.record, &draft.attempts);
         }
-        Ok(start + after)
     }
 
-    /// `start` and the fault's offset count from the start of `bytes`.
-    fn reject_record(
-        &mut self,
-        bytes: &[u8],
-        start: usize,
-        at: usize,
-        fault: Fault,
-        sink: &mut impl Sink,
-    ) {
+    /// Sets aside what begins at `start` and breaks at the fault; both offsets count from the buffer's start.
+    fn reject_broken(&mut self, bytes: &[u8], start: usize, mut fault: Fault, sink: &mut impl Sink) {
+        if self.stream_broken && fault.reason == RejectReason::Truncated && fault.at == bytes.len() {
+            fault = stream_break(fault.at);
+            self.stream_break_told = true;
+        }
+        let at = if fault.reason == RejectReason::RecordTooLarge { start } else { fault.at };
+        // A name that begins at the fault is shown if it is whole.
+        let end = bytes.len().min(at + 128);
+        let path = json::path_of(&bytes[start..end], at - start);
+        self.reject_record(path, self.offset + at as i64, fault, sink);
+    }
+
+    /// `at` counts from the beginning of the object.
+    fn reject_record(&mut self, json_path: String, at: i64, fault: Fault, sink: &mut impl Sink) {
         let number = self.record;
         self.record += 1;
         self.tally.records_seen += 1;
         self.tally.records_rejected += 1;
-        let end = (at + 128).min(bytes.len());
         sink.reject(Reject {
             record: number,
-            byte_offset: self.offset + fault.at as i64,
-            json_path: json::path_of(&bytes[start..end.max(start)], fault.at.saturating_sub(start)),
+            byte_offset: at,
+            json_path,
             reason: fault.reason,
             message: fault.message.into_owned(),
             of_attempt: false,
@@ -397,16 +596,50 @@ impl<'w> Decoder<'w> {
     }
 }
 
-/// A buffer, checked for UTF-8 a run at a time and each run once.
+impl Lost {
+    /// In the comment that begins at `at`; `None` when the next byte must be seen to tell of what kind it is.
+    fn comment(bytes: &[u8], at: usize, last: bool) -> Option<Lost> {
+        match (bytes[at], bytes.get(at + 1)) {
+            (b'#', _) | (_, Some(b'/')) => Some(Lost::LineComment),
+            (_, Some(b'*')) => Some(Lost::BlockComment),
+            (_, None) if !last => None,
+            _ => Some(Lost::Rubble),
+        }
+    }
+}
+
+fn stream_break(at: usize) -> Fault {
+    Fault {
+        at,
+        reason: RejectReason::BadCompression,
+        message: Cow::Borrowed(
+            "the compressed stream ends or breaks here (offset in the decompressed text); records before it are kept",
+        ),
+    }
+}
+
+/// The beginning of `text`, of at most `bytes_max` bytes.
+fn within(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// A buffer, checked for UTF-8 a run at a time and each byte about once.
 struct Checked<'b> {
     bytes: &'b [u8],
     from: usize,
     text: &'b str,
+    /// Bytes that are no UTF-8 were met: the fast check, which goes to the end before it tells, would go
+    /// there for each of them.
+    unsound: bool,
 }
 
 impl<'b> Checked<'b> {
     fn new(bytes: &'b [u8]) -> Checked<'b> {
-        Checked { bytes, from: 0, text: "" }
+        Checked { bytes, from: 0, text: "", unsound: false }
     }
 
     /// The text from `start` up to `end`, or to the first byte that is no UTF-8.
@@ -414,53 +647,26 @@ impl<'b> Checked<'b> {
         if start >= self.from + self.text.len() {
             self.from = start;
             let rest = &self.bytes[start..];
-            let valid = match simdutf8::basic::from_utf8(rest) {
-                Ok(_) => rest.len(),
-                Err(_) => simdutf8::compat::from_utf8(rest).map_or_else(|e| e.valid_up_to(), str::len),
-            };
-            self.text = simdutf8::basic::from_utf8(&rest[..valid]).unwrap_or("");
+            let whole = if self.unsound { None } else { simdutf8::basic::from_utf8(rest).ok() };
+            self.text = whole.unwrap_or_else(|| {
+                self.unsound = true;
+                match simdutf8::compat::from_utf8(rest) {
+                    Ok(text) => text,
+                    Err(error) => {
+                        simdutf8::basic::from_utf8(&rest[..error.valid_up_to()]).unwrap_or("")
+                    }
+                }
+            });
         }
         let end = (end - self.from).min(self.text.len());
         self.text.get(start - self.from..end).unwrap_or("")
     }
 
-    /// Whether the buffer ends with the beginning of a character, as a cut one does.
-    fn ends_inside_a_character(&self) -> bool {
-        let valid = self.from + self.text.len();
-        simdutf8::compat::from_utf8(&self.bytes[valid..])
+    /// Whether the buffer ends with the beginning of a character, which is at `at`.
+    fn cut_at(&self, at: usize) -> bool {
+        simdutf8::compat::from_utf8(&self.bytes[at..])
             .is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
     }
-}
-
-/// Why a record could not be read on.
-enum Unread {
-    /// It goes on beyond the buffer.
-    Cut,
-    /// It is broken at this offset of the buffer, and its end is not known.
-    Fault(usize),
-}
-
-/// Whether a fault leaves open where its record ends.
-fn is_of_grammar(reason: RejectReason) -> bool {
-    use RejectReason as R;
-    matches!(
-        reason,
-        R::InvalidUtf8
-            | R::ByteOrderMark
-            | R::Truncated
-            | R::TrailingComma
-            | R::Comment
-            | R::ControlCharacter
-            | R::BadEscape
-            | R::UnpairedSurrogate
-            | R::TooDeep
-            | R::InvalidJson
-            | R::RecordTooLarge
-    )
-}
-
-fn blank_run(bytes: &[u8]) -> usize {
-    bytes.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n')).count()
 }
 
 /// Reads a whole object from a stream, whatever its compression and framing, in bounded memory (the
@@ -475,7 +681,9 @@ pub fn read_object(
 ) -> io::Result<Tally> {
     let mut source = Watched { input, failed: None };
     let mut head = Vec::new();
-    (&mut source).take(4).read_to_end(&mut head)?;
+    if let Err(error) = (&mut source).take(4).read_to_end(&mut head) {
+        return Err(source.failed.unwrap_or(error));
+    }
     let compression = compression(told, &head);
     let mut chained = io::Cursor::new(head).chain(&mut source);
     let result = match compression {
@@ -529,38 +737,34 @@ fn read_plain(
     let mut want = CHUNK_BYTES;
     while !last {
         let before = buffer.len();
-        if let Err(error) = input.take(want as u64).read_to_end(&mut buffer) {
-            // `read_to_end` keeps what it has read.
-            if error.kind() == io::ErrorKind::Interrupted {
-                continue;
-            }
-            broken = true;
-        }
+        // `read_to_end` keeps what it has read before an error, and tries again when interrupted.
+        broken = input.take(want as u64).read_to_end(&mut buffer).is_err();
         last = broken || buffer.len() - before < want;
         let decoder = decoder
             .get_or_insert_with(|| Decoder::new(wanted, framing(format, key, &buffer, last), 0));
+        decoder.stream_broken = broken;
         let used = decoder.push(&buffer, last, sink);
         buffer.drain(..used);
-        // A record longer than the buffer: double what is read, so that it is scanned only a few times.
-        want = if used == 0 { buffer.len().max(CHUNK_BYTES) } else { CHUNK_BYTES };
+        // A record longer than the buffer: double what is read, so that it is scanned only a few times,
+        // but not beyond the longest record that is read.
+        let room = (decoder.record_bytes_max + CHUNK_BYTES).saturating_sub(buffer.len());
+        want = if used == 0 { buffer.len().min(room).max(CHUNK_BYTES) } else { CHUNK_BYTES };
+        if buffer.len() < CHUNK_BYTES {
+            // The room of a long record is given back once it is read.
+            buffer.shrink_to(4 * CHUNK_BYTES);
+        }
     }
     let mut decoder = decoder.unwrap_or_else(|| Decoder::new(wanted, Framing::Documents, 0));
-    if broken {
-        let fault = Fault {
-            at: 0,
-            reason: RejectReason::BadCompression,
-            message: Cow::Borrowed(
-                "the compressed stream ends or breaks here (offset in the decompressed text); records before it are kept",
-            ),
-        };
-        decoder.reject_record(&[], 0, 0, fault, sink);
+    let end = decoder.offset;
+    if broken && !decoder.stream_break_told {
+        decoder.reject_record("$".to_owned(), end, stream_break(0), sink);
     } else if decoder.records() == 0 && !decoder.array_opened {
         let fault = Fault {
             at: 0,
             reason: RejectReason::EmptyObject,
             message: Cow::Borrowed("the object holds no record"),
         };
-        decoder.reject_record(&[], 0, 0, fault, sink);
+        decoder.reject_record("$".to_owned(), 0, fault, sink);
     }
     Ok(decoder.finish())
 }

@@ -36,8 +36,8 @@ pub enum Outcome {
 pub struct Draft<'a> {
     pub record: Record<'a>,
     pub attempts: Vec<Attempt<'a>>,
-    /// Attempts that cannot be used: index in the array, and why.
-    pub unusable: Vec<(i32, Fault)>,
+    /// Why attempts cannot be used, one fault each, in their order.
+    pub unusable: Vec<Fault>,
     pub unknown: UnknownMembers,
     details_seen: bool,
     text_seen: bool,
@@ -459,12 +459,12 @@ impl<'a> Reader<'_, 'a> {
             let at = cursor.pos();
             if cursor.peek() != Some(b'{') {
                 let fault = wrong_type(at, "an element of LivenessDetail should be an object");
-                self.draft.unusable.push((index, fault));
+                self.draft.unusable.push(fault);
                 return cursor.skip();
             }
             match self.detail(cursor, index, at)? {
                 Ok(attempt) => self.draft.attempts.push(attempt),
-                Err(fault) => self.draft.unusable.push((index, fault)),
+                Err(fault) => self.draft.unusable.push(fault),
             }
             Ok(())
         })

@@ -675,7 +675,7 @@ fn object(rng: &mut Rng, setting: &Setting, number: usize, records: Vec<Value>, 
             (format!(" [{}\n]\n", elements.join(rng.pick(&[",", ",\n", " ,\r\n "]))), rng.pick(&[".json", ""]))
         }
         _ => {
-            let documents: Vec<String> = records.iter().map(|record| write(rng, record, false)).collect();
+            let documents: Vec<String> = records.iter().map(|record| write(rng, record, true)).collect();
             (documents.join(rng.pick(&["", "\n", "\r\n\r\n", " "])), rng.pick(&[".json", ".txt"]))
         }
     };

@@ -1,0 +1,132 @@
+//! What stands in the files: the schema files against the Parquet as written, and what readers rely on.
+
+use crate::world::{Object, PLAIN_PIPELINE, SOME_TIME, World, attempt, result};
+use parquet::basic::{Compression, ConvertedType, LogicalType, Repetition, TimeUnit, Type};
+use parquet::file::properties::ReaderProperties;
+use parquet::file::reader::FileReader;
+use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+fn schema_file(table: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schemas/{table}.v1.json"));
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// A column as the schema files name types, read off a Parquet column.
+fn kind(column: &parquet::schema::types::ColumnDescriptor) -> String {
+    let logical = column.logical_type_ref();
+    match (column.physical_type(), logical, column.converted_type()) {
+        (Type::INT32, Some(LogicalType::Date), _) => "date32".into(),
+        (
+            Type::INT64,
+            Some(LogicalType::Timestamp(t)),
+            _,
+        ) if t.is_adjusted_to_u_t_c && t.unit == TimeUnit::MILLIS => "timestamp_ms_utc".into(),
+        (Type::BYTE_ARRAY, Some(LogicalType::String), ConvertedType::UTF8) => "utf8".into(),
+        (Type::BOOLEAN, None, _) => "bool".into(),
+        (Type::INT32, Some(LogicalType::Integer(i)), _) if i.bit_width == 8 && i.is_signed => "int8".into(),
+        (Type::INT32, None, _) => "int32".into(),
+        (Type::INT64, None, _) => "int64".into(),
+        (Type::INT32, Some(LogicalType::Decimal(d)), _) => {
+            format!("decimal({},{})", d.precision, d.scale)
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn files_are_what_the_schema_files_say() {
+    let world = World::new(PLAIN_PIPELINE);
+    let attempts = (0..1000).map(|i| attempt(&format!("seq-{i}"), 1_730_444_265_275 + i, Some(i % 3 == 0)));
+    world.put(&Object::new("a.json", result(attempts.collect()).to_string(), SOME_TIME));
+    world.put(&Object::new("b.json", "{,}", SOME_TIME));
+    world.run(&[]);
+    for table in ["liveness_detail", "daily_charge", "rejects", "inputs"] {
+        let schema = schema_file(table);
+        let partition = schema["partition"].as_str();
+        let expected: Vec<(String, String, bool)> = schema["columns"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| {
+                let text = |key: &str| c[key].as_str().unwrap().to_owned();
+                (text("name"), text("type"), c["nullable"].as_bool().unwrap())
+            })
+            .filter(|(name, _, _)| Some(name.as_str()) != partition)
+            .collect();
+        let stored = world.table(table);
+        assert_eq!(stored.stored().len(), 1, "{table}: one day, one file");
+        for file in stored.stored() {
+            let path = world.path("out").join(table).join(&file);
+            let options = ReadOptionsBuilder::new()
+                .with_page_index()
+                .with_reader_properties(
+                    ReaderProperties::builder().set_read_bloom_filter(true).build(),
+                )
+                .build();
+            let reader =
+                SerializedFileReader::new_with_options(std::fs::File::open(path).unwrap(), options)
+                    .unwrap();
+            let metadata = reader.metadata();
+            let descriptor = metadata.file_metadata().schema_descr();
+            let found: Vec<(String, String, bool)> = descriptor
+                .columns()
+                .iter()
+                .map(|c| {
+                    let nullable = c.self_type().get_basic_info().repetition() == Repetition::OPTIONAL;
+                    (c.name().to_owned(), kind(c), nullable)
+                })
+                .collect();
+            assert_eq!(found, expected, "{table}");
+            assert!(metadata.offset_index().is_some() && metadata.column_index().is_some(), "page index");
+            let facts: BTreeMap<String, String> = metadata
+                .file_metadata()
+                .key_value_metadata()
+                .unwrap()
+                .iter()
+                .map(|kv| (kv.key.clone(), kv.value.clone().unwrap_or_default()))
+                .collect();
+            assert_eq!(facts["faceledger.schema_version"], "1");
+            assert_eq!(facts["faceledger.time_zone"], "+08:00");
+            assert!(!facts.contains_key("ARROW:schema"), "plain types for every reader");
+            if table == "liveness_detail" {
+                // 0, 3, … 999 are charged.
+                let counts = ["rows", "charged", "free", "unknown"].map(|n| facts[&format!("faceledger.{n}")].clone());
+                assert_eq!(counts, ["1000", "334", "666", "0"]);
+            }
+            for group in metadata.row_groups() {
+                assert!(group.num_rows() <= 131_072);
+                for (column, told) in group.columns().iter().zip(schema["columns"].as_array().unwrap().iter().filter(|c| c["name"].as_str() != partition)) {
+                    assert!(matches!(column.compression(), Compression::ZSTD(_)), "{}", told["name"]);
+                    let dictionary = column.dictionary_page_offset().is_some();
+                    if told["dictionary"] == true {
+                        assert!(dictionary, "{table}.{}: a dictionary", told["name"]);
+                    }
+                }
+                if table == "liveness_detail" {
+                    let seq = reader.get_row_group(0).unwrap();
+                    let bloom = seq.get_column_bloom_filter(2).expect("a bloom filter on seq");
+                    assert!(bloom.check(&"seq-500"));
+                    assert!((0..1000).filter(|i| bloom.check(&*format!("other-{i}"))).count() < 50);
+                    assert!(group.columns()[2].dictionary_page_offset().is_none(), "ids have no dictionary");
+                    let sorting = group.sorting_columns().unwrap();
+                    let by: Vec<&str> = sorting.iter().map(|s| found[s.column_idx as usize].0.as_str()).collect();
+                    assert_eq!(by, ["req_time", "seq"]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_to_write_is_no_file() {
+    let world = World::new(PLAIN_PIPELINE);
+    world.put(&Object::new("a.json", r#"{"Response":{"Text":{"LivenessDetail":[]}}}"#, SOME_TIME));
+    world.run(&[]);
+    for table in ["liveness_detail", "daily_charge", "rejects"] {
+        assert!(world.table(table).stored().is_empty(), "{table}");
+    }
+    assert_eq!(world.table("inputs").rows().len(), 1);
+}
