@@ -35,7 +35,7 @@ bench-quick: $(VENV)/.ready ## the same on tiny data: does the benchmark itself 
 	$(PYTHON) benches/bench.py --quick $(BENCH_ARGS)
 
 golden: ## rewrite what the tests expect (schemas/pipeline.schema.json, tests/cases/*): review the diff like code
-	GOLDEN=1 cargo test --locked --test it golden
+	GOLDEN=1 cargo test --locked --test it -- golden the_schema_in_the_folder
 
 clean-out: ## delete what `make run` wrote
 	rm -rf out

@@ -452,6 +452,21 @@ impl Place {
         self.local.as_deref()
     }
 
+    /// Keeps every other process of this host from locking the same place until the lock is dropped, or
+    /// this process ends, however it ends. `None` when another holds it. Places that are not local
+    /// folders give a lock that locks nothing: there the commit alone tells writers apart.
+    pub fn lock(&self) -> Result<Option<Lock>, StorageError> {
+        let Some(folder) = self.local_folder() else { return Ok(Some(Lock { _file: None })) };
+        let failed = |error: std::io::Error| StorageError::other("lock", self, error.to_string());
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let file = std::fs::File::create(folder.join("_lock")).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { _file: Some(file) })),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
     /// The store with this place as its root, for the Delta log.
     pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::new(PrefixStore::new(
@@ -667,6 +682,12 @@ impl StorageError {
             },
         }
     }
+}
+
+/// Held by the one writer of a place; see [`Place::lock`].
+#[derive(Debug)]
+pub struct Lock {
+    _file: Option<std::fs::File>,
 }
 
 /// Requests made by this process so far, over all places.

@@ -162,5 +162,9 @@ fn text<'a>(fact: Fact<'a>) -> Parsed<Option<Cow<'a, str>>> {
 
 fn time(fact: Fact<'_>) -> Parsed<Option<i64>> {
     let Some((at, value)) = fact else { return Ok(None) };
-    envelope_time(value).map_err(|(reason, message)| Fault { at, reason, message: Cow::Borrowed(message) })
+    envelope_time(value).map_err(|(reason, message)| Fault {
+        at,
+        reason,
+        message: Cow::Borrowed(message),
+    })
 }

@@ -386,7 +386,8 @@ pub fn looks_like_ndjson(head: &[u8], whole: bool) -> bool {
     }
     let Some(newline) = memchr::memchr(b'\n', head) else { return false };
     let (line, rest) = head.split_at(newline);
-    let one_object = balanced_end(line).is_some_and(|end| blank_run(&line[end..]) == line.len() - end);
+    let one_object =
+        balanced_end(line).is_some_and(|end| blank_run(&line[end..]) == line.len() - end);
     if !one_object {
         return false;
     }

@@ -289,9 +289,8 @@ impl<'a> Cursor<'a> {
     fn number(&mut self) -> Parsed<&'a str> {
         let start = self.pos;
         let bytes = self.bytes();
-        let digits = |from: usize| {
-            from + bytes[from..].iter().take_while(|b| b.is_ascii_digit()).count()
-        };
+        let digits =
+            |from: usize| from + bytes[from..].iter().take_while(|b| b.is_ascii_digit()).count();
         if bytes[self.pos] == b'-' {
             self.pos += 1;
         }
@@ -369,11 +368,9 @@ impl<'a> Cursor<'a> {
             // the text goes on after it, which a cut record's does not.
             return match bytes[at..].iter().position(|b| *b < 0x20) {
                 Some(control) => self.control_character(at + control),
-                None => fault(
-                    bytes.len(),
-                    RejectReason::Truncated,
-                    "the input ends inside a string",
-                ),
+                None => {
+                    fault(bytes.len(), RejectReason::Truncated, "the input ends inside a string")
+                }
             };
         };
         let run = &bytes[at..at + found];
@@ -538,7 +535,8 @@ impl<'t> Path<'t> {
     /// the text ends in could be the half of anything.
     fn key_at(&self, at: usize) -> (String, usize) {
         let end = string_end(self.text, at + 1);
-        let key = if end < self.text.len() { plain_key(&self.text[at + 1..end]) } else { "?".to_owned() };
+        let key =
+            if end < self.text.len() { plain_key(&self.text[at + 1..end]) } else { "?".to_owned() };
         (key, end)
     }
 
@@ -555,7 +553,9 @@ impl<'t> Path<'t> {
                         }
                         _ => (None, string_end(self.text, at + 1)),
                     };
-                    if let (Some(name), Some(Level::Object { key, .. })) = (key, self.levels.last_mut()) {
+                    if let (Some(name), Some(Level::Object { key, .. })) =
+                        (key, self.levels.last_mut())
+                    {
                         *key = Some(name);
                     }
                     self.walked = end + 1;

@@ -65,7 +65,9 @@ pub fn compression(compression: Compression, head: &[u8]) -> Compression {
         Compression::Auto if head.starts_with(&[0x1F, 0x8B]) => Compression::Gzip,
         Compression::Auto if head.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]) => Compression::Zstd,
         // A frame to be skipped: what pzstd puts first.
-        Compression::Auto if matches!(head, [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..]) => Compression::Zstd,
+        Compression::Auto if matches!(head, [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..]) => {
+            Compression::Zstd
+        }
         Compression::Auto => Compression::Plain,
         told => told,
     }
@@ -208,7 +210,9 @@ impl<'w> Decoder<'w> {
         if self.lost.is_some() {
             return bytes.len();
         }
-        if last || long { self.line(input, start, bytes.len(), last, sink) } else { start }
+        let used =
+            if last || long { self.line(input, start, bytes.len(), last, sink) } else { start };
+        if last { bytes.len() } else { used }
     }
 
     /// One record a line; a second on the same line is read too, so that a lost line break costs
@@ -271,7 +275,13 @@ impl<'w> Decoder<'w> {
     }
 
     /// One token between records, or one record.
-    fn step(&mut self, input: &mut Checked<'_>, at: usize, last: bool, sink: &mut impl Sink) -> Step {
+    fn step(
+        &mut self,
+        input: &mut Checked<'_>,
+        at: usize,
+        last: bool,
+        sink: &mut impl Sink,
+    ) -> Step {
         let bytes = input.bytes;
         let blanks = blank_run(&bytes[at..]);
         self.indent.pass(&bytes[at..at + blanks]);
@@ -343,6 +353,9 @@ impl<'w> Decoder<'w> {
 
     /// Something else than a comma or the array's end stands behind an element.
     fn comma_missing(&mut self, bytes: &[u8], at: usize, last: bool, sink: &mut impl Sink) -> Step {
+        if bytes[at] == BYTE_ORDER_MARK[0] && bytes.len() - at < BYTE_ORDER_MARK.len() && !last {
+            return Step::More(at);
+        }
         let fault = json::breach(bytes, at, "a comma or the end of the array should stand here");
         match (bytes[at], fault.reason) {
             // The next element, all the same.
@@ -485,14 +498,20 @@ impl<'w> Decoder<'w> {
         // Up to a byte that is no UTF-8, or to the end.
         let sound = input.text(start, end);
         let text = within(sound, self.record_bytes_max);
+        let bounded = text.len() < sound.len();
         let mut draft = Draft::default();
-        match record::read_record(text, self.wanted, &mut draft) {
-            // A number may go on beyond the buffer.
+        let read = match record::read_record(text, self.wanted, &mut draft) {
+            // A number at the end of what can be seen may go on beyond it.
             Ok((after, _))
-                if !whole && start + after == end && text.ends_with(|c: char| c.is_ascii_digit()) =>
+                if after == text.len()
+                    && text.ends_with(|c: char| c.is_ascii_digit())
+                    && (bounded || !whole && start + after == end) =>
             {
-                One::Cut
+                json::fault(after, RejectReason::Truncated, "the input ends inside a number")
             }
+            read => read,
+        };
+        match read {
             Ok((after, Ok(outcome))) => {
                 self.keep(&text[..after], start, draft, outcome, sink);
                 One::Read(start + after)
@@ -503,8 +522,10 @@ impl<'w> Decoder<'w> {
                 self.reject_record(path, at, fault, sink);
                 One::Read(start + after)
             }
-            Err(fault) if fault.at < text.len() => One::Broken(Fault { at: start + fault.at, ..fault }),
-            Err(_) if text.len() < sound.len() => One::Broken(Fault {
+            Err(fault) if fault.at < text.len() => {
+                One::Broken(Fault { at: start + fault.at, ..fault })
+            }
+            Err(_) if bounded => One::Broken(Fault {
                 at: start + text.len(),
                 reason: RejectReason::RecordTooLarge,
                 message: Cow::Borrowed("a record of more than 512 MiB"),
@@ -514,7 +535,7 @@ impl<'w> Decoder<'w> {
                 let cut = sound_end == end || end == input.bytes.len() && input.cut_at(sound_end);
                 match (cut, whole) {
                     (true, false) => One::Cut,
-                    (true, true) => One::Broken(Fault { at: start + fault.at, ..fault }),
+                    (true, true) => One::Broken(Fault { at: end, ..fault }),
                     (false, _) => One::Broken(Fault {
                         at: start + sound.len(),
                         reason: RejectReason::InvalidUtf8,
@@ -528,7 +549,14 @@ impl<'w> Decoder<'w> {
     }
 
     /// Hands a record to the sink. `text` is the record, `start` its offset in the buffer.
-    fn keep(&mut self, text: &str, start: usize, mut draft: Draft<'_>, outcome: Outcome, sink: &mut impl Sink) {
+    fn keep(
+        &mut self,
+        text: &str,
+        start: usize,
+        mut draft: Draft<'_>,
+        outcome: Outcome,
+        sink: &mut impl Sink,
+    ) {
         let number = self.record;
         self.record += 1;
         self.tally.records_seen += 1;
@@ -567,8 +595,15 @@ impl<'w> Decoder<'w> {
     }
 
     /// Sets aside what begins at `start` and breaks at the fault; both offsets count from the buffer's start.
-    fn reject_broken(&mut self, bytes: &[u8], start: usize, mut fault: Fault, sink: &mut impl Sink) {
-        if self.stream_broken && fault.reason == RejectReason::Truncated && fault.at == bytes.len() {
+    fn reject_broken(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        mut fault: Fault,
+        sink: &mut impl Sink,
+    ) {
+        if self.stream_broken && fault.reason == RejectReason::Truncated && fault.at == bytes.len()
+        {
             fault = stream_break(fault.at);
             self.stream_break_told = true;
         }
@@ -689,7 +724,13 @@ pub fn read_object(
     let result = match compression {
         Compression::Gzip => {
             let buffered = io::BufReader::with_capacity(256 << 10, &mut chained);
-            read_plain(&mut flate2::bufread::MultiGzDecoder::new(buffered), key, format, wanted, sink)
+            read_plain(
+                &mut flate2::bufread::MultiGzDecoder::new(buffered),
+                key,
+                format,
+                wanted,
+                sink,
+            )
         }
         Compression::Zstd => match zstd::Decoder::new(&mut chained) {
             Ok(mut decoder) => read_plain(&mut decoder, key, format, wanted, sink),

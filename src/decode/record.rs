@@ -238,7 +238,9 @@ fn duplicate_key(at: usize) -> Fault {
     Fault {
         at,
         reason: RejectReason::DuplicateKey,
-        message: Cow::Borrowed("this member stands twice in its object: which one counts is not ours to say"),
+        message: Cow::Borrowed(
+            "this member stands twice in its object: which one counts is not ours to say",
+        ),
     }
 }
 
@@ -337,7 +339,9 @@ impl<'a> Reader<'_, 'a> {
                     self.note(duplicate_key(key_at));
                 }
                 match cursor.scalar()? {
-                    Scalar::Bool(yes) if !self.wrapped => self.draft.record.is_verify_intention = yes,
+                    Scalar::Bool(yes) if !self.wrapped => {
+                        self.draft.record.is_verify_intention = yes
+                    }
                     Scalar::Bool(_) | Scalar::Null => {}
                     _ => self.note(wrong_type(at, "IsVerifyIntention should be true or false")),
                 }
@@ -365,8 +369,14 @@ impl<'a> Reader<'_, 'a> {
                 self.draft.old_shape.get_or_insert(at);
                 cursor.skip()
             }
-            "IdCardData" | "BestFrame" | "VideoData" | "Encryption" | "IntentionVerifyData"
-            | "IntentionQuestionResult" | "IntentionActionResult" | "IntentionVerifyType"
+            "IdCardData"
+            | "BestFrame"
+            | "VideoData"
+            | "Encryption"
+            | "IntentionVerifyData"
+            | "IntentionQuestionResult"
+            | "IntentionActionResult"
+            | "IntentionVerifyType"
             | "EidInfo" => {
                 self.draft.any_member = true;
                 cursor.skip()
@@ -426,11 +436,33 @@ impl<'a> Reader<'_, 'a> {
                 }
                 Ok(())
             }
-            "ErrMsg" | "IdCard" | "UseIDType" | "Name" | "OcrNation" | "OcrAddress" | "OcrBirth"
-            | "OcrAuthority" | "OcrValidDate" | "OcrName" | "OcrIdCard" | "OcrGender"
-            | "IdInfoFrom" | "LiveStatus" | "LiveMsg" | "Comparestatus" | "Comparemsg" | "Sim"
-            | "Location" | "LivenessInfoTag" | "Mobile" | "CompareLibType" | "LivenessMode"
-            | "NFCRequestIds" | "NFCBillingCounts" | "PassNo" | "VisaNum"
+            "ErrMsg"
+            | "IdCard"
+            | "UseIDType"
+            | "Name"
+            | "OcrNation"
+            | "OcrAddress"
+            | "OcrBirth"
+            | "OcrAuthority"
+            | "OcrValidDate"
+            | "OcrName"
+            | "OcrIdCard"
+            | "OcrGender"
+            | "IdInfoFrom"
+            | "LiveStatus"
+            | "LiveMsg"
+            | "Comparestatus"
+            | "Comparemsg"
+            | "Sim"
+            | "Location"
+            | "LivenessInfoTag"
+            | "Mobile"
+            | "CompareLibType"
+            | "LivenessMode"
+            | "NFCRequestIds"
+            | "NFCBillingCounts"
+            | "PassNo"
+            | "VisaNum"
             | "LivenessActionSequence" => cursor.skip(),
             _ => {
                 self.draft.unknown.note(place, key);
@@ -439,7 +471,11 @@ impl<'a> Reader<'_, 'a> {
         }
     }
 
-    fn text(&mut self, cursor: &mut Cursor<'a>, message: &'static str) -> Parsed<Option<Cow<'a, str>>> {
+    fn text(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        message: &'static str,
+    ) -> Parsed<Option<Cow<'a, str>>> {
         cursor.white_space();
         let at = cursor.pos();
         Ok(match cursor.scalar()? {
@@ -517,7 +553,7 @@ impl<'a> Reader<'_, 'a> {
             let value = cursor.scalar()?;
             let read = match bit {
                 0 => millis(value).map(|v| req_time = v),
-                1 => string(value).map(|v| seq = v.map(|v| (at, v))),
+                1 => not_empty_seq(value).map(|v| seq = v),
                 2 => flag(value).map(|v| attempt.is_need_charge = v),
                 3 => code(value).map(|v| attempt.errcode = v),
                 4 => string(value).map(|v| attempt.errmsg = v),
@@ -539,23 +575,20 @@ impl<'a> Reader<'_, 'a> {
         if let Some(fault) = first {
             return Ok(Err(fault));
         }
-        let missing = |reason, message| {
-            Ok(Err(Fault { at: start, reason, message: Cow::Borrowed(message) }))
-        };
+        let missing =
+            |reason, message| Ok(Err(Fault { at: start, reason, message: Cow::Borrowed(message) }));
         attempt.seq = match seq {
-            Some((at, seq)) if seq.is_empty() => {
-                return Ok(Err(Fault {
-                    at,
-                    reason: RejectReason::SeqEmpty,
-                    message: Cow::Borrowed("Seq is empty: the attempt cannot be told from others"),
-                }));
-            }
-            Some((_, seq)) => seq,
+            Some(seq) => seq,
             None => return missing(RejectReason::SeqMissing, "the attempt has no Seq"),
         };
         attempt.req_time = match req_time {
             Some(req_time) => req_time,
-            None => return missing(RejectReason::ReqTimeMissing, "the attempt has no ReqTime: its day is unknown"),
+            None => {
+                return missing(
+                    RejectReason::ReqTimeMissing,
+                    "the attempt has no ReqTime: its day is unknown",
+                );
+            }
         };
         Ok(Ok(attempt))
     }
@@ -568,6 +601,15 @@ fn string<'a>(value: Scalar<'a>) -> Field<Option<Cow<'a, str>>> {
         Scalar::Text(text) => Ok(Some(text)),
         Scalar::Null => Ok(None),
         _ => Err((RejectReason::WrongType, "should be a string")),
+    }
+}
+
+fn not_empty_seq(value: Scalar<'_>) -> Field<Option<Cow<'_, str>>> {
+    match string(value)? {
+        Some(seq) if seq.is_empty() => {
+            Err((RejectReason::SeqEmpty, "Seq is empty: the attempt cannot be told from others"))
+        }
+        seq => Ok(seq),
     }
 }
 
@@ -635,7 +677,12 @@ fn millis(value: Scalar<'_>) -> Field<Option<i64>> {
         Scalar::Null => return Ok(None),
         Scalar::Number(text) => text,
         Scalar::Text(text) => text.as_ref(),
-        _ => return Err((RejectReason::ReqTimeInvalid, "ReqTime should be a number of milliseconds")),
+        _ => {
+            return Err((
+                RejectReason::ReqTimeInvalid,
+                "ReqTime should be a number of milliseconds",
+            ));
+        }
     };
     match whole_number(text) {
         Whole::Fits(ms) if PLAUSIBLE.contains(&ms) => Ok(Some(ms)),
@@ -658,10 +705,13 @@ fn sim(value: Scalar<'_>) -> Field<Option<i32>> {
         Scalar::Text(text) => text.as_ref(),
         _ => return Err((RejectReason::WrongType, "Sim should be a string")),
     };
-    const INVALID: (RejectReason, &str) =
-        (RejectReason::SimInvalid, "Sim should be a decimal from 0 to 999.99 of at most two places");
+    const INVALID: (RejectReason, &str) = (
+        RejectReason::SimInvalid,
+        "Sim should be a decimal from 0 to 999.99 of at most two places",
+    );
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |t: &str, max| (1..=max).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_digit());
+    let digits =
+        |t: &str, max| (1..=max).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_digit());
     // Zeros past the second place change nothing.
     let fraction = if fraction.len() > 2 { fraction.trim_end_matches('0') } else { fraction };
     let fraction = if fraction.is_empty() && text.contains(".0") { "0" } else { fraction };

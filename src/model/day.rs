@@ -103,3 +103,56 @@ impl fmt::Display for UsageMonth {
         write!(f, "{:04}-{:02}", self.year, self.month)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(text: &str) -> UsageDay {
+        UsageDay::parse(text).unwrap()
+    }
+
+    /// Instants worked out with `date -u -d '2024-11-01 00:00 +0800' +%s%3N` and the like.
+    #[test]
+    fn a_day_begins_at_midnight_in_beijing() {
+        for (ms, expected) in [
+            (1_730_390_400_000, "2024-11-01"),
+            (1_730_390_399_999, "2024-10-31"),
+            (1_709_135_999_999, "2024-02-28"),
+            (1_709_136_000_000, "2024-02-29"),
+            (1_709_222_399_999, "2024-02-29"),
+            (1_709_222_400_000, "2024-03-01"),
+            (1_704_038_399_999, "2023-12-31"),
+            (1_704_038_400_000, "2024-01-01"),
+            (0, "1970-01-01"),
+            (-28_800_001, "1969-12-31"),
+        ] {
+            assert_eq!(UsageDay::of_instant(ms).to_string(), expected, "{ms}");
+        }
+        assert_eq!(day("2024-11-01").begin_ms(), 1_730_390_400_000);
+    }
+
+    #[test]
+    fn months_turn_and_leap_years_leap() {
+        for (from, next) in [
+            ("2024-01-31", "2024-02-01"),
+            ("2024-02-29", "2024-03-01"),
+            ("2023-12-01", "2024-01-01"),
+            ("2024-12-31", "2025-01-01"),
+        ] {
+            assert_eq!(day(from).first_of_next_month(), day(next), "{from}");
+        }
+        assert_eq!(day("2024-02-28").plus(1), day("2024-02-29"));
+        assert_eq!(day("20240229"), day("2024-02-29"));
+        assert_eq!(day("2024-02-29").month().to_string(), "2024-02");
+    }
+
+    #[test]
+    fn what_is_no_day_is_none() {
+        for text in ["2023-02-29", "2024-13-01", "2024-1-1", "2024/01/01", "202401", "", "2024-01-01 ", "+024-01-01"] {
+            assert_eq!(UsageDay::parse(text), None, "{text}");
+        }
+        assert_eq!(UsageMonth::parse("2024-13"), None);
+        assert!(UsageMonth::parse("2024-12").is_some());
+    }
+}

@@ -132,3 +132,70 @@ impl Tally {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn balanced() -> Tally {
+        Tally {
+            objects_listed: 6,
+            objects_known: 1,
+            objects_parsed: 3,
+            objects_rejected: 2,
+            records_seen: 10,
+            records_with_attempts: 4,
+            records_empty: 3,
+            records_error_response: 2,
+            records_rejected: 1,
+            details_seen: 15,
+            details_new: 5,
+            details_duplicate: 4,
+            details_changed: 3,
+            details_rejected: 2,
+            details_outside: 1,
+            unknown_members: BTreeMap::from([("$.X".to_owned(), 2)]),
+        }
+    }
+
+    #[test]
+    fn one_lost_anywhere_breaks_one_law() {
+        assert_eq!(balanced().broken(), []);
+        type Counter = fn(&mut Tally) -> &mut u64;
+        let counters: [(Counter, &str); 15] = [
+            (|t| &mut t.objects_listed, "objects"),
+            (|t| &mut t.objects_known, "objects"),
+            (|t| &mut t.objects_parsed, "objects"),
+            (|t| &mut t.objects_rejected, "objects"),
+            (|t| &mut t.records_seen, "records"),
+            (|t| &mut t.records_with_attempts, "records"),
+            (|t| &mut t.records_empty, "records"),
+            (|t| &mut t.records_error_response, "records"),
+            (|t| &mut t.records_rejected, "records"),
+            (|t| &mut t.details_seen, "attempts"),
+            (|t| &mut t.details_new, "attempts"),
+            (|t| &mut t.details_duplicate, "attempts"),
+            (|t| &mut t.details_changed, "attempts"),
+            (|t| &mut t.details_rejected, "attempts"),
+            (|t| &mut t.details_outside, "attempts"),
+        ];
+        for (counter, law) in counters {
+            for by in [1i64, -1] {
+                let mut tally = balanced();
+                let n = counter(&mut tally);
+                *n = n.wrapping_add_signed(by);
+                let broken = tally.broken();
+                assert_eq!(broken.len(), 1);
+                assert!(broken[0].law.starts_with(law), "{}", broken[0]);
+            }
+        }
+    }
+
+    #[test]
+    fn sums_of_balanced_parts_balance() {
+        let mut sum = balanced();
+        sum.add(&balanced());
+        assert_eq!(sum.broken(), []);
+        assert_eq!((sum.details_seen, sum.unknown_members["$.X"]), (30, 4));
+    }
+}

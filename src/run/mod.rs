@@ -54,6 +54,8 @@ pub enum RunError {
     Read { key: String, source: std::io::Error },
     #[error("conservation broken, nothing was published: {}", list(.0))]
     Conservation(Vec<Broken>),
+    #[error("{0}: another run writes to it (it holds `_lock` there): wait for its end, then run again")]
+    Locked(String),
     #[error("stopped as asked, nothing half-done is visible: run the same command again to go on")]
     Stopped,
     #[error("{0}")]
@@ -86,6 +88,7 @@ impl RunError {
             RunError::Settle(_) => Exit::OurFailure,
             RunError::Read { .. } | RunError::Stopped => Exit::TryAgain,
             RunError::Conservation(_) => Exit::ConservationBroken,
+            RunError::Locked(_) => Exit::AnotherWriter,
             RunError::Usage(_) => Exit::Usage,
         }
     }
@@ -383,6 +386,11 @@ impl<'p> Run<'p> {
     }
 
     fn go(mut self) -> Result<RunReport, RunError> {
+        // From here to the end: what one writer stages, another would take for litter.
+        let _lock = match self.asked.dry_run {
+            true => None,
+            false => Some(self.output.lock()?.ok_or_else(|| RunError::Locked(self.output.to_string()))?),
+        };
         let mut tables = Tables::open(&self.output)?;
         let known = Known::of(read_small(&tables.inputs, small::inputs)?);
         let selection = self.select(&known)?;
@@ -422,8 +430,18 @@ impl<'p> Run<'p> {
         for table in tables.each() {
             litter += table.delete_litter()?.len() as u64;
         }
+        if self.asked.full_refresh && selection.objects.is_empty() && tables.detail.version().is_some() {
+            return Err(RunError::Usage(format!(
+                "--full-refresh: {} holds no object to read, and the tables would be emptied: check source.url and source.keys",
+                self.source
+            )));
+        }
         let stale = stale_days(&tables.detail, &charged_before);
-        let nothing_to_do = selection.objects.is_empty() && stale.is_empty() && !self.asked.full_refresh;
+        // A first run makes the tables even if there is nothing to put into them.
+        let nothing_to_do = selection.objects.is_empty()
+            && stale.is_empty()
+            && !self.asked.full_refresh
+            && tables.each().iter().all(|t| t.version().is_some());
         if nothing_to_do {
             let mut report = self.finish(report, &charged_before, None);
             report.litter_deleted = litter;
@@ -443,7 +461,8 @@ impl<'p> Run<'p> {
         self.phases.end("settle");
         self.check_stop()?;
 
-        // One commit a table, in this order: a crash in between is repaired by the next run.
+        // One commit a table, in this order: a crash in between is repaired by the next run. A signal is
+        // too late from here on: what is left takes less time than stopping in the middle would cost.
         let txn = self.started_ms;
         let mut commits = Vec::new();
         let remove = affected
@@ -454,23 +473,22 @@ impl<'p> Run<'p> {
             .collect();
         let files: Vec<Staged> = staged.into_values().flatten().collect();
         commits.push(tables.detail.commit(files, remove, &self.run_id, txn)?);
-        self.check_stop()?;
         commits.push(self.commit_rejects(&mut tables.rejects, &selection, &loaded, txn)?);
-        self.check_stop()?;
         let source_version = tables.detail.version().unwrap_or_default() as i64;
         let charges: Vec<DailyCharge> =
             charges.into_iter().map(|c| DailyCharge { source_version, ..c }).collect();
         let (daily_commit, charged_after) =
             self.commit_daily(&mut tables.daily, &charged_before, charges, &settle_days, txn)?;
         commits.push(daily_commit);
-        self.check_stop()?;
         commits.push(self.commit_inputs(&mut tables.inputs, &selection, &loaded, txn)?);
         self.phases.end("commit");
 
         let mut report = self.finish(report, &charged_after, Some(&settle_days));
         report.restated = restated(&charged_before, &charged_after, &settle_days);
-        report.outcome = match commits.iter().any(|c| c.committed && c.table != "inputs") {
+        let wrote = |c: &Commit| c.files_added + c.files_removed > 0 && c.table != "inputs";
+        report.outcome = match commits.iter().any(|c| wrote(c)) {
             true => Outcome::Committed,
+            false if selection.objects.is_empty() => Outcome::NothingNew,
             false => Outcome::Unchanged,
         };
         report.commits = commits;
@@ -749,8 +767,12 @@ impl<'p> Run<'p> {
         for reject in &loaded.rejects {
             *rejects_by_reason.entry(reject.reason.clone()).or_default() += 1;
         }
-        let rejects = loaded.rejects.len() as f64;
-        let rejects_ratio = if rejects == 0.0 { 0.0 } else { rejects / tally.records_seen.max(1) as f64 };
+        // Of what was read: records, or attempts where records hold several.
+        let read = tally.records_seen.max(tally.records_rejected + tally.details_seen);
+        let rejects_ratio = match loaded.rejects.len() {
+            0 => 0.0,
+            rejects => rejects as f64 / read as f64,
+        };
         let rejects_ratio_max = self.pipeline.limits.rejects_ratio_max;
         RunReport {
             run_id: self.run_id.clone(),
@@ -775,7 +797,12 @@ impl<'p> Run<'p> {
             rejects_ratio,
             rejects_ratio_max,
             rejects_over_threshold: rejects_ratio > rejects_ratio_max,
-            reject_examples: loaded.rejects.iter().take(5).cloned().collect(),
+            reject_examples: loaded
+                .rejects
+                .iter()
+                .take(5)
+                .map(|r| RejectRow { run_id: self.run_id.clone(), ..r.clone() })
+                .collect(),
             unmapped: loaded.unmapped.advice(router).into_iter().map(Unmapped::from).collect(),
             changed: affected.changes.iter().take(CHANGES_MAX).cloned().collect(),
             restated: Vec::new(),

@@ -192,7 +192,7 @@ impl OpenTable {
             rows_added: add.iter().map(|f| f.rows).sum(),
             committed: false,
         };
-        if add.is_empty() && remove.is_empty() {
+        if add.is_empty() && remove.is_empty() && self.version().is_some() {
             return Ok(commit);
         }
         let info = BTreeMap::from([("faceledger.run_id".to_owned(), serde_json::Value::from(run_id))]);
@@ -209,16 +209,15 @@ impl OpenTable {
     }
 
     /// Deletes data files that the log does not name: what a run that was cut off has left. Only the
-    /// one writer of the table may call it.
+    /// one writer of the table may call it. Where there is no log yet the folder may be anybody's: only
+    /// files that bear our names go.
     pub fn delete_litter(&self) -> Result<Vec<String>, WriteError> {
-        if self.version().is_none() {
-            return Ok(Vec::new());
-        }
+        let ours = |path: &str| self.version().is_some() || parquet::is_file_name(self.table, path);
         let live: BTreeSet<&str> = self.files().iter().map(|f| f.path.as_str()).collect();
         let litter: Vec<String> = self
             .stored_files()?
             .into_iter()
-            .filter(|path| path.ends_with(".parquet") && !live.contains(path.as_str()))
+            .filter(|path| path.ends_with(".parquet") && !live.contains(path.as_str()) && ours(path))
             .collect();
         self.place.delete(&litter)?;
         Ok(litter)

@@ -77,6 +77,18 @@ pub fn file_name(table: &Table, partition: Option<&str>, digest: &str) -> String
     }
 }
 
+/// Whether a path within the table's folder is one that [`file_name`] gives.
+pub fn is_file_name(table: &Table, path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let digest = name
+        .strip_prefix(&format!("{}-", table.name))
+        .and_then(|rest| rest.strip_suffix(".parquet"))
+        .and_then(|rest| rest.rsplit_once(&format!("-v{}-", table.version)));
+    digest.is_some_and(|(_, digest)| {
+        digest.len() == 16 && digest.bytes().all(|b| b.is_ascii_hexdigit())
+    })
+}
+
 fn properties(table: &Table, facts: &FileFacts) -> WriterProperties {
     let mut metadata = vec![
         KeyValue::new("faceledger.table".into(), table.name.clone()),

@@ -98,13 +98,19 @@ fn around(midnight: i64) -> Vec<i64> {
 
 #[test]
 fn every_second_around_midnight_is_of_its_own_day() {
-    for (opened_at, monthly) in [("2023-05-01T00:00:00+08:00", false), ("2021-07-01T00:00:00+08:00", true)] {
+    for (opened_at, monthly) in
+        [("2023-05-01T00:00:00+08:00", false), ("2021-07-01T00:00:00+08:00", true)]
+    {
         let world = World::new(&pipeline(opened_at));
         let mut expected: BTreeMap<String, (String, String, i64)> = BTreeMap::new();
         let mut attempts = Vec::new();
         for midnight in &MIDNIGHTS {
             let instants = around(midnight.ms);
-            assert!(instants.contains(&(midnight.ms - 1)) && instants.contains(&midnight.ms) && instants.len() >= 15);
+            assert!(
+                instants.contains(&(midnight.ms - 1))
+                    && instants.contains(&midnight.ms)
+                    && instants.len() >= 15
+            );
             for ms in instants {
                 let day = if ms < midnight.ms { &midnight.before } else { &midnight.after };
                 let settled = if monthly { day.monthly } else { day.daily };
@@ -119,18 +125,27 @@ fn every_second_around_midnight_is_of_its_own_day() {
             }
         }
         // One token may have attempts of any days.
-        let lines: Vec<String> = attempts.chunks(7).map(|some| result(some.to_vec()).to_string()).collect();
+        let lines: Vec<String> =
+            attempts.chunks(7).map(|some| result(some.to_vec()).to_string()).collect();
         world.put(&Object::new("all.ndjson", lines.join("\n"), SOME_TIME));
         world.run(&[]);
         world.verify();
-        let found: BTreeMap<String, (String, String, i64)> = world.table("liveness_detail").rows().iter().map(facts).collect();
+        let found: BTreeMap<String, (String, String, i64)> =
+            world.table("liveness_detail").rows().iter().map(facts).collect();
         assert_eq!(found, expected, "opened_at {opened_at}");
     }
 }
 
 fn facts(row: &Row) -> (String, (String, String, i64)) {
     let text = |column: &str| row[column].as_str().expect("a text").to_owned();
-    (text("seq"), (text("usage_date"), text("settlement_date"), row["req_time"].as_i64().expect("an instant")))
+    (
+        text("seq"),
+        (
+            text("usage_date"),
+            text("settlement_date"),
+            row["req_time"].as_i64().expect("an instant"),
+        ),
+    )
 }
 
 #[test]
@@ -199,13 +214,19 @@ fn times_that_cannot_be_are_rejects() {
     let rows = world.table("rejects").rows();
     let rejects: Vec<(i64, &str)> = rows
         .iter()
-        .map(|row| (row["source_record"].as_i64().expect("a number"), row["reason"].as_str().expect("a reason")))
+        .map(|row| {
+            (
+                row["source_record"].as_i64().expect("a number"),
+                row["reason"].as_str().expect("a reason"),
+            )
+        })
         .collect();
     let expected: Vec<(i64, &str)> =
         (0..).zip(&cases).filter_map(|(i, (_, reason))| reason.map(|reason| (i, reason))).collect();
     assert_eq!(rejects, expected);
     assert_eq!((ran.tally("details_new"), ran.tally("details_rejected")), (2, 12));
-    let days: Vec<String> = world.table("daily_charge").rows().iter().map(|r| r["usage_date"].to_string()).collect();
+    let days: Vec<String> =
+        world.table("daily_charge").rows().iter().map(|r| r["usage_date"].to_string()).collect();
     assert_eq!(days, ["\"2015-01-01\"", "\"2099-12-31\""]);
 }
 

@@ -15,3 +15,7 @@ mod pieces;
 mod privacy;
 mod readme;
 mod memory;
+mod interop;
+mod tidy;
+mod commands;
+mod formats;

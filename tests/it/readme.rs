@@ -1,7 +1,8 @@
 //! README's examples: its Python runs as printed there and gives what is printed there, and its pipeline
 //! is one.
 
-use std::path::{Path, PathBuf};
+use crate::interop::python;
+use std::path::Path;
 use std::process::Command;
 
 /// The fenced blocks of README.md: (language, text).
@@ -21,14 +22,6 @@ fn blocks() -> Vec<(String, String)> {
         }
     }
     blocks
-}
-
-/// The Python that `make test` has set up.
-fn python() -> PathBuf {
-    match std::env::var_os("FACELEDGER_PYTHON") {
-        Some(python) => python.into(),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"),
-    }
 }
 
 fn faceledger() -> Command {

@@ -64,7 +64,11 @@ impl Setting {
                     }
                 })
                 .collect();
-            text += &format!("[[route]]\nmatch = {{ {} }}\nproduct = \"{}\"\n", conditions.join(", "), route.product);
+            text += &format!(
+                "[[route]]\nmatch = {{ {} }}\nproduct = \"{}\"\n",
+                conditions.join(", "),
+                route.product
+            );
             if let Some(channel) = route.channel {
                 text += &format!("channel = \"{channel}\"\n");
             }
@@ -115,7 +119,8 @@ pub fn recount(setting: &Setting, objects: &[Object]) -> Recount {
         of_seq.sort_by(|a, b| a.rank.cmp(&b.rank));
         counted.add("details_new", 1);
         for pair in of_seq.windows(2) {
-            let says = |s: &Snapshot| ["is_need_charge", "errcode", "req_time"].map(|c| s.row[c].clone());
+            let says =
+                |s: &Snapshot| ["is_need_charge", "errcode", "req_time"].map(|c| s.row[c].clone());
             let same = says(&pair[0]) == says(&pair[1]);
             counted.add(if same { "details_duplicate" } else { "details_changed" }, 1);
         }
@@ -178,7 +183,10 @@ fn records(object: &Object) -> Vec<Option<Value>> {
         }
         None => match object.key.strip_suffix(".zst") {
             Some(name) => {
-                text = String::from_utf8(zstd::decode_all(object.bytes.as_slice()).expect("a sound zstd")).expect("UTF-8");
+                text = String::from_utf8(
+                    zstd::decode_all(object.bytes.as_slice()).expect("a sound zstd"),
+                )
+                .expect("UTF-8");
                 name
             }
             None => {
@@ -238,7 +246,8 @@ fn count_record(
     }
     counted.add("records_with_attempts", 1);
     let attempts: Vec<Result<Row, &str>> = found.details.iter().map(|d| read_attempt(d)).collect();
-    let earliest = attempts.iter().flatten().map(|a| a["req_time"].as_i64().expect("an instant")).min();
+    let earliest =
+        attempts.iter().flatten().map(|a| a["req_time"].as_i64().expect("an instant")).min();
     let two_hours = 2 * 3_600_000;
     let snapshot_final = match (found.err_code, found.fetched_at, found.created_at, earliest) {
         (Some(0), ..) => Some(true),
@@ -294,7 +303,11 @@ struct Found {
 }
 
 /// None is an error response; `Err` a record that is set aside.
-fn read_record(setting: &Setting, object: &Object, record: &Value) -> Result<Option<Found>, &'static str> {
+fn read_record(
+    setting: &Setting,
+    object: &Object,
+    record: &Value,
+) -> Result<Option<Found>, &'static str> {
     let mut outer = &Value::Null;
     let mut result = record;
     if setting.envelope && record.get("result").is_some_and(Value::is_object) {
@@ -404,9 +417,12 @@ fn read_attempt(detail: &Value) -> Result<Row, &'static str> {
             _ => return Err("charge_flag_not_boolean"),
         },
     );
-    for (column, member) in
-        [("errcode", "Errcode"), ("livestatus", "Livestatus"), ("comparestatus", "Comparestatus"), ("liveness_mode", "LivenessMode")]
-    {
+    for (column, member) in [
+        ("errcode", "Errcode"),
+        ("livestatus", "Livestatus"),
+        ("comparestatus", "Comparestatus"),
+        ("liveness_mode", "LivenessMode"),
+    ] {
         row.insert(column.into(), json!(code(&detail[member])?));
     }
     for (column, member) in [
@@ -451,7 +467,10 @@ fn classify(setting: &Setting, found: &Found, row: &mut Row) {
         other => panic!("no field {other}"),
     };
     let holds = |route: &&Route| {
-        route.conditions.iter().all(|(name, values)| field(name).is_some_and(|value| values.contains(&value)))
+        route
+            .conditions
+            .iter()
+            .all(|(name, values)| field(name).is_some_and(|value| values.contains(&value)))
     };
     let route = setting.routes.iter().find(holds);
     let product = if found.intention { Some("intention") } else { route.map(|r| r.product) };
@@ -488,16 +507,24 @@ fn tag(product: &str, channel: Option<&str>, source: &str) -> Option<(&'static s
         ("enhanced", Some("wechat_h5_native" | "wechat_mini_program"), "uploaded_photo") => {
             ("enhanced_photo_wechat", "增强版人脸核身（自传照片）-微信")
         }
-        ("enhanced", Some("app_sdk"), "authority") => ("enhanced_authority_app", "增强版人脸核身（权威库）-App"),
-        ("enhanced", Some("app_sdk"), "uploaded_photo") => ("enhanced_photo_app", "增强版人脸核身（自传照片）-App"),
+        ("enhanced", Some("app_sdk"), "authority") => {
+            ("enhanced_authority_app", "增强版人脸核身（权威库）-App")
+        }
+        ("enhanced", Some("app_sdk"), "uploaded_photo") => {
+            ("enhanced_photo_app", "增强版人脸核身（自传照片）-App")
+        }
         ("enhanced", Some("overlay_h5_wechat" | "overlay_h5_mobile"), "authority") => {
             ("enhanced_authority_h5", "增强版人脸核身（权威库）-浮层 H5")
         }
         ("enhanced", Some("overlay_h5_wechat" | "overlay_h5_mobile"), "uploaded_photo") => {
             ("enhanced_photo_h5", "增强版人脸核身（自传照片）-浮层 H5")
         }
-        ("basic", Some("wechat_h5" | "pc_h5" | "app_sdk"), "authority") => ("basic_authority", "基础版人脸核身（权威库）"),
-        ("basic", Some("wechat_h5" | "pc_h5" | "app_sdk"), "uploaded_photo") => ("basic_photo", "基础版人脸核身（自传照片）"),
+        ("basic", Some("wechat_h5" | "pc_h5" | "app_sdk"), "authority") => {
+            ("basic_authority", "基础版人脸核身（权威库）")
+        }
+        ("basic", Some("wechat_h5" | "pc_h5" | "app_sdk"), "uploaded_photo") => {
+            ("basic_photo", "基础版人脸核身（自传照片）")
+        }
         _ => return None,
     })
 }
@@ -525,7 +552,8 @@ fn settle(rows: &[Row]) -> Vec<Row> {
     groups
         .into_iter()
         .map(|(key, rows)| {
-            let count = |holds: &dyn Fn(&Row) -> bool| json!(rows.iter().filter(|r| holds(r)).count());
+            let count =
+                |holds: &dyn Fn(&Row) -> bool| json!(rows.iter().filter(|r| holds(r)).count());
             let charged = |r: &Row| r["is_need_charge"] == json!(true);
             let times = rows.iter().map(|r| r["req_time"].as_i64().expect("an instant"));
             Row::from([
@@ -539,7 +567,10 @@ fn settle(rows: &[Row]) -> Vec<Row> {
                 ("charged".into(), count(&charged)),
                 ("free".into(), count(&|r| r["is_need_charge"] == json!(false))),
                 ("unknown".into(), count(&|r| r["is_need_charge"].is_null())),
-                ("charged_failed".into(), count(&|r| charged(r) && !r["errcode"].is_null() && r["errcode"] != json!(0))),
+                (
+                    "charged_failed".into(),
+                    count(&|r| charged(r) && !r["errcode"].is_null() && r["errcode"] != json!(0)),
+                ),
                 ("not_final".into(), count(&|r| r["snapshot_final"] == json!(false))),
                 ("first_req_time".into(), json!(times.clone().min())),
                 ("last_req_time".into(), json!(times.max())),

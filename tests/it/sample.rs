@@ -43,7 +43,9 @@ fn the_sample_gives_the_totals_worked_out_by_hand() {
     assert_eq!(csv(&rejects, &REJECT), sorted(&case("rejects.csv")));
 
     // The same once more, through the program's own listing.
-    let listed = faceledger_in(root, &["rejects", "pipelines/sample.toml", "--json", "--set", &output], &[]).exits(0);
+    let listed =
+        faceledger_in(root, &["rejects", "pipelines/sample.toml", "--json", "--set", &output], &[])
+            .exits(0);
     let listed: Vec<Row> = serde_json::from_value(listed.json()).expect("an array of rejects");
     assert_eq!(csv(&listed, &REJECT), sorted(&case("rejects.csv")));
     for row in &listed {
@@ -54,7 +56,8 @@ fn the_sample_gives_the_totals_worked_out_by_hand() {
 
     // The report that is kept is the report that was printed.
     let run_id = report["run_id"].as_str().expect("run_id");
-    let kept = fs::read_to_string(out.path().join(format!("_runs/{run_id}.json"))).expect("a run report");
+    let kept =
+        fs::read_to_string(out.path().join(format!("_runs/{run_id}.json"))).expect("a run report");
     let kept: Value = serde_json::from_str(&kept).expect("a run report in JSON");
     assert_eq!(kept["tally"], report["tally"]);
 
@@ -66,8 +69,10 @@ fn the_sample_gives_the_totals_worked_out_by_hand() {
 
 /// Attempts #1 to #54 are rows, each once, and nothing else is.
 fn numbered_once(attempts: &[Row]) {
-    let mut numbers: Vec<u32> =
-        attempts.iter().map(|row| row["seq"].as_str().expect("a Seq")[..8].parse().expect("a number")).collect();
+    let mut numbers: Vec<u32> = attempts
+        .iter()
+        .map(|row| row["seq"].as_str().expect("a Seq")[..8].parse().expect("a number"))
+        .collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=54).collect::<Vec<u32>>());
 }
@@ -76,7 +81,8 @@ fn numbered_once(attempts: &[Row]) {
 fn the_pull_that_counts(attempts: &[Row]) {
     let attempt = |number: u32| {
         let prefix = format!("{number:08}-");
-        let of = attempts.iter().find(|row| row["seq"].as_str().expect("a Seq").starts_with(&prefix));
+        let of =
+            attempts.iter().find(|row| row["seq"].as_str().expect("a Seq").starts_with(&prefix));
         of.unwrap_or_else(|| panic!("no #{number}"))
     };
     let seventeen = attempt(17);
@@ -87,9 +93,18 @@ fn the_pull_that_counts(attempts: &[Row]) {
         assert_eq!(attempt(number)["snapshot_final"], false, "#{number}");
     }
     // The midnight pair: a millisecond apart, two days.
-    assert_eq!((&attempt(10)["usage_date"], &attempt(10)["req_time"]), (&"2024-11-01".into(), &1_730_476_799_999_i64.into()));
-    assert_eq!((&attempt(11)["usage_date"], &attempt(11)["req_time"]), (&"2024-11-02".into(), &1_730_476_800_000_i64.into()));
-    assert_eq!((attempt(1)["settlement_date"].as_str(), attempt(44)["sim"].as_i64()), (Some("2024-11-02"), Some(10_000)));
+    assert_eq!(
+        (&attempt(10)["usage_date"], &attempt(10)["req_time"]),
+        (&"2024-11-01".into(), &1_730_476_799_999_i64.into())
+    );
+    assert_eq!(
+        (&attempt(11)["usage_date"], &attempt(11)["req_time"]),
+        (&"2024-11-02".into(), &1_730_476_800_000_i64.into())
+    );
+    assert_eq!(
+        (attempt(1)["settlement_date"].as_str(), attempt(44)["sim"].as_i64()),
+        (Some("2024-11-02"), Some(10_000))
+    );
 }
 
 fn case(name: &str) -> String {
@@ -108,8 +123,10 @@ fn csv(rows: &[Row], columns: &[&str]) -> Vec<String> {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let mut lines: Vec<String> =
-        rows.iter().map(|row| columns.iter().map(|c| cell(row, c)).collect::<Vec<_>>().join(",")).collect();
+    let mut lines: Vec<String> = rows
+        .iter()
+        .map(|row| columns.iter().map(|c| cell(row, c)).collect::<Vec<_>>().join(","))
+        .collect();
     lines.sort();
     lines
 }

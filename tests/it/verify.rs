@@ -23,7 +23,10 @@ fn loaded() -> World {
     let world = World::new(PLAIN_PIPELINE);
     let flags = [Some(true), Some(false), None];
     let day = |name: &str, begin: i64| {
-        let attempts = flags.iter().zip(1..).map(|(flag, n)| attempt(&format!("{name}-{n}"), begin + n * 1000, *flag));
+        let attempts = flags
+            .iter()
+            .zip(1..)
+            .map(|(flag, n)| attempt(&format!("{name}-{n}"), begin + n * 1000, *flag));
         result(attempts.collect()).to_string()
     };
     world.put(&Object::new("a.json", day("first", MIDNIGHT - 86_400_000), SOME_TIME));
@@ -37,7 +40,8 @@ fn loaded() -> World {
 
 /// The one data file of a table below a folder of it.
 fn file(world: &World, table: &str, below: &str) -> String {
-    let files: Vec<String> = world.table(table).files.keys().filter(|f| f.starts_with(below)).cloned().collect();
+    let files: Vec<String> =
+        world.table(table).files.keys().filter(|f| f.starts_with(below)).cloned().collect();
     assert_eq!(files.len(), 1, "{table}/{below}: {files:?}");
     files[0].clone()
 }
@@ -45,7 +49,11 @@ fn file(world: &World, table: &str, below: &str) -> String {
 /// `verify` exits 5 and what it says holds each of `words`; with `--json` too.
 #[track_caller]
 fn fails_naming(world: &World, words: &[&str]) {
-    for args in [&["verify", "pipeline.toml"][..], &["verify", "out/"], &["verify", "pipeline.toml", "--json"]] {
+    for args in [
+        &["verify", "pipeline.toml"][..],
+        &["verify", "out/"],
+        &["verify", "pipeline.toml", "--json"],
+    ] {
         let ran = world.faceledger(args).exits(5);
         for word in words {
             assert!(ran.said().contains(word), "{args:?} does not say {word}:\n{}", ran.said());
@@ -124,8 +132,10 @@ fn a_seq_stands_on_two_days() {
     let world = loaded();
     let name = file(&world, "liveness_detail", "usage_date=2024-11-02/");
     let forged = forge(&world, "liveness_detail", &name, |rows| {
-        let seqs: Vec<String> = text_column(&rows, "seq").iter().flatten().map(str::to_owned).collect();
-        let seqs: Vec<&str> = seqs.iter().map(|s| if s == "second-1" { "first-1" } else { s }).collect();
+        let seqs: Vec<String> =
+            text_column(&rows, "seq").iter().flatten().map(str::to_owned).collect();
+        let seqs: Vec<&str> =
+            seqs.iter().map(|s| if s == "second-1" { "first-1" } else { s }).collect();
         replace(&rows, "seq", Arc::new(StringArray::from(seqs)))
     });
     let first = file(&world, "liveness_detail", "usage_date=2024-11-01/");
@@ -138,7 +148,9 @@ fn a_row_stands_on_a_day_that_is_not_its_own() {
     let name = file(&world, "liveness_detail", "usage_date=2024-11-02/");
     let forged = forge(&world, "liveness_detail", &name, |rows| {
         let time = |row: usize| MIDNIGHT - 1 + 1000 * row as i64;
-        let times = arrow::array::TimestampMillisecondArray::from_iter_values((0..rows.num_rows()).map(time));
+        let times = arrow::array::TimestampMillisecondArray::from_iter_values(
+            (0..rows.num_rows()).map(time),
+        );
         replace(&rows, "req_time", Arc::new(times.with_timezone("UTC")))
     });
     fails_naming(&world, &[&forged]);
@@ -194,7 +206,8 @@ fn a_stray_file_beside() {
     let name = file(&world, "liveness_detail", "usage_date=2024-11-02/");
     let folder = world.path("out/liveness_detail");
     fs::create_dir(folder.join("usage_date=2024-11-03")).expect("a folder");
-    fs::copy(folder.join(&name), folder.join("usage_date=2024-11-03/stray.parquet")).expect("copied");
+    fs::copy(folder.join(&name), folder.join("usage_date=2024-11-03/stray.parquet"))
+        .expect("copied");
     fails_naming(&world, &["usage_date=2024-11-03/stray.parquet"]);
 }
 
@@ -204,12 +217,34 @@ fn litter_goes_with_the_next_run() {
     let world = loaded();
     let name = file(&world, "liveness_detail", "usage_date=2024-11-02/");
     let folder = world.path("out/liveness_detail");
-    let stray = Path::new(&name).with_file_name("liveness_detail-2024-11-02-v1-0123456789abcdef.parquet");
+    let stray =
+        Path::new(&name).with_file_name("liveness_detail-2024-11-02-v1-0123456789abcdef.parquet");
     fs::copy(folder.join(&name), folder.join(&stray)).expect("copied");
     fails_naming(&world, &[stray.to_str().expect("a name")]);
     world.run(&[]);
     world.verify();
     assert!(!folder.join(stray).exists());
+}
+
+/// The first run of all was cut off before its first commit, and more has arrived since: what it had written is of
+/// no use to the next run, and no reader of the folder may count it.
+#[test]
+fn litter_of_a_first_run_goes_with_the_next_run() {
+    let other = loaded();
+    let world = World::new(PLAIN_PIPELINE);
+    for table in ["liveness_detail", "daily_charge", "rejects", "inputs"] {
+        let name = other.table(table).files.keys().next().expect("a file").clone();
+        let litter = world.path("out").join(table).join(&name);
+        fs::create_dir_all(litter.parent().expect("a folder")).expect("a folder");
+        fs::copy(other.path("out").join(table).join(&name), &litter).expect("copied");
+    }
+    let more = result(vec![attempt("more", MIDNIGHT - 86_400_000, Some(true))]);
+    world.put(&Object::new("more.json", more.to_string(), SOME_TIME));
+    world.put(&Object::new("c.json", "{\"Response\":", SOME_TIME));
+    world.run(&[]);
+    world.verify();
+    let table = world.table("liveness_detail");
+    assert_eq!(table.stored(), table.files.keys().cloned().collect());
 }
 
 #[test]
@@ -234,8 +269,11 @@ fn a_full_refresh_repairs() {
 
 fn flip_a_flag(rows: RecordBatch) -> RecordBatch {
     let flags = rows.column_by_name("is_need_charge").expect("is_need_charge").as_boolean();
-    let flags: BooleanArray =
-        flags.iter().enumerate().map(|(i, flag)| if i == 0 { flag.map(|f| !f) } else { flag }).collect();
+    let flags: BooleanArray = flags
+        .iter()
+        .enumerate()
+        .map(|(i, flag)| if i == 0 { flag.map(|f| !f) } else { flag })
+        .collect();
     replace(&rows, "is_need_charge", Arc::new(flags))
 }
 
@@ -253,26 +291,44 @@ fn replace(rows: &RecordBatch, column: &str, with: ArrayRef) -> RecordBatch {
 
 /// Writes a data file anew with its rows changed; properties and metadata are kept where a reader looks.
 fn rewrite(path: &Path, change: impl Fn(RecordBatch) -> RecordBatch) {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).expect("a data file")).expect("Parquet");
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).expect("a data file"))
+            .expect("Parquet");
     let metadata = reader.metadata().file_metadata().key_value_metadata().cloned();
     let schema = reader.schema().clone();
-    let batches: Vec<RecordBatch> = reader.build().expect("Parquet").map(|b| b.expect("rows")).collect();
+    let batches: Vec<RecordBatch> =
+        reader.build().expect("Parquet").map(|b| b.expect("rows")).collect();
     let rows = change(concat_batches(&schema, &batches).expect("rows"));
-    let properties = parquet::file::properties::WriterProperties::builder().set_key_value_metadata(metadata).build();
-    let mut writer = ArrowWriter::try_new(fs::File::create(path).expect("a data file"), schema, Some(properties)).expect("Parquet");
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_key_value_metadata(metadata)
+        .build();
+    let mut writer = ArrowWriter::try_new(
+        fs::File::create(path).expect("a data file"),
+        schema,
+        Some(properties),
+    )
+    .expect("Parquet");
     writer.write(&rows).expect("rows");
     writer.close().expect("Parquet");
 }
 
 /// The same, and name, size, rows in the log agree with the new bytes. Gives the new name.
-fn forge(world: &World, table: &str, name: &str, change: impl Fn(RecordBatch) -> RecordBatch) -> String {
+fn forge(
+    world: &World,
+    table: &str,
+    name: &str,
+    change: impl Fn(RecordBatch) -> RecordBatch,
+) -> String {
     let folder = world.path("out").join(table);
     let path = folder.join(name);
     rewrite(&path, change);
     let bytes = fs::read(&path).expect("a data file");
-    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).expect("a data file")).expect("Parquet");
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).expect("a data file"))
+            .expect("Parquet");
     let rows = reader.metadata().file_metadata().num_rows();
-    let digest: String = Sha256::digest(&bytes).iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let digest: String =
+        Sha256::digest(&bytes).iter().take(8).map(|b| format!("{b:02x}")).collect();
     let head = name.rsplit_once('-').expect("a name with a digest").0;
     let forged = format!("{head}-{digest}.parquet");
     fs::rename(&path, folder.join(&forged)).expect("renamed");
@@ -283,7 +339,8 @@ fn forge(world: &World, table: &str, name: &str, change: impl Fn(RecordBatch) ->
             let mut action: serde_json::Value = serde_json::from_str(line).expect("a log line");
             if action["add"]["path"] == name {
                 let stats = action["add"]["stats"].as_str().map(|stats| {
-                    let mut stats: serde_json::Value = serde_json::from_str(stats).expect("statistics");
+                    let mut stats: serde_json::Value =
+                        serde_json::from_str(stats).expect("statistics");
                     stats["numRecords"] = rows.into();
                     stats.to_string()
                 });

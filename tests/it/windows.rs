@@ -39,10 +39,16 @@ fn object(key: &str, attempts: &[(&str, i64)]) -> Object {
 fn four_days() -> Vec<Object> {
     let mut objects = Vec::new();
     for day in 1..=4 {
-        objects.push(object(&format!("wx/dt=2024-11-0{day}/noon.json"), &[(&format!("noon-{day}"), november(day, 43_200_000))]));
+        objects.push(object(
+            &format!("wx/dt=2024-11-0{day}/noon.json"),
+            &[(&format!("noon-{day}"), november(day, 43_200_000))],
+        ));
         if day < 4 {
             let (last, first) = (format!("last-{day}"), format!("first-{}", day + 1));
-            let pair = [(last.as_str(), november(day, 86_399_999)), (first.as_str(), november(day + 1, 0))];
+            let pair = [
+                (last.as_str(), november(day, 86_399_999)),
+                (first.as_str(), november(day + 1, 0)),
+            ];
             objects.push(object(&format!("wx/dt=2024-11-0{day}/midnight.json"), &pair));
         }
     }
@@ -54,7 +60,10 @@ fn seqs(world: &World) -> BTreeMap<String, BTreeSet<String>> {
     let mut days: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for row in world.table("liveness_detail").rows() {
         let text = |column: &str| row[column].as_str().expect("a text").to_owned();
-        assert!(days.entry(text("usage_date")).or_default().insert(text("seq")), "a Seq twice on a day");
+        assert!(
+            days.entry(text("usage_date")).or_default().insert(text("seq")),
+            "a Seq twice on a day"
+        );
     }
     days
 }
@@ -62,7 +71,9 @@ fn seqs(world: &World) -> BTreeMap<String, BTreeSet<String>> {
 fn days(expected: &[(&str, &[&str])]) -> BTreeMap<String, BTreeSet<String>> {
     expected
         .iter()
-        .map(|(day, seqs)| (format!("2024-11-0{day}"), seqs.iter().map(|s| (*s).to_owned()).collect()))
+        .map(|(day, seqs)| {
+            (format!("2024-11-0{day}"), seqs.iter().map(|s| (*s).to_owned()).collect())
+        })
         .collect()
 }
 
@@ -112,12 +123,20 @@ fn a_window_holds_its_days_and_no_other() {
     assert_eq!(seqs(&world), days(&[("2", &["first-2", "noon-2", "last-2"])]));
     // Read: the day before (a token goes over midnight), the day, and three days of late pulls.
     assert_eq!(ran.tally("objects_listed"), 7);
-    assert_eq!((ran.tally("details_seen"), ran.tally("details_new"), ran.tally("details_outside")), (10, 3, 7));
+    assert_eq!(
+        (ran.tally("details_seen"), ran.tally("details_new"), ran.tally("details_outside")),
+        (10, 3, 7)
+    );
     let outside: BTreeMap<String, i64> = world
         .table("inputs")
         .rows()
         .iter()
-        .map(|row| (row["key"].as_str().expect("a key").to_owned(), row["rows_outside"].as_i64().expect("a count")))
+        .map(|row| {
+            (
+                row["key"].as_str().expect("a key").to_owned(),
+                row["rows_outside"].as_i64().expect("a count"),
+            )
+        })
         .collect();
     assert_eq!(outside["wx/dt=2024-11-01/midnight.json"], 1);
     assert_eq!(outside["wx/dt=2024-11-02/noon.json"], 0);
@@ -125,7 +144,10 @@ fn a_window_holds_its_days_and_no_other() {
 
     let charges = lasting(&world, "daily_charge");
     assert_eq!(charges.len(), 1);
-    assert_eq!((&charges[0]["usage_date"], &charges[0]["attempts"]), (&json!("2024-11-02"), &json!(3)));
+    assert_eq!(
+        (&charges[0]["usage_date"], &charges[0]["attempts"]),
+        (&json!("2024-11-02"), &json!(3))
+    );
 }
 
 #[test]
@@ -175,12 +197,17 @@ fn windows_in_any_order_add_up_to_the_whole() {
 
 #[test]
 fn late_pulls_are_looked_for_as_long_as_the_pipeline_says() {
-    let late = |day: &str| object(&format!("wx/dt={day}/late.json"), &[(&format!("late-{day}"), november(1, 1000))]);
+    let late = |day: &str| {
+        object(&format!("wx/dt={day}/late.json"), &[(&format!("late-{day}"), november(1, 1000))])
+    };
     let objects = ["2024-11-01", "2024-11-04", "2024-11-05", "20241102", "not-a-date"].map(late);
     for (set, expected) in [
         ("source.lookback_days=3", &["2024-11-01", "2024-11-04", "20241102", "not-a-date"][..]),
         ("source.lookback_days=0", &["2024-11-01", "not-a-date"]),
-        ("source.lookback_days=4", &["2024-11-01", "2024-11-04", "2024-11-05", "20241102", "not-a-date"]),
+        (
+            "source.lookback_days=4",
+            &["2024-11-01", "2024-11-04", "2024-11-05", "20241102", "not-a-date"],
+        ),
     ] {
         let world = World::new(PIPELINE);
         world.put_all(&objects);
@@ -206,16 +233,27 @@ fn a_refresh_of_a_range_replaces_that_range_only() {
     world.run(&["--full-refresh", "--from", "2024-11-02", "--to", "2024-11-02"]);
     world.verify();
     let mut expected = all_days();
-    expected.insert("2024-11-02".into(), ["first-2", "last-2", "evening-2"].map(str::to_owned).into());
+    expected
+        .insert("2024-11-02".into(), ["first-2", "last-2", "evening-2"].map(str::to_owned).into());
     assert_eq!(seqs(&world), expected);
 
     let after = detail_files(&world);
     let others = |files: &BTreeMap<String, Vec<u8>>| -> BTreeMap<String, Vec<u8>> {
-        files.iter().filter(|(name, _)| !name.starts_with("usage_date=2024-11-02/")).map(|(n, b)| (n.clone(), b.clone())).collect()
+        files
+            .iter()
+            .filter(|(name, _)| !name.starts_with("usage_date=2024-11-02/"))
+            .map(|(n, b)| (n.clone(), b.clone()))
+            .collect()
     };
     assert!(others(&after) == others(&before), "the files of the other days");
-    let others = |rows: Vec<Row>| -> Vec<Row> { rows.into_iter().filter(|r| r["usage_date"] != "2024-11-02").collect() };
-    assert_eq!(others(lasting(&world, "daily_charge")), others(charges), "the charges of the other days");
+    let others = |rows: Vec<Row>| -> Vec<Row> {
+        rows.into_iter().filter(|r| r["usage_date"] != "2024-11-02").collect()
+    };
+    assert_eq!(
+        others(lasting(&world, "daily_charge")),
+        others(charges),
+        "the charges of the other days"
+    );
 
     // A day of which nothing is left goes.
     world.remove("wx/dt=2024-11-03/noon.json");
@@ -233,7 +271,10 @@ fn a_refresh_of_a_range_replaces_that_range_only() {
 fn a_seq_that_moved_to_another_day_is_counted_there_once() {
     let moved = |key: &str, day: i64, modified: i64| Object {
         modified,
-        ..object(key, &[("moved", november(day, 43_200_000)), (&format!("stays-{day}"), november(day, 1))])
+        ..object(
+            key,
+            &[("moved", november(day, 43_200_000)), (&format!("stays-{day}"), november(day, 1))],
+        )
     };
     for (old_day, new_day) in [(1, 2), (2, 1)] {
         let objects = [
@@ -259,7 +300,11 @@ fn a_seq_that_moved_to_another_day_is_counted_there_once() {
         for day in ["2024-11-01", "2024-11-02"] {
             whole.run(&["--full-refresh", "--from", day, "--to", day]);
             whole.verify();
-            assert_eq!(seqs(&whole), expected, "after a refresh of {day}, moved from {old_day} to {new_day}");
+            assert_eq!(
+                seqs(&whole),
+                expected,
+                "after a refresh of {day}, moved from {old_day} to {new_day}"
+            );
         }
     }
 }
@@ -269,19 +314,37 @@ fn a_seq_that_moved_to_another_day_is_counted_there_once() {
 fn an_object_that_grows_in_place_is_read_again() {
     let key = "wx/dt=2024-11-01/token.json";
     let first = [attempt("one", november(1, 1000), None)];
-    let later = [attempt("one", november(1, 1000), Some(true)), attempt("two", november(2, 0), Some(false))];
-    let pull = |attempts: &[serde_json::Value], modified| Object::new(key, result(attempts.to_vec()).to_string(), modified);
+    let later = [
+        attempt("one", november(1, 1000), Some(true)),
+        attempt("two", november(2, 0), Some(false)),
+    ];
+    let pull = |attempts: &[serde_json::Value], modified| {
+        Object::new(key, result(attempts.to_vec()).to_string(), modified)
+    };
     let world = World::new(PIPELINE);
     world.put(&pull(&first, SOME_TIME));
     world.run(&[]);
-    let ran = { world.put(&pull(&later, SOME_TIME + 60_000)); world.run(&[]) };
-    assert_eq!((ran.tally("details_new"), ran.tally("details_changed"), ran.tally("details_duplicate")), (1, 1, 0));
+    let ran = {
+        world.put(&pull(&later, SOME_TIME + 60_000));
+        world.run(&[])
+    };
+    assert_eq!(
+        (ran.tally("details_new"), ran.tally("details_changed"), ran.tally("details_duplicate")),
+        (1, 1, 0)
+    );
     let whole = in_one_run(&[pull(&later, SOME_TIME + 60_000)]);
     assert_same(&world, &whole);
     assert!(detail_files(&world) == detail_files(&whole), "the same data files");
     // The same size, another flag: only the time (and with it the etag) tells.
-    let flipped = [attempt("one", november(1, 1000), Some(true)), attempt("two", november(2, 0), None)];
-    let padded = |n| Object::new(key, format!("{}{}", result(flipped.to_vec()), " ".repeat(n)), SOME_TIME + 120_000);
+    let flipped =
+        [attempt("one", november(1, 1000), Some(true)), attempt("two", november(2, 0), None)];
+    let padded = |n| {
+        Object::new(
+            key,
+            format!("{}{}", result(flipped.to_vec()), " ".repeat(n)),
+            SOME_TIME + 120_000,
+        )
+    };
     let size = pull(&later, 0).bytes.len();
     let same_size = padded(size - padded(0).bytes.len());
     assert_eq!(same_size.bytes.len(), size);
@@ -297,11 +360,18 @@ fn a_dry_run_writes_nothing() {
     world.put_all(&four_days());
     let ran = world.run(&["--dry-run"]);
     assert_eq!((ran.tally("objects_listed"), ran.tally("details_new")), (7, 10));
-    assert!(!world.path("out").exists() || fs::read_dir(world.path("out")).expect("out/").next().is_none());
+    assert!(
+        !world.path("out").exists()
+            || fs::read_dir(world.path("out")).expect("out/").next().is_none()
+    );
     // And so does a plan.
-    let plan = world.faceledger(&["plan", "pipeline.toml", "--json", "--to", "2024-11-01"]).exits(0);
+    let plan =
+        world.faceledger(&["plan", "pipeline.toml", "--json", "--to", "2024-11-01"]).exits(0);
     assert_eq!(plan.json()["objects"], 7);
-    assert!(!world.path("out").exists() || fs::read_dir(world.path("out")).expect("out/").next().is_none());
+    assert!(
+        !world.path("out").exists()
+            || fs::read_dir(world.path("out")).expect("out/").next().is_none()
+    );
 }
 
 #[test]
@@ -329,9 +399,28 @@ fn rejects_over_the_threshold_exit_3_after_the_commit() {
     assert_eq!(seqs(&world), all_days());
     world.verify();
     // Mended, the object is read again, and its reject goes.
-    world.put(&Object { modified: SOME_TIME + 1, ..object("wx/dt=2024-11-01/broken.json", &[("mended", november(1, 5))]) });
+    world.put(&Object {
+        modified: SOME_TIME + 1,
+        ..object("wx/dt=2024-11-01/broken.json", &[("mended", november(1, 5))])
+    });
     world.run(&[]);
     world.verify();
     assert!(world.table("rejects").rows().is_empty());
     assert!(seqs(&world)["2024-11-01"].contains("mended"));
+}
+
+/// A share is at most one: of an object in which everything is wrong, all is rejected and no more than all.
+#[test]
+fn rejects_are_a_share_of_what_was_read() {
+    let world =
+        World::new(&PIPELINE.replace("[output]", "[limits]\nrejects_ratio_max = 1.0\n[output]"));
+    // One record, three attempts, none of which can be used.
+    world.put(&object(
+        "wx/dt=2024-11-01/bad.json",
+        &[("", november(1, 0)), ("", november(1, 1)), ("", november(1, 2))],
+    ));
+    let ran = world.faceledger(&["run", "pipeline.toml", "--json"]).exits(0);
+    assert_eq!((ran.tally("records_rejected"), ran.tally("details_rejected")), (0, 3));
+    let share = ran.json()["rejects_ratio"].as_f64().expect("rejects_ratio");
+    assert!((0.0..=1.0).contains(&share), "{share}");
 }

@@ -46,14 +46,21 @@ impl Ran {
     /// The exit code must be this one.
     #[track_caller]
     pub fn exits(self, code: i32) -> Ran {
-        assert_eq!(self.code, code, "exit code\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, code,
+            "exit code\n--- stdout\n{}\n--- stderr\n{}",
+            self.stdout, self.stderr
+        );
         self
     }
 
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
-            panic!("stdout is no JSON: {error}\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr)
+            panic!(
+                "stdout is no JSON: {error}\n--- stdout\n{}\n--- stderr\n{}",
+                self.stdout, self.stderr
+            )
         })
     }
 
@@ -66,7 +73,9 @@ impl Ran {
     #[track_caller]
     pub fn tally(&self, counter: &str) -> u64 {
         let report = self.json();
-        report["tally"][counter].as_u64().unwrap_or_else(|| panic!("no tally.{counter} in {report:#}"))
+        report["tally"][counter]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no tally.{counter} in {report:#}"))
     }
 }
 
@@ -181,17 +190,27 @@ impl Table {
     pub fn open(folder: &Path) -> Table {
         let mut table = Table { folder: folder.to_owned(), files: BTreeMap::new(), version: None };
         for (version, path) in log_files(folder) {
-            assert_eq!(version, table.version.map_or(0, |v| v + 1), "versions without gaps: {}", path.display());
+            assert_eq!(
+                version,
+                table.version.map_or(0, |v| v + 1),
+                "versions without gaps: {}",
+                path.display()
+            );
             table.version = Some(version);
             for line in fs::read_to_string(&path).expect("a log file").lines() {
                 let action: Value = serde_json::from_str(line).expect("a log line");
                 if let Some(add) = action.get("add") {
                     let path = add["path"].as_str().expect("add.path").to_owned();
-                    let partition = add["partitionValues"].as_object().expect("add.partitionValues");
-                    let partition = partition.iter().next();
                     let partition =
-                        partition.map(|(k, v)| (k.clone(), v.as_str().expect("a partition value").to_owned()));
-                    assert!(table.files.insert(path.clone(), partition).is_none(), "{path} is added twice");
+                        add["partitionValues"].as_object().expect("add.partitionValues");
+                    let partition = partition.iter().next();
+                    let partition = partition.map(|(k, v)| {
+                        (k.clone(), v.as_str().expect("a partition value").to_owned())
+                    });
+                    assert!(
+                        table.files.insert(path.clone(), partition).is_none(),
+                        "{path} is added twice"
+                    );
                 }
                 if let Some(remove) = action.get("remove") {
                     let path = remove["path"].as_str().expect("remove.path");

@@ -8,7 +8,11 @@ const SECOND: &str = include_str!("guide/second.json");
 
 #[test]
 fn the_first_sample_is_a_reject_for_its_comment() {
-    for whole in [FIRST.to_owned(), format!("{FIRST}{FIRST}{}", result("after")), format!("[{FIRST},{}]", result("after"))] {
+    for whole in [
+        FIRST.to_owned(),
+        format!("{FIRST}{FIRST}{}", result("after")),
+        format!("[{FIRST},{}]", result("after")),
+    ] {
         let seen = decode_every_way(whole.as_bytes(), Framing::Documents, &Wanted::default());
         let comments: Vec<i64> = whole.match_indices("//").map(|(at, _)| at as i64).collect();
         let expected: Vec<_> = comments
@@ -61,7 +65,7 @@ fn the_first_sample_without_its_comment_is_a_row() {
         idcard: Some("440111111111111111".into()),
         name: Some("爱新觉罗永琪".into()),
     };
-    assert_eq!(*attempts, [first.clone()]);
+    assert_eq!(*attempts, std::slice::from_ref(&first));
 
     let unread = decode(&sound, Framing::Documents);
     assert_eq!(unread.records[0].1, [Attempt { idcard: None, name: None, ..first }]);
@@ -74,10 +78,23 @@ fn the_second_sample_is_two_rows() {
     let seen = decode_every_way(SECOND.as_bytes(), Framing::Documents, &Wanted::default());
     assert_eq!(seen.rejects, []);
     let [(record, attempts)] = &seen.records[..] else { panic!("{seen:?}") };
-    assert_eq!((record.detail_count, record.err_code, record.request_id.as_deref()), (2, None, None));
+    assert_eq!(
+        (record.detail_count, record.err_code, record.request_id.as_deref()),
+        (2, None, None)
+    );
     let facts: Vec<_> = attempts
         .iter()
-        .map(|a| (a.index, &*a.seq, a.errcode, a.comparestatus, a.sim, a.is_need_charge, a.errmsg.as_deref()))
+        .map(|a| {
+            (
+                a.index,
+                &*a.seq,
+                a.errcode,
+                a.comparestatus,
+                a.sim,
+                a.is_need_charge,
+                a.errmsg.as_deref(),
+            )
+        })
         .collect();
     assert_eq!(
         facts,
@@ -91,7 +108,15 @@ fn the_second_sample_is_two_rows() {
                 Some(true),
                 Some("比对相似度未达到通过标准")
             ),
-            (1, "6c18fa97-9298-49e3-8423-7f7e52019ead", Some(0), Some(0), Some(7652), Some(true), Some("成功")),
+            (
+                1,
+                "6c18fa97-9298-49e3-8423-7f7e52019ead",
+                Some(0),
+                Some(0),
+                Some(7652),
+                Some(true),
+                Some("成功")
+            ),
         ]
     );
 }

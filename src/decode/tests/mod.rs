@@ -84,7 +84,10 @@ impl Seen {
 
     /// (record, offset, path, reason), in the order told.
     fn places(&self) -> Vec<(i64, i64, &str, RejectReason)> {
-        self.rejects.iter().map(|r| (r.record, r.byte_offset, r.json_path.as_str(), r.reason)).collect()
+        self.rejects
+            .iter()
+            .map(|r| (r.record, r.byte_offset, r.json_path.as_str(), r.reason))
+            .collect()
     }
 
     /// What was seen is what was told, and places are told in order.
@@ -93,7 +96,10 @@ impl Seen {
         let t = &self.tally;
         assert_eq!(
             t.records_seen,
-            t.records_with_attempts + t.records_empty + t.records_error_response + t.records_rejected
+            t.records_with_attempts
+                + t.records_empty
+                + t.records_error_response
+                + t.records_rejected
         );
         let rows: usize = self.records.iter().map(|(_, attempts)| attempts.len()).sum();
         assert_eq!(t.details_seen, rows as u64 + t.details_rejected);
@@ -108,7 +114,11 @@ impl Seen {
         numbers.dedup();
         assert_eq!(numbers.len(), distinct, "a record number stands for two records");
         assert!(numbers.iter().all(|n| (0..t.records_seen as i64).contains(n)));
-        assert!(self.rejects.iter().all(|r| (0..=len).contains(&r.byte_offset)), "{:?}", self.rejects);
+        assert!(
+            self.rejects.iter().all(|r| (0..=len).contains(&r.byte_offset)),
+            "{:?}",
+            self.rejects
+        );
         let offsets: Vec<i64> = self.records.iter().map(|(r, _)| r.byte_offset).collect();
         assert!(offsets.is_sorted());
     }
