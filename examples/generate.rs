@@ -70,11 +70,7 @@ impl Shape {
 
 fn ratio(text: &str) -> Result<f64, String> {
     let ratio: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..=0.9).contains(&ratio) {
-        Ok(ratio)
-    } else {
-        Err("must lie in 0 to 0.9".to_owned())
-    }
+    if (0.0..=0.9).contains(&ratio) { Ok(ratio) } else { Err("must lie in 0 to 0.9".to_owned()) }
 }
 
 /// 2026-03-01 in days since the epoch.
@@ -156,28 +152,7 @@ const LIBRARIES: [(&str, Option<&str>); 20] = {
     const A: (&str, Option<&str>) = ("权威库", Some("authority"));
     const B: (&str, Option<&str>) = ("商业库", Some("authority"));
     const P: (&str, Option<&str>) = ("业务方自有库", Some("photo"));
-    [
-        A,
-        A,
-        A,
-        A,
-        A,
-        A,
-        A,
-        A,
-        A,
-        A,
-        A,
-        A,
-        B,
-        B,
-        B,
-        P,
-        P,
-        P,
-        P,
-        ("二次验证库", None),
-    ]
+    [A, A, A, A, A, A, A, A, A, A, A, A, B, B, B, P, P, P, P, ("二次验证库", None)]
 };
 
 /// The two ways in which a record is bad: as a whole, or in its one attempt. The names are the product's
@@ -244,12 +219,7 @@ struct Plan {
 impl Plan {
     fn rng(&self, stream: Stream, at: Place) -> Rng {
         let mut state = mix(self.seed ^ 0xFACE_1ED6);
-        for part in [
-            stream as u64,
-            at.channel as u64,
-            u64::from(at.day),
-            at.index,
-        ] {
+        for part in [stream as u64, at.channel as u64, u64::from(at.day), at.index] {
             state = mix(state.wrapping_add(part).wrapping_add(0x9E37_79B9_7F4A_7C15));
         }
         Rng(state)
@@ -288,11 +258,7 @@ impl Plan {
             if earlier == 0 {
                 return at;
             }
-            let target = Place {
-                day,
-                index: rng.below(earlier),
-                ..at
-            };
+            let target = Place { day, index: rng.below(earlier), ..at };
             if self.fault(target).is_some() {
                 return at;
             }
@@ -337,11 +303,7 @@ impl Token {
             78..96 => 2,
             _ => 3,
         };
-        let count = if first_seen < 3 && rng.below(3) == 0 {
-            first_seen + 1
-        } else {
-            first_seen
-        };
+        let count = if first_seen < 3 && rng.below(3) == 0 { first_seen + 1 } else { first_seen };
         let passed = rng.below(100) < 88;
         let library = rng.pick(&LIBRARIES);
         let mode = match rng.below(64) {
@@ -358,26 +320,14 @@ impl Token {
             .map(|k| {
                 // Nobody tries again after a success, so only the last attempt can be one. What only a
                 // later pull shows is the end of the story as well.
-                let outcome = if k + 1 == count && passed {
-                    SUCCESS
-                } else {
-                    rng.pick(&FAILURES)
-                };
+                let outcome = if k + 1 == count && passed { SUCCESS } else { rng.pick(&FAILURES) };
                 let (code, _, charged, compared) = outcome;
                 let attempt = Attempt {
                     req_time,
                     seq: [rng.next(), rng.next()],
-                    charge: if rng.below(250) == 0 {
-                        None
-                    } else {
-                        Some(charged)
-                    },
+                    charge: if rng.below(250) == 0 { None } else { Some(charged) },
                     outcome,
-                    library: if compared || rng.below(5) > 0 {
-                        Some(library)
-                    } else {
-                        None
-                    },
+                    library: if compared || rng.below(5) > 0 { Some(library) } else { None },
                     sim: match code {
                         0 => Some(7000 + rng.below(3001)),
                         2016 => Some(rng.below(7000)),
@@ -460,26 +410,16 @@ fn int_or_null<T: ToString>(value: Option<T>) -> String {
 /// The state of an attempt in its two stages, as the API spells it out: liveness first, then comparison.
 fn stages(attempt: &Attempt) -> (i32, &'static str, Option<i32>, Option<&'static str>) {
     let (code, message, _, compared) = attempt.outcome;
-    if compared {
-        (0, "成功", Some(code), Some(message))
-    } else {
-        (code, message, None, None)
-    }
+    if compared { (0, "成功", Some(code), Some(message)) } else { (code, message, None, None) }
 }
 
 fn sim_text(attempt: &Attempt) -> String {
-    attempt.sim.map_or(String::new(), |sim| {
-        format!("{}.{:02}", sim / 100, sim % 100)
-    })
+    attempt.sim.map_or(String::new(), |sim| format!("{}.{:02}", sim / 100, sim % 100))
 }
 
 fn write_attempt(out: &mut Vec<u8>, token: &Token, attempt: &Attempt, fault: Option<&str>) {
     let (live, live_message, compare, compare_message) = stages(attempt);
-    let req_time = if fault == Some("req_time_out_of_range") {
-        0
-    } else {
-        attempt.req_time
-    };
+    let req_time = if fault == Some("req_time_out_of_range") { 0 } else { attempt.req_time };
     let _ = write!(out, r#"{{"ReqTime":"{req_time}","Seq":""#);
     if fault != Some("seq_empty") {
         uuid(out, attempt.seq, LOWER);
@@ -493,11 +433,7 @@ fn write_attempt(out: &mut Vec<u8>, token: &Token, attempt: &Attempt, fault: Opt
         },
     };
     let (code, message, ..) = attempt.outcome;
-    let code = if fault == Some("code_invalid") {
-        "\"none\"".to_owned()
-    } else {
-        code.to_string()
-    };
+    let code = if fault == Some("code_invalid") { "\"none\"".to_owned() } else { code.to_string() };
     let _ = write!(
         out,
         r#"","Idcard":"{}","Name":"{}","Sim":"{}","IsNeedCharge":{charge},"Errcode":{code},"Errmsg":"{message}","Livestatus":{live},"Livemsg":"{live_message}","Comparestatus":{},"Comparemsg":{},"CompareLibType":{},"LivenessMode":{}}}"#,
@@ -525,11 +461,7 @@ fn write_text(out: &mut Vec<u8>, token: &Token, extra: &str, shown: usize, fault
             house = token.house,
             name = token.name,
             idcard = token.idcard,
-            gender = if token.house.is_multiple_of(2) {
-                "女"
-            } else {
-                "男"
-            },
+            gender = if token.house.is_multiple_of(2) { "女" } else { "男" },
         )
     } else {
         r#""OcrNation":null,"OcrAddress":null,"OcrBirth":null,"OcrAuthority":null,"OcrValidDate":null,"OcrName":null,"OcrIdCard":null,"OcrGender":null"#.to_owned()
@@ -564,11 +496,7 @@ fn write_text(out: &mut Vec<u8>, token: &Token, extra: &str, shown: usize, fault
         int_or_null((token.house.is_multiple_of(3)).then(|| format!("\"{}\"", token.mobile))),
         text_or_null(last.library.map(|(name, _)| name)),
         int_or_null(last.mode),
-        if extra.starts_with("h5") {
-            "\"2,1,5\""
-        } else {
-            "null"
-        },
+        if extra.starts_with("h5") { "\"2,1,5\"" } else { "null" },
     );
 }
 
@@ -578,11 +506,9 @@ fn write_media(out: &mut Vec<u8>, member: &str, bytes: u64, rng: &mut Rng) {
     const MP4: &str = "AAAAIGZ0eXBpc29t";
     match member {
         "IdCardData" => {
-            for (key, percent) in [
-                (r#"{"OcrFront":""#, 14),
-                (r#"","OcrBack":""#, 10),
-                (r#"","Avatar":""#, 2),
-            ] {
+            for (key, percent) in
+                [(r#"{"OcrFront":""#, 14), (r#"","OcrBack":""#, 10), (r#"","Avatar":""#, 2)]
+            {
                 out.extend_from_slice(key.as_bytes());
                 base64(out, JPEG, bytes * percent / 100, rng);
             }
@@ -700,12 +626,7 @@ impl Expected {
     }
 
     fn to_json(&self, args: &Args) -> serde_json::Value {
-        let total = |k: usize| {
-            self.by_day_channel
-                .values()
-                .map(|counts| counts[k])
-                .sum::<u64>()
-        };
+        let total = |k: usize| self.by_day_channel.values().map(|counts| counts[k]).sum::<u64>();
         let counts =
             |c: &Counts| json!({"attempts": c[0], "charged": c[1], "free": c[2], "unknown": c[3]});
         let with = |mut row: serde_json::Value, c: &Counts| {
@@ -763,16 +684,9 @@ fn date(day: i64) -> String {
     let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let shifted = (5 * of_year + 2) / 153;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = year + era * 400 + i64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{:02}",
-        of_year - (153 * shifted + 2) / 5 + 1
-    )
+    format!("{year:04}-{month:02}-{:02}", of_year - (153 * shifted + 2) / 5 + 1)
 }
 
 /// The pipeline that loads what was written. Its paths are relative to where the generator was started, as
@@ -821,22 +735,14 @@ fn generate(args: &Args) -> Result<Expected, Box<dyn Error>> {
     let mut bytes = Vec::new();
     for day in 0..args.days {
         for (channel, Channel { extra, .. }) in CHANNELS.iter().enumerate() {
-            let folder = args.out.join(format!(
-                "results/channel={extra}/dt={}",
-                date(FIRST_DAY + i64::from(day))
-            ));
+            let folder = args
+                .out
+                .join(format!("results/channel={extra}/dt={}", date(FIRST_DAY + i64::from(day))));
             fs::create_dir_all(&folder)?;
             let records = plan.folder_records(channel, day);
-            let mut lines = Lines {
-                folder: &folder,
-                part: None,
-            };
+            let mut lines = Lines { folder: &folder, part: None };
             for index in 0..records {
-                let at = Place {
-                    channel,
-                    day,
-                    index,
-                };
+                let at = Place { channel, day, index };
                 let fault = plan.fault(at);
                 let origin = if fault.is_some() { at } else { plan.origin(at) };
                 let token = Token::make(&plan, origin);
@@ -946,22 +852,15 @@ impl Lines<'_> {
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     if fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(format!(
-            "{} is not empty: name a new folder, or empty it",
-            args.out.display()
-        )
-        .into());
+        return Err(
+            format!("{} is not empty: name a new folder, or empty it", args.out.display()).into()
+        );
     }
     let expected = generate(&args)?;
     fs::write(args.out.join("pipeline.toml"), pipeline(&args))?;
     // Written last: a folder with expected.json in it is complete.
     let text = serde_json::to_string_pretty(&expected.to_json(&args))? + "\n";
     fs::write(args.out.join("expected.json"), text)?;
-    eprintln!(
-        "{} objects, {} bytes in {}",
-        expected.objects,
-        expected.bytes,
-        args.out.display()
-    );
+    eprintln!("{} objects, {} bytes in {}", expected.objects, expected.bytes, args.out.display());
     Ok(())
 }

@@ -38,9 +38,7 @@ pub enum Command {
     /// Print the schema of a table, or of the pipeline file.
     Schema(SchemaArgs),
     /// Print a completion script for a shell.
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
 }
 
 #[derive(Clone, Debug, Args)]

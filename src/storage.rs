@@ -87,11 +87,7 @@ impl Place {
     /// from `options`, by `object_store`'s names; an unknown name is an error.
     pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Place, StorageError> {
         if url.is_empty() {
-            return Err(StorageError::other(
-                "open",
-                "\"\"",
-                "an empty URL; use . for this folder",
-            ));
+            return Err(StorageError::other("open", "\"\"", "an empty URL; use . for this folder"));
         }
         let parsed = match url.contains("://") || url.starts_with("file:") {
             true => Some(Url::parse(url).map_err(|error| {
@@ -123,22 +119,15 @@ impl Place {
         let (root, prefix) = open_remote(&parsed, options).map_err(|error| {
             let error = StorageError::from_error("open", &shown, &error);
             // object_store quotes a value it cannot parse; any of them may be a secret.
-            let cause = options
-                .values()
-                .fold(error.cause().to_owned(), |cause, value| {
-                    match value.is_empty() {
-                        true => cause,
-                        false => cause.replace(value, "[value]"),
-                    }
-                });
+            let cause = options.values().fold(error.cause().to_owned(), |cause, value| match value
+                .is_empty()
+            {
+                true => cause,
+                false => cause.replace(value, "[value]"),
+            });
             StorageError::other("open", &shown, cause)
         })?;
-        Ok(Place {
-            url: as_folder(shown),
-            root,
-            prefix,
-            local: None,
-        })
+        Ok(Place { url: as_folder(shown), root, prefix, local: None })
     }
 
     /// Opens a folder that must be there already when it is local: a source with a misspelt path is a
@@ -166,23 +155,12 @@ impl Place {
         let url = Url::from_directory_path(&path)
             .map_err(|()| StorageError::other("open", &shown, "not an absolute path"))?;
         let Some(text) = path.to_str() else {
-            return Err(StorageError::other(
-                "open",
-                &shown,
-                "the path is not valid UTF-8",
-            ));
+            return Err(StorageError::other("open", &shown, "the path is not valid UTF-8"));
         };
         let prefix =
             Path::parse(text).map_err(|error| StorageError::from_error("open", &shown, &error))?;
-        let root = Arc::new(Counted {
-            inner: Arc::new(LocalFileSystem::new()),
-        });
-        Ok(Place {
-            url,
-            root,
-            prefix,
-            local: Some(path),
-        })
+        let root = Arc::new(Counted { inner: Arc::new(LocalFileSystem::new()) });
+        Ok(Place { url, root, prefix, local: Some(path) })
     }
 
     /// A folder inside this one. `folder` may hold `/`; `.` and `..` are no folders.
@@ -190,10 +168,7 @@ impl Place {
         let parts = folder.split('/').filter(|part| !part.is_empty());
         let mut place = self.clone();
         for part in parts {
-            assert!(
-                part != "." && part != "..",
-                "a folder below a place, not {part}"
-            );
+            assert!(part != "." && part != "..", "a folder below a place, not {part}");
             place.prefix = Path::parse(join_key(place.prefix.as_ref(), part))
                 .unwrap_or_else(|_| place.prefix.clone().join(part));
             if let Ok(mut segments) = place.url.path_segments_mut() {
@@ -217,10 +192,7 @@ impl Place {
                     "" => root.clone(),
                     _ => root.join(self.checked_key("list", prefix)?),
                 };
-                let mut walk = LocalWalk {
-                    objects: Vec::new(),
-                    above: Vec::new(),
-                };
+                let mut walk = LocalWalk { objects: Vec::new(), above: Vec::new() };
                 walk.folder(&folder, prefix)?;
                 walk.objects
             }
@@ -296,15 +268,11 @@ impl Place {
         }
         let path = self.path("read", key)?;
         let range = (from > 0).then_some(GetRange::Offset(from));
-        let options = GetOptions {
-            range,
-            ..GetOptions::default()
-        };
+        let options = GetOptions { range, ..GetOptions::default() };
         match block_on(self.root.get_opts(&path, options)) {
-            Ok(result) => Ok(Box::new(RemoteReader {
-                chunks: result.into_stream(),
-                chunk: Bytes::new(),
-            })),
+            Ok(result) => {
+                Ok(Box::new(RemoteReader { chunks: result.into_stream(), chunk: Bytes::new() }))
+            }
             // Stores refuse a range that starts at the end; a local file just has no more bytes.
             Err(_) if from > 0 && self.head(key)?.is_some_and(|object| object.size <= from) => {
                 Ok(Box::new(io::empty()))
@@ -373,13 +341,9 @@ impl Place {
             }
             return Ok(());
         }
-        let paths = keys
-            .iter()
-            .map(|key| self.path("delete", key))
-            .collect::<Result<Vec<_>, _>>()?;
-        let deleted = self
-            .root
-            .delete_stream(stream::iter(paths.into_iter().map(Ok)).boxed());
+        let paths =
+            keys.iter().map(|key| self.path("delete", key)).collect::<Result<Vec<_>, _>>()?;
+        let deleted = self.root.delete_stream(stream::iter(paths.into_iter().map(Ok)).boxed());
         let failed = block_on(
             deleted
                 .filter_map(async |outcome| match outcome {
@@ -390,11 +354,7 @@ impl Place {
         );
         match failed.first() {
             None => Ok(()),
-            Some(error) => Err(StorageError::from_error(
-                "delete from",
-                self.shown(""),
-                error,
-            )),
+            Some(error) => Err(StorageError::from_error("delete from", self.shown(""), error)),
         }
     }
 
@@ -417,11 +377,7 @@ impl Place {
     /// Whether this place can be listed, written and deleted from: one small object is written, read
     /// back and deleted, and folders made for it are removed again.
     pub fn probe_write(&self) -> Result<(), StorageError> {
-        let made = self
-            .local
-            .as_deref()
-            .map(missing_folders)
-            .unwrap_or_default();
+        let made = self.local.as_deref().map(missing_folders).unwrap_or_default();
         let key = format!("{PROBE_KEY}-{}", std::process::id());
         let written = Bytes::from_static(b"faceledger check");
         self.put(&key, written.clone())?;
@@ -434,11 +390,9 @@ impl Place {
         }
         match read == written {
             true => Ok(()),
-            false => Err(StorageError::other(
-                "check",
-                self.shown(&key),
-                "it read back differently",
-            )),
+            false => {
+                Err(StorageError::other("check", self.shown(&key), "it read back differently"))
+            }
         }
     }
 
@@ -469,10 +423,7 @@ impl Place {
 
     /// The store with this place as its root, for the Delta log.
     pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
-        Arc::new(PrefixStore::new(
-            Arc::clone(&self.root),
-            self.prefix.clone(),
-        ))
+        Arc::new(PrefixStore::new(Arc::clone(&self.root), self.prefix.clone()))
     }
 
     /// This place and a key in it, for messages.
@@ -517,10 +468,7 @@ impl Place {
         operation: &'static str,
         key: &'a str,
     ) -> Result<&'a str, StorageError> {
-        match key
-            .split('/')
-            .all(|part| !part.is_empty() && part != "." && part != "..")
-        {
+        match key.split('/').all(|part| !part.is_empty() && part != "." && part != "..") {
             true => Ok(key),
             false => {
                 let cause = "a key has no empty, . or .. part";
@@ -585,24 +533,13 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 pub enum StorageError {
     /// The object or folder is not there.
     #[error("cannot {operation} {place}: it is not there")]
-    NotFound {
-        operation: &'static str,
-        place: String,
-    },
+    NotFound { operation: &'static str, place: String },
     /// Failed after the client's own retries; trying again later may help (exit 75).
     #[error("cannot {operation} {place}: {cause} (gave up after retries; try again later)")]
-    Transient {
-        operation: &'static str,
-        place: String,
-        cause: String,
-    },
+    Transient { operation: &'static str, place: String, cause: String },
     /// Everything else: a wrong URL, denied access, a full disk.
     #[error("cannot {operation} {place}: {cause}")]
-    Other {
-        operation: &'static str,
-        place: String,
-        cause: String,
-    },
+    Other { operation: &'static str, place: String, cause: String },
 }
 
 impl StorageError {
@@ -624,19 +561,12 @@ impl StorageError {
     }
 
     fn other(operation: &'static str, place: impl fmt::Display, cause: impl Into<String>) -> Self {
-        StorageError::Other {
-            operation,
-            place: place.to_string(),
-            cause: cause.into(),
-        }
+        StorageError::Other { operation, place: place.to_string(), cause: cause.into() }
     }
 
     fn from_io(operation: &'static str, place: impl fmt::Display, error: &io::Error) -> Self {
         if not_there(error) {
-            return StorageError::NotFound {
-                operation,
-                place: place.to_string(),
-            };
+            return StorageError::NotFound { operation, place: place.to_string() };
         }
         StorageError::from_error(operation, place, error)
     }
@@ -670,16 +600,8 @@ impl StorageError {
         }
         let cause = scrubbed(&cause);
         match transient || reads_as_passing(&cause) {
-            true => StorageError::Transient {
-                operation,
-                place,
-                cause,
-            },
-            false => StorageError::Other {
-                operation,
-                place,
-                cause,
-            },
+            true => StorageError::Transient { operation, place, cause },
+            false => StorageError::Other { operation, place, cause },
         }
     }
 }
@@ -778,21 +700,13 @@ fn open_remote(
     if url.scheme() == "memory" {
         if let Some(name) = options.keys().next() {
             let key = name.clone();
-            return Err(object_store::Error::UnknownConfigurationKey {
-                store: "memory",
-                key,
-            });
+            return Err(object_store::Error::UnknownConfigurationKey { store: "memory", key });
         }
         let name = url.host_str().unwrap_or("").to_owned();
         let mut mounts = mounts().lock().unwrap_or_else(PoisonError::into_inner);
-        let store = mounts
-            .entry(name)
-            .or_insert_with(|| Arc::new(InMemory::new()));
+        let store = mounts.entry(name).or_insert_with(|| Arc::new(InMemory::new()));
         let inner = Arc::clone(store);
-        return Ok((
-            Arc::new(Counted { inner }),
-            Path::from_url_path(url.path())?,
-        ));
+        return Ok((Arc::new(Counted { inner }), Path::from_url_path(url.path())?));
     }
     let (scheme, prefix) = ObjectStoreScheme::parse(url)?;
     let inner: Arc<dyn ObjectStore> = match scheme {
@@ -807,10 +721,7 @@ fn open_remote(
         _ => {
             let operation = format!("storage with the scheme {}", url.scheme());
             let implementer = "faceledger".to_owned();
-            return Err(object_store::Error::NotImplemented {
-                operation,
-                implementer,
-            });
+            return Err(object_store::Error::NotImplemented { operation, implementer });
         }
     };
     Ok((Arc::new(Counted { inner }), prefix))
@@ -824,11 +735,7 @@ fn absolute_folder(path: &FsPath) -> io::Result<PathBuf> {
         if let Ok(resolved) = fs::canonicalize(known) {
             let mut folder = resolved;
             // What follows does not exist yet, so `..` in it can only mean the folder before it.
-            for part in absolute
-                .strip_prefix(known)
-                .unwrap_or(FsPath::new(""))
-                .components()
-            {
+            for part in absolute.strip_prefix(known).unwrap_or(FsPath::new("")).components() {
                 match part {
                     Component::ParentDir => _ = folder.pop(),
                     part => folder.push(part),
@@ -858,10 +765,7 @@ fn join_key(prefix: &str, key: &str) -> String {
 
 /// A path through something that is no folder is as absent as a missing file.
 fn not_there(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// The walk of one local listing.
@@ -917,11 +821,7 @@ impl LocalWalk {
                 Ok(_) => {}
                 Err(error) if not_there(&error) => {}
                 Err(error) => {
-                    return Err(StorageError::from_io(
-                        "list",
-                        entry.path().display(),
-                        &error,
-                    ));
+                    return Err(StorageError::from_io("list", entry.path().display(), &error));
                 }
             }
         }
@@ -954,18 +854,10 @@ fn local_info(key: String, metadata: &fs::Metadata) -> ObjectInfo {
     let (micros, last_modified_ms) = match modified.duration_since(UNIX_EPOCH) {
         Ok(since) => (since.as_micros(), since.as_millis() as i64),
         // Before 1970: rounded down, as for every other time.
-        Err(before) => (
-            0,
-            -(before.duration().as_nanos().div_ceil(1_000_000) as i64),
-        ),
+        Err(before) => (0, -(before.duration().as_nanos().div_ceil(1_000_000) as i64)),
     };
     let etag = Some(format!("{inode:x}-{micros:x}-{size:x}"));
-    ObjectInfo {
-        key,
-        size,
-        etag,
-        last_modified_ms,
-    }
+    ObjectInfo { key, size, etag, last_modified_ms }
 }
 
 fn read_local_range(path: &FsPath, range: &Range<u64>) -> io::Result<Bytes> {
@@ -999,12 +891,10 @@ fn write_local(path: &FsPath, bytes: &[u8]) -> io::Result<()> {
         }
         outcome => outcome,
     };
-    written
-        .and_then(|()| fs::rename(&staged, path))
-        .inspect_err(|_| {
-            // The first error is the one to tell; the litter is hidden and harmless.
-            let _ = fs::remove_file(&staged);
-        })
+    written.and_then(|()| fs::rename(&staged, path)).inspect_err(|_| {
+        // The first error is the one to tell; the litter is hidden and harmless.
+        let _ = fs::remove_file(&staged);
+    })
 }
 
 /// A remote object as a blocking stream: one chunk of the transfer in memory at a time.
@@ -1030,10 +920,7 @@ impl Read for RemoteReader {
 /// Whether an error is of the kind that passes: the network's, or the machine's.
 fn is_passing(error: &(dyn std::error::Error + 'static)) -> bool {
     use io::ErrorKind::*;
-    if error
-        .downcast_ref::<object_store::client::HttpError>()
-        .is_some()
-    {
+    if error.downcast_ref::<object_store::client::HttpError>().is_some() {
         return true;
     }
     error.downcast_ref::<io::Error>().is_some_and(|error| {
@@ -1330,10 +1217,7 @@ mod tests {
                 let whole = contents(&object.key);
                 assert_eq!(object.size, whole.len() as u64);
                 assert_eq!(place.read_all(&object.key).expect("reads"), whole);
-                assert_eq!(
-                    place.read_range(&object.key, 4..10).expect("reads"),
-                    whole[4..10]
-                );
+                assert_eq!(place.read_range(&object.key, 4..10).expect("reads"), whole[4..10]);
                 let mut rest = Vec::new();
                 let mut reader = place.reader(&object.key, 4).expect("opens");
                 reader.read_to_end(&mut rest).expect("reads");
@@ -1399,19 +1283,9 @@ mod tests {
         let place = open(folder.path().to_str().expect("UTF-8"));
         assert_eq!(keys(&place), ["b.json", "linked/a.json", "real/a.json"]);
         assert_eq!(place.read_all("b.json").expect("reads"), "[]");
-        assert_eq!(
-            place
-                .head("b.json")
-                .expect("looks up")
-                .expect("is there")
-                .size,
-            2
-        );
+        assert_eq!(place.head("b.json").expect("looks up").expect("is there").size, 2);
         // The place itself may be a link.
-        assert_eq!(
-            keys(&open(at("linked").to_str().expect("UTF-8"))),
-            ["a.json"]
-        );
+        assert_eq!(keys(&open(at("linked").to_str().expect("UTF-8"))), ["a.json"]);
 
         symlink("..", at("real/up")).expect("links");
         let error = place.list(None).expect_err("a loop").to_string();
@@ -1422,37 +1296,15 @@ mod tests {
     fn what_vanishes_after_the_listing_is_not_found() {
         let (_folder, places) = places("storage-vanish");
         for place in places {
-            place
-                .put("a/b.json", Bytes::from_static(b"{}"))
-                .expect("writes");
+            place.put("a/b.json", Bytes::from_static(b"{}")).expect("writes");
             assert_eq!(keys(&place), ["a/b.json"]);
             place.delete(&["a/b.json".to_owned()]).expect("deletes");
             assert!(place.read_all("a/b.json").expect_err("gone").is_not_found());
-            assert!(
-                place
-                    .read_range("a/b.json", 0..1)
-                    .expect_err("gone")
-                    .is_not_found()
-            );
-            assert!(
-                place
-                    .reader("a/b.json", 0)
-                    .err()
-                    .expect("gone")
-                    .is_not_found()
-            );
-            assert!(
-                place
-                    .reader("a/b.json", 5)
-                    .err()
-                    .expect("gone")
-                    .is_not_found()
-            );
+            assert!(place.read_range("a/b.json", 0..1).expect_err("gone").is_not_found());
+            assert!(place.reader("a/b.json", 0).err().expect("gone").is_not_found());
+            assert!(place.reader("a/b.json", 5).err().expect("gone").is_not_found());
             let error = place.read_all("a/b.json").expect_err("gone").to_string();
-            assert_eq!(
-                error,
-                format!("cannot read {place}/a/b.json: it is not there")
-            );
+            assert_eq!(error, format!("cannot read {place}/a/b.json: it is not there"));
             assert_eq!(keys(&place), [""; 0]);
         }
     }
@@ -1461,26 +1313,17 @@ mod tests {
     fn ranges_end_with_the_object() {
         let (_folder, places) = places("storage-ranges");
         for place in places {
-            place
-                .put("k", Bytes::from_static(b"0123456789"))
-                .expect("writes");
+            place.put("k", Bytes::from_static(b"0123456789")).expect("writes");
             assert_eq!(place.read_range("k", 8..100).expect("reads"), "89");
             assert_eq!(place.read_range("k", 3..3).expect("reads"), "");
-            assert!(
-                !place
-                    .read_range("k", 10..11)
-                    .expect_err("too far")
-                    .is_not_found()
-            );
+            assert!(!place.read_range("k", 10..11).expect_err("too far").is_not_found());
             for (from, expected) in [(0, "0123456789"), (9, "9"), (10, ""), (99, "")] {
                 let mut text = String::new();
                 let mut reader = place.reader("k", from).expect("opens");
                 reader.read_to_string(&mut text).expect("reads");
                 assert_eq!(text, expected, "{place} from {from}");
             }
-            place
-                .put("k", Bytes::from_static(b"short"))
-                .expect("overwrites");
+            place.put("k", Bytes::from_static(b"short")).expect("overwrites");
             assert_eq!(place.read_all("k").expect("reads"), "short");
             place.put("empty", Bytes::new()).expect("writes");
             assert_eq!(place.read_all("empty").expect("reads"), "");
@@ -1490,30 +1333,20 @@ mod tests {
     #[test]
     fn large_objects_go_up_in_parts() {
         let place = open("memory://storage-parts");
-        let bytes: Vec<u8> = (0..PUT_WHOLE_BYTES_MAX + 12_345)
-            .map(|at| (at / 251) as u8)
-            .collect();
+        let bytes: Vec<u8> = (0..PUT_WHOLE_BYTES_MAX + 12_345).map(|at| (at / 251) as u8).collect();
         let before = request_counts();
-        place
-            .put("big", Bytes::from(bytes.clone()))
-            .expect("writes");
+        place.put("big", Bytes::from(bytes.clone())).expect("writes");
         // The opening, three parts of 8 MiB or less, the completion; other tests count too.
         assert!(request_counts().put - before.put >= 5);
         assert_eq!(place.read_all("big").expect("reads"), bytes);
         let mut read = Vec::new();
-        place
-            .reader("big", 1)
-            .expect("opens")
-            .read_to_end(&mut read)
-            .expect("reads");
+        place.reader("big", 1).expect("opens").read_to_end(&mut read).expect("reads");
         assert_eq!(read, bytes[1..]);
     }
 
     #[test]
     fn one_name_in_memory_is_one_store() {
-        open("memory://storage-same/a")
-            .put("k", Bytes::from_static(b"1"))
-            .expect("writes");
+        open("memory://storage-same/a").put("k", Bytes::from_static(b"1")).expect("writes");
         assert_eq!(keys(&open("memory://storage-same")), ["a/k"]);
         assert_eq!(keys(&open("memory://storage-same/").at("a")), ["k"]);
         assert_eq!(keys(&open("memory://storage-other")), [""; 0]);
@@ -1526,55 +1359,31 @@ mod tests {
         let missing = missing.to_str().expect("UTF-8");
         let error = Place::open_source(missing, &no_options()).expect_err("is missing");
         assert!(error.is_not_found());
-        assert!(
-            error.to_string().ends_with("no/such: it is not there"),
-            "{error}"
-        );
+        assert!(error.to_string().ends_with("no/such: it is not there"), "{error}");
         let place = open(missing);
         assert!(place.probe().expect_err("is missing").is_not_found());
         place.probe_write().expect("can be written");
-        assert!(
-            !folder.path().join("no").exists(),
-            "the probe leaves nothing"
-        );
-        place
-            .put("deep/k", Bytes::from_static(b"1"))
-            .expect("creates");
+        assert!(!folder.path().join("no").exists(), "the probe leaves nothing");
+        place.put("deep/k", Bytes::from_static(b"1")).expect("creates");
         assert_eq!(keys(&place), ["deep/k"]);
         place.probe().expect("lists");
         place.probe_write().expect("can be written");
         assert_eq!(keys(&place), ["deep/k"]);
         let file = folder.path().join("no/such/deep/k");
         let error = Place::open_source(file.to_str().expect("UTF-8"), &no_options());
-        assert!(
-            error
-                .expect_err("a file")
-                .to_string()
-                .contains("name its folder")
-        );
-        open("memory://storage-probe/x")
-            .probe_write()
-            .expect("can be written");
+        assert!(error.expect_err("a file").to_string().contains("name its folder"));
+        open("memory://storage-probe/x").probe_write().expect("can be written");
     }
 
     #[test]
     fn relative_paths_and_file_urls_are_folders() {
         let here = std::env::current_dir().expect("there is one");
         let here = fs::canonicalize(here).expect("it exists");
-        assert_eq!(
-            open("out/../out").local_folder(),
-            Some(here.join("out").as_path())
-        );
+        assert_eq!(open("out/../out").local_folder(), Some(here.join("out").as_path()));
         assert_eq!(open(".").local_folder(), Some(here.as_path()));
         let url = Url::from_directory_path(here.join("a b%")).expect("absolute");
-        assert_eq!(
-            open(url.as_str()).local_folder(),
-            Some(here.join("a b%").as_path())
-        );
-        assert_eq!(
-            open(url.as_str()).to_string(),
-            format!("file://{}/a b%", here.display())
-        );
+        assert_eq!(open(url.as_str()).local_folder(), Some(here.join("a b%").as_path()));
+        assert_eq!(open(url.as_str()).to_string(), format!("file://{}/a b%", here.display()));
         assert!(Place::open("file://relative/path", &no_options()).is_err());
         assert!(Place::open("", &no_options()).is_err());
         assert!(Place::open("~/data", &no_options()).is_err());
@@ -1584,10 +1393,7 @@ mod tests {
     #[test]
     fn remote_places_open_without_contact() {
         let options = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-            pairs
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect()
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
         let keys = options(&[
             ("aws_region", "ap-guangzhou"),
@@ -1603,16 +1409,10 @@ mod tests {
         Place::open("https://example.com/a", &no_options()).expect("opens");
         let error = Place::open("s3://bucket/a", &options(&[("no_such_option", "hidden")]));
         let error = error.expect_err("unknown").to_string();
-        assert!(
-            error.contains("no_such_option") && !error.contains("hidden"),
-            "{error}"
-        );
+        assert!(error.contains("no_such_option") && !error.contains("hidden"), "{error}");
         let error = Place::open("s3://bucket/a", &options(&[("aws_allow_http", "hidden")]));
         let error = error.expect_err("no boolean").to_string();
-        assert!(
-            error.contains("[value]") && !error.contains("hidden"),
-            "{error}"
-        );
+        assert!(error.contains("[value]") && !error.contains("hidden"), "{error}");
         let error = Place::open("out", &options(&[("aws_region", "x")])).expect_err("takes none");
         assert!(error.to_string().contains("remove aws_region"), "{error}");
     }
@@ -1621,17 +1421,9 @@ mod tests {
     fn secrets_of_a_url_are_never_shown() {
         let place = open("https://user:hidden@example.com/a");
         let shown = format!("{place} {place:?} {} {}", place.url(), place.shown("k"));
-        assert!(
-            !shown.contains("hidden") && !shown.contains("user"),
-            "{shown}"
-        );
-        for url in [
-            "s3://user:hidden@bucket/a?sig=hidden",
-            "memory://x/y#hidden",
-        ] {
-            let error = Place::open(url, &no_options())
-                .expect_err("not taken")
-                .to_string();
+        assert!(!shown.contains("hidden") && !shown.contains("user"), "{shown}");
+        for url in ["s3://user:hidden@bucket/a?sig=hidden", "memory://x/y#hidden"] {
+            let error = Place::open(url, &no_options()).expect_err("not taken").to_string();
             assert!(!error.contains("hidden"), "{error}");
         }
         let error = Place::open("http://user:hidden@:port/", &no_options()).expect_err("is none");
@@ -1649,10 +1441,7 @@ mod tests {
         for place in places {
             for key in ["", "..", "a/../../b", "/etc/passwd", "a//b", "./a", "a/"] {
                 let read = place.read_all(key).expect_err("is no key");
-                assert!(
-                    read.to_string().contains("no empty, . or .. part"),
-                    "{read}"
-                );
+                assert!(read.to_string().contains("no empty, . or .. part"), "{read}");
                 assert!(place.put(key, Bytes::new()).is_err());
                 assert!(place.delete(&[key.to_owned()]).is_err());
             }
@@ -1662,10 +1451,7 @@ mod tests {
     #[test]
     fn errors_are_sorted_by_what_to_do() {
         let generic = |source: Box<dyn std::error::Error + Send + Sync>| {
-            let error = object_store::Error::Generic {
-                store: "S3",
-                source,
-            };
+            let error = object_store::Error::Generic { store: "S3", source };
             StorageError::from_error("list", "s3://b", &error)
         };
         let timeout = io::Error::from(io::ErrorKind::TimedOut);
@@ -1682,10 +1468,7 @@ mod tests {
         let full = generic(Box::new(io::Error::from(io::ErrorKind::StorageFull)));
         assert!(!full.is_transient() && !full.is_not_found());
         let source = "x".into();
-        let missing = object_store::Error::NotFound {
-            path: "k".to_owned(),
-            source,
-        };
+        let missing = object_store::Error::NotFound { path: "k".to_owned(), source };
         assert!(StorageError::from_error("read", "s3://b/k", &missing).is_not_found());
         assert_eq!(
             generic("the cause".into()).to_string(),

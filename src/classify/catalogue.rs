@@ -91,10 +91,7 @@ impl Catalogue {
     }
 
     pub fn tag_by_code(&self, code: &str) -> Option<TagId> {
-        self.tags
-            .iter()
-            .position(|tag| tag.code == code)
-            .map(|at| TagId(at as u8))
+        self.tags.iter().position(|tag| tag.code == code).map(|at| TagId(at as u8))
     }
 
     /// By label or alias, whatever the width of its brackets, its white space and its letter case:
@@ -141,11 +138,7 @@ impl Catalogue {
         // 'static.
         let file: &'static File =
             Box::leak(Box::new(toml::from_str(text).map_err(|e| e.to_string())?));
-        let tags: Vec<Tag> = file
-            .tag
-            .iter()
-            .map(TagEntry::tag)
-            .collect::<Result<_, _>>()?;
+        let tags: Vec<Tag> = file.tag.iter().map(TagEntry::tag).collect::<Result<_, _>>()?;
         if tags.len() != TagId::UNMAPPED.index() + 1
             || tags[TagId::UNMAPPED.index()].code != "unmapped"
         {
@@ -154,29 +147,18 @@ impl Catalogue {
                 TagId::UNMAPPED.index()
             ));
         }
-        let mut catalogue = Catalogue {
-            tags,
-            rows: Vec::new(),
-            by_label: HashMap::new(),
-        };
+        let mut catalogue = Catalogue { tags, rows: Vec::new(), by_label: HashMap::new() };
         for (at, tag) in catalogue.tags.iter().enumerate() {
             for name in std::iter::once(tag.label).chain(tag.aliases.iter().copied()) {
                 let id = TagId(at as u8);
-                if catalogue
-                    .by_label
-                    .insert(folded(name), id)
-                    .is_some_and(|before| before != id)
-                {
+                if catalogue.by_label.insert(folded(name), id).is_some_and(|before| before != id) {
                     return Err(format!("two tags are called {name}"));
                 }
             }
         }
         for entry in &file.rows {
             let row = entry.row(file, &catalogue)?;
-            if catalogue
-                .row(row.product, row.channel, row.compare_source)
-                .is_some()
-            {
+            if catalogue.row(row.product, row.channel, row.compare_source).is_some() {
                 return Err(format!("two rows say the same of {}", row.channel_label));
             }
             catalogue.rows.push(row);
@@ -242,10 +224,7 @@ impl TagEntry {
             None => false,
             Some("monthly") => true,
             Some(other) => {
-                return Err(format!(
-                    "settlement = \"{other}\" of {}: only \"monthly\"",
-                    self.code
-                ));
+                return Err(format!("settlement = \"{other}\" of {}: only \"monthly\"", self.code));
             }
         };
         Ok(Tag {
@@ -275,10 +254,7 @@ impl RowEntry {
             ),
         };
         if self.channel.is_some() && self.api.is_some() {
-            return Err(format!(
-                "{} has both a channel and an API",
-                self.channel_label
-            ));
+            return Err(format!("{} has both a channel and an API", self.channel_label));
         }
         Ok(CatalogueRow {
             product: &product.code,
@@ -287,9 +263,7 @@ impl RowEntry {
             channel_label: &self.channel_label,
             api: self.api.as_deref(),
             compare_source,
-            tag: catalogue
-                .tag_by_code(&self.tag)
-                .ok_or_else(|| format!("no tag {}", self.tag))?,
+            tag: catalogue.tag_by_code(&self.tag).ok_or_else(|| format!("no tag {}", self.tag))?,
         })
     }
 }

@@ -10,7 +10,9 @@ mod route;
 mod unmapped;
 
 pub use catalogue::{Catalogue, CatalogueRow, Tag, TagId};
-pub use route::{Condition, Route, RouteError, Routed, Router, Tagged, WhyUnmapped, settlement_date};
+pub use route::{
+    Condition, Route, RouteError, Routed, Router, Tagged, WhyUnmapped, settlement_date,
+};
 pub use unmapped::{UnmappedCounts, UnmappedLine};
 
 #[cfg(test)]

@@ -80,22 +80,14 @@ impl Route {
                 None => return Err(RouteError::UnknownChannel { known: channels }),
             },
         };
-        Ok(Route {
-            conditions,
-            product,
-            channel,
-            compare_source,
-        })
+        Ok(Route { conditions, product, channel, compare_source })
     }
 
     /// The values must be sorted: lists of rule ids can be long.
     fn matches(&self, captures: &[(String, String)], record: &Record<'_>) -> bool {
         self.conditions.iter().all(|condition| {
             field_value(&condition.field, captures, record).is_some_and(|value| {
-                condition
-                    .values
-                    .binary_search_by(|v| v.as_str().cmp(value))
-                    .is_ok()
+                condition.values.binary_search_by(|v| v.as_str().cmp(value)).is_ok()
             })
         })
     }
@@ -115,10 +107,7 @@ fn field_value<'a>(
         _ => None,
     };
     of_record.or_else(|| {
-        captures
-            .iter()
-            .find(|(capture, _)| capture == name)
-            .map(|(_, value)| value.as_str())
+        captures.iter().find(|(capture, _)| capture == name).map(|(_, value)| value.as_str())
     })
 }
 
@@ -205,10 +194,8 @@ const INTENTION: &str = "intention";
 impl Router {
     /// `compare_lib_types` are the pipeline's own; they win over those known here.
     pub fn new(routes: Vec<Route>, compare_lib_types: BTreeMap<String, CompareSource>) -> Router {
-        let mut compare_libs: BTreeMap<String, CompareSource> = COMPARE_LIBS
-            .iter()
-            .map(|(name, source)| (name.to_string(), *source))
-            .collect();
+        let mut compare_libs: BTreeMap<String, CompareSource> =
+            COMPARE_LIBS.iter().map(|(name, source)| (name.to_string(), *source)).collect();
         compare_libs.extend(compare_lib_types);
         Router {
             routes: routes
@@ -240,11 +227,8 @@ impl Router {
     /// The first route that matches. `captures` are those of the object's key, by name. Does not
     /// allocate.
     pub fn route(&self, captures: &[(String, String)], record: &Record<'_>) -> Routed {
-        let found = self
-            .routes
-            .iter()
-            .enumerate()
-            .find(|(_, (route, _))| route.matches(captures, record));
+        let found =
+            self.routes.iter().enumerate().find(|(_, (route, _))| route.matches(captures, record));
         let mut routed = match found {
             Some((at, (route, tags))) => Routed {
                 route: Some(at),
@@ -258,10 +242,7 @@ impl Router {
                 product: None,
                 channel: None,
                 compare_source: None,
-                tags: TagsBySource {
-                    authority: TagId::UNMAPPED,
-                    uploaded_photo: TagId::UNMAPPED,
-                },
+                tags: TagsBySource { authority: TagId::UNMAPPED, uploaded_photo: TagId::UNMAPPED },
             },
         };
         if record.is_verify_intention {
@@ -299,10 +280,6 @@ impl Router {
 /// The day on which usage of `day` under `tag` is settled: as the account settles, but for the tags
 /// that are always settled monthly.
 pub fn settlement_date(account: Settlement, tag: &Tag, day: UsageDay) -> UsageDay {
-    let settlement = if tag.monthly {
-        Settlement::Monthly
-    } else {
-        account
-    };
+    let settlement = if tag.monthly { Settlement::Monthly } else { account };
     settlement.date(day)
 }

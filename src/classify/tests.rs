@@ -62,10 +62,7 @@ const OVERVIEW: &[Row] = &[
 ];
 
 fn captures(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string()))
-        .collect()
+    pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
 fn route(
@@ -89,10 +86,7 @@ fn router(routes: Vec<Route>) -> Router {
 }
 
 fn with_extra(extra: &str) -> Record<'_> {
-    Record {
-        extra: Some(Cow::Borrowed(extra)),
-        ..Record::default()
-    }
+    Record { extra: Some(Cow::Borrowed(extra)), ..Record::default() }
 }
 
 /// The tag's code of an attempt against 权威库.
@@ -123,11 +117,7 @@ fn every_row_of_the_overview_is_in_the_catalogue_and_nothing_else() {
             ),
             (section, cell, source, label.trim(), code, channel, api)
         );
-        assert_eq!(
-            catalogue.tag_by_label(label),
-            Some(row.tag),
-            "as printed: {label}"
-        );
+        assert_eq!(catalogue.tag_by_label(label), Some(row.tag), "as printed: {label}");
     }
 }
 
@@ -140,19 +130,10 @@ fn tags_stand_in_the_overviews_order_and_unmapped_is_last() {
          intention_authority intention_photo nfc_read unmapped";
     assert_eq!(codes, want.split_whitespace().collect::<Vec<_>>());
     assert_eq!(Catalogue::get().tag(TagId::UNMAPPED).label, "unmapped");
-    let monthly: Vec<&str> = Catalogue::get()
-        .tags()
-        .iter()
-        .filter(|tag| tag.monthly)
-        .map(|tag| tag.code)
-        .collect();
+    let monthly: Vec<&str> =
+        Catalogue::get().tags().iter().filter(|tag| tag.monthly).map(|tag| tag.code).collect();
     assert_eq!(monthly, ["nfc_read"]);
-    assert_eq!(
-        Catalogue::get()
-            .tag_by_code("eid_authority")
-            .map(TagId::index),
-        Some(15)
-    );
+    assert_eq!(Catalogue::get().tag_by_code("eid_authority").map(TagId::index), Some(15));
     assert_eq!(Catalogue::get().tag_by_code("EID_AUTHORITY"), None);
 }
 
@@ -162,16 +143,10 @@ fn labels_are_found_in_the_spellings_of_other_pages() {
         ("增强版人脸核身（权威库）-APP", "enhanced_authority_app"),
         ("增强版人脸核身(权威库)-app", "enhanced_authority_app"),
         ("增强版人脸核身（自传照片）- App", "enhanced_photo_app"),
-        (
-            "增强版人脸核身（权威库）- 微信",
-            "enhanced_authority_wechat",
-        ),
+        ("增强版人脸核身（权威库）- 微信", "enhanced_authority_wechat"),
         ("增强版人脸核身(自传照片)-微信", "enhanced_photo_wechat"),
         ("增强版人脸核身（权威库）-浮层H5", "enhanced_authority_h5"),
-        (
-            "增强版人脸核身（自传照片）-浮层\u{a0}h5",
-            "enhanced_photo_h5",
-        ),
+        ("增强版人脸核身（自传照片）-浮层\u{a0}h5", "enhanced_photo_h5"),
         ("基础版人脸核身(权威库)", "basic_authority"),
         ("基础版人脸核身（自传照片)", "basic_photo"),
         ("身份信息核验", "id_card_check"),
@@ -184,19 +159,12 @@ fn labels_are_found_in_the_spellings_of_other_pages() {
         ("\u{3000}意愿核身（权威库）", "intention_authority"),
         ("证件NFC识别", "nfc_read"),
     ] {
-        let found = Catalogue::get()
-            .tag_by_label(label)
-            .map(|id| Catalogue::get().tag(id).code);
+        let found = Catalogue::get().tag_by_label(label).map(|id| Catalogue::get().tag(id).code);
         assert_eq!(found, Some(want), "{label}");
     }
     // Tags of their own, with prices of their own: no guess.
-    for label in [
-        "手机号信息核验(三要素)-移动",
-        "手机号信息核验",
-        "活体人脸核身",
-        "E证通",
-        "",
-    ] {
+    for label in ["手机号信息核验(三要素)-移动", "手机号信息核验", "活体人脸核身", "E证通", ""]
+    {
         assert_eq!(Catalogue::get().tag_by_label(label), None, "{label}");
     }
 }
@@ -205,26 +173,13 @@ fn labels_are_found_in_the_spellings_of_other_pages() {
 fn every_sourced_row_is_reached_by_a_route() {
     let mut reached = 0;
     for (_, cell, source, _, want, channel, _) in OVERVIEW.iter().filter(|row| row.2.is_some()) {
-        let row = Catalogue::get()
-            .rows()
-            .iter()
-            .find(|row| row.channel_label == *cell)
-            .unwrap();
+        let row = Catalogue::get().rows().iter().find(|row| row.channel_label == *cell).unwrap();
         let router = router(vec![route(&[], row.product, *channel, None)]);
-        let lib = if *source == A {
-            "权威库"
-        } else {
-            "业务方自有库"
-        };
+        let lib = if *source == A { "权威库" } else { "业务方自有库" };
         let tagged = router.tag(&router.route(&[], &Record::default()), Some(lib));
         assert_eq!(code(tagged), *want, "{cell}");
         assert_eq!(
-            (
-                tagged.product,
-                tagged.channel,
-                tagged.compare_source,
-                tagged.why_unmapped
-            ),
+            (tagged.product, tagged.channel, tagged.compare_source, tagged.why_unmapped),
             (Some(row.product), *channel, *source, None)
         );
         reached += 1;
@@ -245,27 +200,16 @@ fn a_route_must_name_what_the_catalogue_has() {
     assert_eq!(
         new("Enhanced", None),
         Err(RouteError::UnknownProduct {
-            known: vec![
-                "enhanced",
-                "basic",
-                "identity_check",
-                "eid",
-                "intention",
-                "nfc"
-            ]
+            known: vec!["enhanced", "basic", "identity_check", "eid", "intention", "nfc"]
         })
     );
     assert_eq!(
         new("enhanced", Some("pc_h5")),
-        Err(RouteError::UnknownChannel {
-            known: channels_of_enhanced.clone()
-        })
+        Err(RouteError::UnknownChannel { known: channels_of_enhanced.clone() })
     );
     assert_eq!(
         new("enhanced", None),
-        Err(RouteError::ChannelMissing {
-            known: channels_of_enhanced
-        })
+        Err(RouteError::ChannelMissing { known: channels_of_enhanced })
     );
     assert!(
         matches!(new("identity_check", None), Err(RouteError::ChannelMissing { known }) if known.len() == 11)
@@ -274,10 +218,7 @@ fn a_route_must_name_what_the_catalogue_has() {
         matches!(new("basic", None), Err(RouteError::ChannelMissing { known }) if known.len() == 7)
     );
     for product in ["eid", "intention", "nfc"] {
-        assert_eq!(
-            new(product, Some("app_sdk")),
-            Err(RouteError::ChannelNotTaken)
-        );
+        assert_eq!(new(product, Some("app_sdk")), Err(RouteError::ChannelNotTaken));
         assert_eq!(new(product, None), Ok(()));
     }
     assert_eq!(new("identity_check", Some("MobileStatus")), Ok(()));
@@ -299,10 +240,7 @@ fn the_first_route_that_matches_wins() {
     assert_eq!(ordered.route(&one, &record).route, Some(1));
     let turned = router(vec![wide(), narrow(), all()]);
     assert_eq!(tag_of(&turned, &both, &record), "basic_authority");
-    assert_eq!(
-        tag_of(&router(vec![narrow(), wide()]), &none, &record),
-        "unmapped"
-    );
+    assert_eq!(tag_of(&router(vec![narrow(), wide()]), &none, &record), "unmapped");
 }
 
 #[test]
@@ -324,20 +262,13 @@ fn values_match_exactly_and_lists_match_any() {
             "unmapped"
         );
     }
-    assert_eq!(
-        tag_of(&router, &[], &with_extra("wx_mini")),
-        "basic_authority"
-    );
+    assert_eq!(tag_of(&router, &[], &with_extra("wx_mini")), "basic_authority");
     assert_eq!(tag_of(&router, &[], &with_extra("")), "basic_authority");
     assert_eq!(tag_of(&router, &[], &with_extra("WX_mini")), "unmapped");
     assert_eq!(tag_of(&router, &[], &Record::default()), "unmapped");
     // A capture is never taken for Text.Extra, and an empty list matches nothing.
     assert_eq!(
-        tag_of(
-            &router,
-            &captures(&[("extra", "wx_mini"), ("nothing", "")]),
-            &Record::default()
-        ),
+        tag_of(&router, &captures(&[("extra", "wx_mini"), ("nothing", "")]), &Record::default()),
         "unmapped"
     );
 }
@@ -347,12 +278,7 @@ fn an_envelope_field_wins_over_a_capture() {
     let router = router(vec![
         route(&[("channel", &["envelope"])], "eid", None, None),
         route(&[("channel", &["key"])], "basic", Some("pc_h5"), None),
-        route(
-            &[("biz_token", &["B1"]), ("rule_id", &["5"])],
-            "enhanced",
-            Some("app_sdk"),
-            None,
-        ),
+        route(&[("biz_token", &["B1"]), ("rule_id", &["5"])], "enhanced", Some("app_sdk"), None),
     ]);
     let key = captures(&[("channel", "key")]);
     let mut record = Record::default();
@@ -368,25 +294,14 @@ fn an_envelope_field_wins_over_a_capture() {
 
 #[test]
 fn intention_wins_over_the_route_and_needs_none() {
-    let router = router(vec![route(
-        &[("channel", &["wx"])],
-        "enhanced",
-        Some("wechat_mini_program"),
-        None,
-    )]);
-    let record = Record {
-        is_verify_intention: true,
-        ..Record::default()
-    };
+    let router =
+        router(vec![route(&[("channel", &["wx"])], "enhanced", Some("wechat_mini_program"), None)]);
+    let record = Record { is_verify_intention: true, ..Record::default() };
     let routed = router.route(&captures(&[("channel", "wx")]), &record);
     let tagged = router.tag(&routed, Some("业务方自有库"));
     assert_eq!(
         (code(tagged), tagged.product, tagged.channel),
-        (
-            "intention_photo",
-            Some("intention"),
-            Some("wechat_mini_program")
-        )
+        ("intention_photo", Some("intention"), Some("wechat_mini_program"))
     );
     let routed = router.route(&[], &record);
     let tagged = router.tag(&routed, Some("商业库"));
@@ -406,33 +321,18 @@ fn the_compare_library_decides_the_source() {
     let any = || vec![route(&[], "enhanced", Some("app_sdk"), None)];
     let plain = router(any());
     let source = |router: &Router, lib| {
-        router
-            .tag(&router.route(&[], &Record::default()), lib)
-            .compare_source
+        router.tag(&router.route(&[], &Record::default()), lib).compare_source
     };
     for lib in ["权威库", "商业库", "公安商业库"] {
         assert_eq!(source(&plain, Some(lib)), A, "{lib}");
     }
     assert_eq!(source(&plain, Some("业务方自有库")), P);
-    for lib in [
-        Some("二次验证库"),
-        Some("人工审核库"),
-        Some("xx"),
-        Some(""),
-        Some(" 权威库"),
-        None,
-    ] {
+    for lib in [Some("二次验证库"), Some("人工审核库"), Some("xx"), Some(""), Some(" 权威库"), None]
+    {
         let tagged = plain.tag(&plain.route(&[], &Record::default()), lib);
-        assert_eq!(
-            (tagged.compare_source, code(tagged)),
-            (None, "unmapped"),
-            "{lib:?}"
-        );
+        assert_eq!((tagged.compare_source, code(tagged)), (None, "unmapped"), "{lib:?}");
         assert_eq!(tagged.why_unmapped, Some(WhyUnmapped::NoCompareSource));
-        assert_eq!(
-            (tagged.product, tagged.channel),
-            (Some("enhanced"), Some("app_sdk"))
-        );
+        assert_eq!((tagged.product, tagged.channel), (Some("enhanced"), Some("app_sdk")));
     }
     // The pipeline's own come first, and may say otherwise than ours.
     let own = BTreeMap::from([
@@ -463,18 +363,8 @@ fn what_the_catalogue_does_not_sell_stays_unmapped() {
         let router = router(vec![route(&[], product, channel, None)]);
         let tagged = router.tag(&router.route(&[], &Record::default()), lib);
         assert_eq!(
-            (
-                tagged.tag,
-                tagged.why_unmapped,
-                tagged.product,
-                tagged.channel
-            ),
-            (
-                TagId::UNMAPPED,
-                Some(WhyUnmapped::NoSuchRow),
-                Some(product),
-                channel
-            )
+            (tagged.tag, tagged.why_unmapped, tagged.product, tagged.channel),
+            (TagId::UNMAPPED, Some(WhyUnmapped::NoSuchRow), Some(product), channel)
         );
     }
     let router = router(Vec::new());
@@ -513,11 +403,7 @@ fn settlement_follows_the_account_but_nfc_is_monthly() {
         assert_eq!(date(Settlement::Monthly, face), monthly, "{day}");
         assert_eq!(date(Settlement::Daily, nfc), monthly, "{day}");
         assert_eq!(date(Settlement::Monthly, nfc), monthly, "{day}");
-        assert_eq!(
-            date(Settlement::Daily, catalogue.tag(TagId::UNMAPPED)),
-            daily,
-            "{day}"
-        );
+        assert_eq!(date(Settlement::Daily, catalogue.tag(TagId::UNMAPPED)), daily, "{day}");
     }
 }
 
@@ -537,51 +423,23 @@ fn note(
 fn what_has_a_tag_is_not_counted() {
     let router = router(vec![route(&[], "enhanced", Some("app_sdk"), None)]);
     let mut counts = UnmappedCounts::default();
-    note(
-        &mut counts,
-        &router,
-        &[],
-        &Record::default(),
-        Some("权威库"),
-    );
+    note(&mut counts, &router, &[], &Record::default(), Some("权威库"));
     assert!(counts.is_empty());
     assert_eq!(counts.advice(&router), []);
 }
 
 #[test]
 fn an_unrouted_group_is_shown_with_the_route_to_add() {
-    let router = router(vec![route(
-        &[("channel", &["app"])],
-        "enhanced",
-        Some("app_sdk"),
-        None,
-    )]);
+    let router = router(vec![route(&[("channel", &["app"])], "enhanced", Some("app_sdk"), None)]);
     let mut counts = UnmappedCounts::default();
-    let key = captures(&[
-        ("date", "2024-05-01"),
-        ("channel", "wx_\"mini"),
-        ("biz_token", "T1"),
-    ]);
+    let key = captures(&[("date", "2024-05-01"), ("channel", "wx_\"mini"), ("biz_token", "T1")]);
     note(&mut counts, &router, &key, &Record::default(), None);
-    let key = captures(&[
-        ("date", "2024-05-02"),
-        ("channel", "wx_\"mini"),
-        ("biz_token", "T2"),
-    ]);
-    note(
-        &mut counts,
-        &router,
-        &key,
-        &Record::default(),
-        Some("权威库"),
-    );
+    let key = captures(&[("date", "2024-05-02"), ("channel", "wx_\"mini"), ("biz_token", "T2")]);
+    note(&mut counts, &router, &key, &Record::default(), Some("权威库"));
     let lines = counts.advice(&router);
     assert_eq!(lines.len(), 1);
     assert_eq!(lines[0].count, 2);
-    assert_eq!(
-        lines[0].what,
-        "no route matches: channel = \"wx_\\\"mini\", extra: absent"
-    );
+    assert_eq!(lines[0].what, "no route matches: channel = \"wx_\\\"mini\", extra: absent");
     assert_eq!(
         lines[0].advice,
         "add this route\n[[route]]\nmatch = { channel = \"wx_\\\"mini\" }\n\
@@ -590,10 +448,7 @@ fn an_unrouted_group_is_shown_with_the_route_to_add() {
     );
     let (_, toml_text) = lines[0].advice.split_once('\n').unwrap();
     let parsed: toml::Table = toml::from_str(toml_text).unwrap();
-    assert_eq!(
-        parsed["route"][0]["match"]["channel"].as_str(),
-        Some("wx_\"mini")
-    );
+    assert_eq!(parsed["route"][0]["match"]["channel"].as_str(), Some("wx_\"mini"));
 }
 
 #[test]
@@ -637,10 +492,7 @@ fn extra_is_counted_and_compared_but_never_shown() {
     }
     note(&mut counts, &router, &[], &with_extra(""), None);
     let lines = counts.advice(&router);
-    assert_eq!(
-        lines.iter().map(|line| line.count).collect::<Vec<_>>(),
-        [4, 1]
-    );
+    assert_eq!(lines.iter().map(|line| line.count).collect::<Vec<_>>(), [4, 1]);
     assert_eq!(
         lines[0].what,
         "no route matches: extra: present, 3 distinct values (not shown: it may be personal)"
@@ -664,11 +516,7 @@ fn extra_is_counted_and_compared_but_never_shown() {
     }
     let lines = counts.advice(&router);
     assert_eq!(lines[0].count, 1004);
-    assert!(
-        lines[0]
-            .what
-            .contains("extra: present, over 256 distinct values")
-    );
+    assert!(lines[0].what.contains("extra: present, over 256 distinct values"));
 }
 
 #[test]
@@ -693,10 +541,7 @@ fn a_field_of_many_values_is_hidden_and_does_not_split_groups() {
         None,
     );
     let lines = counts.advice(&router);
-    assert_eq!(
-        lines.iter().map(|line| line.count).collect::<Vec<_>>(),
-        [50, 1]
-    );
+    assert_eq!(lines.iter().map(|line| line.count).collect::<Vec<_>>(), [50, 1]);
     assert_eq!(
         lines[0].what,
         "no route matches: channel = \"a\", user: over 50 values (not shown: it may be an id), extra: absent"
@@ -709,41 +554,21 @@ fn a_field_of_many_values_is_hidden_and_does_not_split_groups() {
 fn compare_libraries_are_counted_by_value() {
     let router = router(vec![route(&[], "enhanced", Some("app_sdk"), None)]);
     let mut counts = UnmappedCounts::default();
-    for lib in [
-        Some("二次验证库"),
-        Some("二次验证库"),
-        Some("二次验证库"),
-        Some("权威库 "),
-        None,
-        None,
-    ] {
+    for lib in
+        [Some("二次验证库"), Some("二次验证库"), Some("二次验证库"), Some("权威库 "), None, None]
+    {
         note(&mut counts, &router, &[], &Record::default(), lib);
     }
     let long = "长".repeat(41);
     note(&mut counts, &router, &[], &Record::default(), Some(&long));
     let lines = counts.advice(&router);
     assert_eq!(
-        lines
-            .iter()
-            .map(|line| (line.count, line.what.clone()))
-            .collect::<Vec<_>>(),
+        lines.iter().map(|line| (line.count, line.what.clone())).collect::<Vec<_>>(),
         [
-            (
-                3,
-                "no compare source: compare_lib_type = \"二次验证库\"".to_owned()
-            ),
+            (3, "no compare source: compare_lib_type = \"二次验证库\"".to_owned()),
             (2, "no compare source: compare_lib_type is null".to_owned()),
-            (
-                1,
-                "no compare source: compare_lib_type = \"权威库 \"".to_owned()
-            ),
-            (
-                1,
-                format!(
-                    "no compare source: compare_lib_type = \"{}…\" (cut)",
-                    "长".repeat(40)
-                )
-            ),
+            (1, "no compare source: compare_lib_type = \"权威库 \"".to_owned()),
+            (1, format!("no compare source: compare_lib_type = \"{}…\" (cut)", "长".repeat(40))),
         ]
     );
     assert!(
@@ -751,24 +576,10 @@ fn compare_libraries_are_counted_by_value() {
             "[compare_lib_types]\n\"二次验证库\" = \"…\"  # authority or uploaded_photo"
         )
     );
-    assert!(
-        lines[1]
-            .advice
-            .contains("compare_source = \"…\"  # authority or uploaded_photo")
-    );
-    assert!(
-        lines[2]
-            .advice
-            .starts_with("\"权威库\" would match but for case or spaces\n")
-    );
+    assert!(lines[1].advice.contains("compare_source = \"…\"  # authority or uploaded_photo"));
+    assert!(lines[2].advice.starts_with("\"权威库\" would match but for case or spaces\n"));
     for n in 0..100 {
-        note(
-            &mut counts,
-            &router,
-            &[],
-            &Record::default(),
-            Some(&format!("库{n:03}")),
-        );
+        note(&mut counts, &router, &[], &Record::default(), Some(&format!("库{n:03}")));
     }
     let lines = counts.advice(&router);
     // 50 by value, null, and the others.
@@ -784,32 +595,16 @@ fn combinations_that_are_not_sold_are_explained() {
         route(&[], "nfc", None, None),
     ]);
     let mut counts = UnmappedCounts::default();
-    note(
-        &mut counts,
-        &router,
-        &captures(&[("c", "1")]),
-        &Record::default(),
-        Some("权威库"),
-    );
+    note(&mut counts, &router, &captures(&[("c", "1")]), &Record::default(), Some("权威库"));
     note(&mut counts, &router, &[], &Record::default(), None);
     let lines = counts.advice(&router);
-    assert_eq!(
-        lines[0].what,
-        "no such row in the catalogue: basic/LivenessCompare with authority"
-    );
+    assert_eq!(lines[0].what, "no such row in the catalogue: basic/LivenessCompare with authority");
     assert_eq!(
         lines[0].advice,
         "basic/LivenessCompare is billed with uploaded_photo only: correct the product or channel of its route"
     );
-    assert_eq!(
-        lines[1].what,
-        "no such row in the catalogue: nfc with no compare source"
-    );
-    assert!(
-        lines[1]
-            .advice
-            .starts_with("nfc is never billed by LivenessDetail")
-    );
+    assert_eq!(lines[1].what, "no such row in the catalogue: nfc with no compare source");
+    assert!(lines[1].advice.starts_with("nfc is never billed by LivenessDetail"));
 }
 
 /// Captures, Extra, compare library.
@@ -817,12 +612,7 @@ type Noted = (Vec<(String, String)>, String, String);
 
 #[test]
 fn counts_are_the_same_in_any_split_and_order() {
-    let router = router(vec![route(
-        &[("channel", &["app"])],
-        "enhanced",
-        Some("app_sdk"),
-        None,
-    )]);
+    let router = router(vec![route(&[("channel", &["app"])], "enhanced", Some("app_sdk"), None)]);
     // 50 x 30 groups, over the bound of 1000; one field over its bound; libraries and extras over
     // theirs.
     let notes: Vec<Noted> = (0..6000)
@@ -847,13 +637,7 @@ fn counts_are_the_same_in_any_split_and_order() {
     let backward: Vec<_> = notes.iter().rev().collect();
     let whole = collect(&forward).advice(&router);
     assert_eq!(whole.iter().map(|line| line.count).sum::<u64>(), 6000);
-    assert_eq!(
-        whole
-            .iter()
-            .filter(|line| line.what.starts_with("no route"))
-            .count(),
-        1001
-    );
+    assert_eq!(whole.iter().filter(|line| line.what.starts_with("no route")).count(), 1001);
     assert_eq!(collect(&backward).advice(&router), whole);
     let mut merged = UnmappedCounts::default();
     for part in backward.chunks(777) {

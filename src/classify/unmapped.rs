@@ -46,11 +46,7 @@ pub struct UnmappedCounts {
 }
 
 /// Product, channel and source.
-type RowKey = (
-    Option<&'static str>,
-    Option<&'static str>,
-    Option<CompareSource>,
-);
+type RowKey = (Option<&'static str>, Option<&'static str>, Option<CompareSource>);
 
 /// Attempts without a tag that have something in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,15 +140,9 @@ impl UnmappedCounts {
     /// that left them unmapped.
     pub fn advice(&self, router: &Router) -> Vec<UnmappedLine> {
         let mut lines: Vec<UnmappedLine> = Vec::new();
+        lines.extend(self.groups.iter().map(|group| self.line_of_group(group, router)));
         lines.extend(
-            self.groups
-                .iter()
-                .map(|group| self.line_of_group(group, router)),
-        );
-        lines.extend(
-            self.compare_libs
-                .iter()
-                .map(|(lib, count)| line_of_compare_lib(lib, *count, router)),
+            self.compare_libs.iter().map(|(lib, count)| line_of_compare_lib(lib, *count, router)),
         );
         if self.compare_lib_null > 0 {
             lines.push(UnmappedLine {
@@ -164,11 +154,7 @@ impl UnmappedCounts {
                         .to_owned(),
             });
         }
-        lines.extend(
-            self.rows
-                .iter()
-                .map(|(row, count)| line_of_row(*row, *count)),
-        );
+        lines.extend(self.rows.iter().map(|(row, count)| line_of_row(*row, *count)));
         lines.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.what.cmp(&b.what)));
         for (count, what) in [
             (self.groups_rest, "no route matches: others"),
@@ -176,11 +162,7 @@ impl UnmappedCounts {
         ] {
             if count > 0 {
                 let advice = "map those above first, then load again".to_owned();
-                lines.push(UnmappedLine {
-                    count,
-                    what: what.to_owned(),
-                    advice,
-                });
+                lines.push(UnmappedLine { count, what: what.to_owned(), advice });
             }
         }
         lines
@@ -191,11 +173,7 @@ impl UnmappedCounts {
         let mut fields: Vec<(&str, &str)> = of_envelope
             .iter()
             .filter_map(|(name, value)| Some((*name, value.as_deref()?)))
-            .chain(
-                captures
-                    .iter()
-                    .map(|(name, value)| (name.as_str(), value.as_str())),
-            )
+            .chain(captures.iter().map(|(name, value)| (name.as_str(), value.as_str())))
             // Tokens and days are of single results, and a capture named extra is out of a route's
             // reach.
             .filter(|(name, _)| !matches!(*name, "biz_token" | "date" | "extra"))
@@ -220,19 +198,10 @@ impl UnmappedCounts {
                 return;
             }
             Err(at) => {
-                let fields = fields
-                    .iter()
-                    .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-                    .collect();
-                self.groups.insert(
-                    at,
-                    Group {
-                        fields,
-                        extra,
-                        count: 0,
-                        extras: Extras::default(),
-                    },
-                );
+                let fields =
+                    fields.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+                self.groups
+                    .insert(at, Group { fields, extra, count: 0, extras: Extras::default() });
                 &mut self.groups[at]
             }
         };
@@ -245,21 +214,14 @@ impl UnmappedCounts {
 
     fn find_group(&self, fields: &[(&str, &str)], extra: ExtraState) -> Result<usize, usize> {
         self.groups.binary_search_by(|group| {
-            let own = group
-                .fields
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str()));
-            own.cmp(fields.iter().copied())
-                .then(group.extra.cmp(&extra))
+            let own = group.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            own.cmp(fields.iter().copied()).then(group.extra.cmp(&extra))
         })
     }
 
     fn add_group(&mut self, group: Group) {
-        let key: Vec<(&str, &str)> = group
-            .fields
-            .iter()
-            .map(|(n, v)| (n.as_str(), v.as_str()))
-            .collect();
+        let key: Vec<(&str, &str)> =
+            group.fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         match self.find_group(&key, group.extra) {
             Ok(at) => {
                 self.groups[at].count += group.count;
@@ -298,8 +260,7 @@ impl UnmappedCounts {
     fn see(&mut self, name: &str, value: &str) {
         match self.fields.get_mut(name) {
             None => {
-                self.fields
-                    .insert(name.to_owned(), Some(BTreeSet::from([value.to_owned()])));
+                self.fields.insert(name.to_owned(), Some(BTreeSet::from([value.to_owned()])));
             }
             Some(None) => {}
             Some(Some(values)) if values.contains(value) => {}
@@ -369,21 +330,17 @@ fn route_to_add(group: &Group) -> String {
             shown.join(", "),
         ),
         (false, _) => ("add this route", shown.join(", ")),
-        (true, ExtraState::Present) => (
-            "add this route for each value of Extra",
-            "extra = \"…\"".to_owned(),
-        ),
+        (true, ExtraState::Present) => {
+            ("add this route for each value of Extra", "extra = \"…\"".to_owned())
+        }
         (true, ExtraState::Empty | ExtraState::Absent) => (
             "nothing here tells channels apart: capture one from the key by source.keys, name one in \
              source.envelope, or, if all of them are of one channel, add this route as the last",
             String::new(),
         ),
     };
-    let condition = if condition.is_empty() {
-        "{}".to_owned()
-    } else {
-        format!("{{ {condition} }}")
-    };
+    let condition =
+        if condition.is_empty() { "{}".to_owned() } else { format!("{{ {condition} }}") };
     let mut products: Vec<&str> = Vec::new();
     for row in Catalogue::get().rows() {
         // The others are never billed by LivenessDetail.
@@ -422,17 +379,12 @@ impl NearMiss {
 }
 
 fn near_miss(group: &Group, route: &Route) -> Option<NearMiss> {
-    let mut near = NearMiss {
-        fields: Vec::new(),
-        count: group.count,
-    };
+    let mut near = NearMiss { fields: Vec::new(), count: group.count };
     for Condition { field, values } in &route.conditions {
         let exact = if field == "extra" && group.extra == ExtraState::Present {
             let wanted: BTreeSet<u64> = values.iter().map(|value| digest(value)).collect();
-            let wanted_loosely: BTreeSet<u64> = values
-                .iter()
-                .map(|value| digest(&loosened(value)))
-                .collect();
+            let wanted_loosely: BTreeSet<u64> =
+                values.iter().map(|value| digest(&loosened(value))).collect();
             let mut found = group
                 .extras
                 .seen
@@ -453,10 +405,7 @@ fn near_miss(group: &Group, route: &Route) -> Option<NearMiss> {
                 ("extra", _) => return None,
                 (name, _) => group.fields.iter().find(|(own, _)| own == name)?.1.as_str(),
             };
-            if !values
-                .iter()
-                .any(|wanted| loosened(wanted) == loosened(value))
-            {
+            if !values.iter().any(|wanted| loosened(wanted) == loosened(value)) {
                 return None;
             }
             values.iter().any(|wanted| wanted == value)
@@ -470,10 +419,7 @@ fn near_miss(group: &Group, route: &Route) -> Option<NearMiss> {
 
 fn line_of_compare_lib(lib: &str, count: u64, router: &Router) -> UnmappedLine {
     let cut = lib.chars().count() > COMPARE_LIB_CHARS_MAX;
-    let near = router
-        .compare_libs()
-        .keys()
-        .find(|known| loosened(known) == loosened(lib));
+    let near = router.compare_libs().keys().find(|known| loosened(known) == loosened(lib));
     let mut advice = String::new();
     if let Some(near) = near {
         advice = format!("{} would match but for case or spaces\n", quoted(near));
@@ -490,10 +436,7 @@ fn line_of_compare_lib(lib: &str, count: u64, router: &Router) -> UnmappedLine {
     let note = if cut { " (cut)" } else { "" };
     UnmappedLine {
         count,
-        what: format!(
-            "no compare source: compare_lib_type = {}{note}",
-            quoted(lib)
-        ),
+        what: format!("no compare source: compare_lib_type = {}{note}", quoted(lib)),
         advice,
     }
 }
@@ -543,10 +486,7 @@ struct ExtraSeen {
 
 impl Extras {
     fn add(&mut self, value: u64, loosened: u64, count: u64) {
-        self.seen
-            .entry(value)
-            .or_insert(ExtraSeen { loosened, count: 0 })
-            .count += count;
+        self.seen.entry(value).or_insert(ExtraSeen { loosened, count: 0 }).count += count;
         if self.seen.len() > EXTRAS_MAX {
             self.seen.pop_last();
             self.more = true;
@@ -575,9 +515,7 @@ fn loosened(value: &str) -> String {
 /// `name = "value"` in TOML.
 fn assignment(name: &str, value: &str) -> String {
     let bare = !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     let name = if bare { name.to_owned() } else { quoted(name) };
     format!("{name} = {}", quoted(value))
 }

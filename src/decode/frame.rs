@@ -376,24 +376,23 @@ fn balanced_end(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Whether the input looks like NDJSON: its first line is one object to the end, and more follows.
-/// `head` is the beginning of the input; `whole` says that it is all of it.
-pub fn looks_like_ndjson(head: &[u8], whole: bool) -> bool {
-    let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head);
-    let head = &head[blank_run(head)..];
-    if head.first() != Some(&b'{') {
-        return false;
+/// Whether an input that begins like this looks like NDJSON: every whole line of `head` is one object to
+/// its end, and what follows the last of them begins another.
+pub fn looks_like_ndjson(head: &[u8]) -> bool {
+    let mut rest = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head);
+    let mut lines = 0;
+    loop {
+        rest = &rest[blank_run(rest)..];
+        let Some(newline) = memchr::memchr(b'\n', rest) else {
+            return lines > 0 && matches!(rest.first(), None | Some(b'{'));
+        };
+        let (line, after) = rest.split_at(newline);
+        let one_object = line.first() == Some(&b'{')
+            && balanced_end(line).is_some_and(|end| blank_run(&line[end..]) == line.len() - end);
+        if !one_object {
+            return false;
+        }
+        lines += 1;
+        rest = after;
     }
-    let Some(newline) = memchr::memchr(b'\n', head) else { return false };
-    let (line, rest) = head.split_at(newline);
-    let one_object =
-        balanced_end(line).is_some_and(|end| blank_run(&line[end..]) == line.len() - end);
-    if !one_object {
-        return false;
-    }
-    let rest = &rest[blank_run(rest)..];
-    // A brace alone on the next line begins a document that is written over several.
-    let written_over_lines = rest.first() == Some(&b'{')
-        && memchr::memchr(b'\n', rest).is_some_and(|end| blank_run(&rest[1..end]) == end - 1);
-    !written_over_lines && (!whole || !rest.is_empty())
 }

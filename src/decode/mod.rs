@@ -43,19 +43,27 @@ pub const RECORD_BYTES_MAX: usize = 512 << 20;
 /// What is read at once from a stream. Two of these hold most records with all their media.
 const CHUNK_BYTES: usize = 4 << 20;
 
-/// The framing of an object, from the pipeline, its name, or its first bytes (decompressed).
-pub fn framing(format: Format, key: &str, head: &[u8], whole: bool) -> Framing {
+/// The framing of an object as the pipeline or its name says; `None` when neither does. What is not said
+/// is read as documents, which lines of one record each are, too.
+pub fn framing(format: Format, key: &str) -> Option<Framing> {
     match format {
-        Format::Ndjson => return Framing::Lines,
-        Format::Json => return Framing::Documents,
+        Format::Ndjson => return Some(Framing::Lines),
+        Format::Json => return Some(Framing::Documents),
         Format::Auto => {}
     }
     let name = key.rsplit('/').next().unwrap_or(key).to_ascii_lowercase();
     let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
-    if name.ends_with(".ndjson") || name.ends_with(".jsonl") {
-        return Framing::Lines;
+    let lines = name.ends_with(".ndjson") || name.ends_with(".jsonl");
+    lines.then_some(Framing::Lines)
+}
+
+/// Whether a large object that is not compressed can be read in pieces of whole lines: it is told to be
+/// NDJSON, or every whole line of its first bytes is one record.
+pub fn splits_at_lines(format: Format, key: &str, head: &[u8]) -> bool {
+    match framing(format, key) {
+        Some(framing) => framing == Framing::Lines,
+        None => frame::looks_like_ndjson(head),
     }
-    if frame::looks_like_ndjson(head, whole) { Framing::Lines } else { Framing::Documents }
 }
 
 /// The compression of an object, from the pipeline or its first bytes. Names are not asked: a name may
@@ -590,6 +598,9 @@ impl<'w> Decoder<'w> {
         if !draft.attempts.is_empty() {
             draft.record.number = number;
             draft.record.byte_offset = self.offset + start as i64;
+            for attempt in &mut draft.attempts {
+                attempt.byte_offset += draft.record.byte_offset;
+            }
             sink.record(&draft.record, &draft.attempts);
         }
     }
@@ -781,8 +792,8 @@ fn read_plain(
         // `read_to_end` keeps what it has read before an error, and tries again when interrupted.
         broken = input.take(want as u64).read_to_end(&mut buffer).is_err();
         last = broken || buffer.len() - before < want;
-        let decoder = decoder
-            .get_or_insert_with(|| Decoder::new(wanted, framing(format, key, &buffer, last), 0));
+        let framing = framing(format, key).unwrap_or(Framing::Documents);
+        let decoder = decoder.get_or_insert_with(|| Decoder::new(wanted, framing, 0));
         decoder.stream_broken = broken;
         let used = decoder.push(&buffer, last, sink);
         buffer.drain(..used);

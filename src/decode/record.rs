@@ -514,7 +514,7 @@ impl<'a> Reader<'_, 'a> {
         index: i32,
         start: usize,
     ) -> Parsed<Parsed<Attempt<'a>>> {
-        let mut attempt = Attempt { index, ..Attempt::default() };
+        let mut attempt = Attempt { index, byte_offset: start as i64, ..Attempt::default() };
         let mut req_time = None;
         let mut seq = None;
         let mut seen = Seen::default();

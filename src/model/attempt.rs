@@ -9,6 +9,8 @@ use std::borrow::Cow;
 pub struct Attempt<'a> {
     /// Place in its array, from 0.
     pub index: i32,
+    /// Offset of its first byte in the (decompressed) object.
+    pub byte_offset: i64,
     /// `ReqTime`: milliseconds since the epoch.
     pub req_time: i64,
     /// `Seq`, as received; never empty.

@@ -30,12 +30,9 @@ impl UsageDay {
 
     /// `YYYY-MM-DD` or `YYYYMMDD`; `None` when it is no calendar day.
     pub fn parse(text: &str) -> Option<UsageDay> {
-        let shape_ok = match text.len() {
-            10 => text.as_bytes()[4] == b'-' && text.as_bytes()[7] == b'-',
-            8 => text.bytes().all(|b| b.is_ascii_digit()),
-            _ => false,
-        };
-        if !shape_ok {
+        let dashed = |i| text.len() == 10 && (i == 4 || i == 7);
+        let shaped = |(i, b): (usize, u8)| if dashed(i) { b == b'-' } else { b.is_ascii_digit() };
+        if !matches!(text.len(), 8 | 10) || !text.bytes().enumerate().all(shaped) {
             return None;
         }
         let format = if text.len() == 10 { "%Y-%m-%d" } else { "%Y%m%d" };
@@ -59,7 +56,12 @@ impl UsageDay {
     pub fn first_of_next_month(self) -> UsageDay {
         let date = self.date();
         let first = date.with_day(1).unwrap_or(date);
-        UsageDay::of_date(first.checked_add_days(Days::new(31)).and_then(|d| d.with_day(1)).unwrap_or(NaiveDate::MAX))
+        UsageDay::of_date(
+            first
+                .checked_add_days(Days::new(31))
+                .and_then(|d| d.with_day(1))
+                .unwrap_or(NaiveDate::MAX),
+        )
     }
 
     pub fn month(self) -> UsageMonth {
@@ -149,7 +151,16 @@ mod tests {
 
     #[test]
     fn what_is_no_day_is_none() {
-        for text in ["2023-02-29", "2024-13-01", "2024-1-1", "2024/01/01", "202401", "", "2024-01-01 ", "+024-01-01"] {
+        for text in [
+            "2023-02-29",
+            "2024-13-01",
+            "2024-1-1",
+            "2024/01/01",
+            "202401",
+            "",
+            "2024-01-01 ",
+            "+024-01-01",
+        ] {
             assert_eq!(UsageDay::parse(text), None, "{text}");
         }
         assert_eq!(UsageMonth::parse("2024-13"), None);

@@ -32,12 +32,7 @@ pub(super) fn check(draft: &mut Draft) -> Checked {
     envelope(draft);
     let fields = fields(draft);
     let routes = routes(draft, fields.as_ref());
-    Checked {
-        settlement,
-        key: key(draft),
-        memory_max: memory_max(draft),
-        routes,
-    }
+    Checked { settlement, key: key(draft), memory_max: memory_max(draft), routes }
 }
 
 /// Longest name of a job: it stands in file metadata and in reports, where more is noise.
@@ -63,10 +58,8 @@ fn uin(draft: &mut Draft) {
     let Some(uin) = draft.text(at) else { return };
     if uin.is_empty() || !uin.bytes().all(|b| b.is_ascii_digit()) {
         let shown = draft.shown(at);
-        draft.mistake(
-            at,
-            format!("{shown} is no UIN: give the digits of the paying account's UIN"),
-        );
+        draft
+            .mistake(at, format!("{shown} is no UIN: give the digits of the paying account's UIN"));
     }
 }
 
@@ -137,12 +130,7 @@ fn urls(draft: &mut Draft) {
 
 /// The options that say which server or account a URL is about: the same bucket name elsewhere is another store.
 fn store_options(draft: &Draft, at: &str) -> Vec<(String, Value)> {
-    let options = draft
-        .value
-        .pointer(at)
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten();
+    let options = draft.value.pointer(at).and_then(Value::as_object).into_iter().flatten();
     options
         .filter(|(name, _)| {
             let name = name.to_lowercase();
@@ -168,9 +156,7 @@ fn address_of(text: &str) -> Result<Address, String> {
     if text.trim().is_empty() {
         return Err("it is empty: give a folder, or the URL of a store".to_owned());
     }
-    let scheme = text
-        .split_once(':')
-        .map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
     let known = scheme.and_then(|scheme| SCHEMES.iter().find(|(name, _)| *name == scheme));
     let Some((scheme, store)) = known else {
         if let Some((scheme, _)) = text.split_once("://") {
@@ -210,24 +196,12 @@ fn address_of(text: &str) -> Result<Address, String> {
     }
     let host = url.host_str().unwrap_or_default();
     if host.is_empty() && *scheme != "memory" {
-        return Err(format!(
-            "the bucket or host is missing: write {scheme}://bucket/folder/"
-        ));
+        return Err(format!("the bucket or host is missing: write {scheme}://bucket/folder/"));
     }
-    let port = url
-        .port()
-        .map(|port| format!(":{port}"))
-        .unwrap_or_default();
-    let segments = url
-        .path()
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .map(str::to_owned)
-        .collect();
-    Ok(Address {
-        store: format!("{store}://{}@{host}{port}", url.username()),
-        segments,
-    })
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let segments =
+        url.path().split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect();
+    Ok(Address { store: format!("{store}://{}@{host}{port}", url.username()), segments })
 }
 
 fn folder(path: &Path) -> Address {
@@ -241,10 +215,7 @@ fn folder(path: &Path) -> Address {
             Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
         }
     }
-    Address {
-        store: "file".to_owned(),
-        segments,
-    }
+    Address { store: "file".to_owned(), segments }
 }
 
 /// The envelope's pointers that routes can match.
@@ -252,14 +223,7 @@ const ENVELOPE_FIELDS: [&str; 3] = ["biz_token", "rule_id", "channel"];
 const EXTRA: &str = "extra";
 
 fn envelope(draft: &mut Draft) {
-    for name in [
-        "response",
-        "biz_token",
-        "rule_id",
-        "channel",
-        "fetched_at",
-        "created_at",
-    ] {
+    for name in ["response", "biz_token", "rule_id", "channel", "fetched_at", "created_at"] {
         let at = child("/source/envelope", name);
         let Some(pointer) = draft.text(&at) else {
             continue;
@@ -270,20 +234,12 @@ fn envelope(draft: &mut Draft) {
         }
         let shown = draft.shown(&at);
         if !pointer.starts_with('/') {
-            let whole = if whole_is_fine {
-                ", or \"\" for the whole object"
-            } else {
-                ""
-            };
+            let whole = if whole_is_fine { ", or \"\" for the whole object" } else { "" };
             draft.mistake(
                 &at,
                 format!("{shown} is no JSON pointer: start with `/`, like \"/{name}\"{whole}"),
             );
-        } else if pointer
-            .split('~')
-            .skip(1)
-            .any(|rest| !rest.starts_with(['0', '1']))
-        {
+        } else if pointer.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1'])) {
             draft.mistake(
                 &at,
                 format!("{shown} is no JSON pointer: write `~` in a name as ~0, and `/` as ~1"),
@@ -303,11 +259,8 @@ fn fields(draft: &mut Draft) -> Option<BTreeSet<String>> {
             Err(problems) => {
                 for problem in problems {
                     // The pieces of an expanded pattern are not shown.
-                    let problem = if draft.is_expanded(at) {
-                        problem.plain
-                    } else {
-                        problem.precise
-                    };
+                    let problem =
+                        if draft.is_expanded(at) { problem.plain } else { problem.precise };
                     draft.mistake(at, problem);
                 }
                 draft.settle(at);
@@ -315,10 +268,7 @@ fn fields(draft: &mut Draft) -> Option<BTreeSet<String>> {
             }
         }
     }
-    let envelope = draft
-        .value
-        .pointer("/source/envelope")
-        .and_then(Value::as_object);
+    let envelope = draft.value.pointer("/source/envelope").and_then(Value::as_object);
     let named = ENVELOPE_FIELDS
         .iter()
         .filter(|name| envelope.is_some_and(|envelope| envelope.contains_key(**name)));
@@ -334,17 +284,11 @@ struct PatternProblem {
 
 impl PatternProblem {
     fn new(piece: &str, plain: &str) -> PatternProblem {
-        PatternProblem {
-            precise: format!("{{{piece}}}: {plain}"),
-            plain: plain.to_owned(),
-        }
+        PatternProblem { precise: format!("{{{piece}}}: {plain}"), plain: plain.to_owned() }
     }
 
     fn whole(plain: &str) -> PatternProblem {
-        PatternProblem {
-            precise: plain.to_owned(),
-            plain: plain.to_owned(),
-        }
+        PatternProblem { precise: plain.to_owned(), plain: plain.to_owned() }
     }
 }
 
@@ -352,18 +296,13 @@ impl PatternProblem {
 fn captures(pattern: &str) -> Result<Vec<String>, Vec<PatternProblem>> {
     let mut problems = Vec::new();
     if pattern.is_empty() {
-        problems.push(PatternProblem::whole(
-            "it is empty: leave the key out to read every object",
-        ));
+        problems.push(PatternProblem::whole("it is empty: leave the key out to read every object"));
     } else if pattern.split('/').any(str::is_empty) {
         problems.push(PatternProblem::whole(
             "a key has no empty segments, so this matches nothing: remove the `/` at the beginning or end, or `//`",
         ));
     }
-    if pattern
-        .split('/')
-        .any(|segment| segment.starts_with(['_', '.']))
-    {
+    if pattern.split('/').any(|segment| segment.starts_with(['_', '.'])) {
         problems.push(PatternProblem::whole(
             "keys with a segment that starts with `_` or `.` are never data, so this matches nothing: use another name",
         ));
@@ -372,20 +311,13 @@ fn captures(pattern: &str) -> Result<Vec<String>, Vec<PatternProblem>> {
     let mut rest = pattern;
     while let Some(at) = rest.find(['{', '}']) {
         if rest[at..].starts_with('}') {
-            problems.push(PatternProblem::whole(
-                "a `}` without its `{`: write captures as {name}",
-            ));
+            problems.push(PatternProblem::whole("a `}` without its `{`: write captures as {name}"));
             rest = &rest[at + 1..];
             continue;
         }
         let inner = &rest[at + 1..];
-        let Some(end) = inner
-            .find(['{', '}'])
-            .filter(|end| inner[*end..].starts_with('}'))
-        else {
-            problems.push(PatternProblem::whole(
-                "a `{` is not closed: write captures as {name}",
-            ));
+        let Some(end) = inner.find(['{', '}']).filter(|end| inner[*end..].starts_with('}')) else {
+            problems.push(PatternProblem::whole("a `{` is not closed: write captures as {name}"));
             rest = inner;
             continue;
         };
@@ -412,19 +344,11 @@ fn captures(pattern: &str) -> Result<Vec<String>, Vec<PatternProblem>> {
             names.push(name.to_owned());
         }
     }
-    if problems.is_empty() {
-        Ok(names)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(names) } else { Err(problems) }
 }
 
 fn routes(draft: &mut Draft, fields: Option<&BTreeSet<String>>) -> Vec<Route> {
-    let count = draft
-        .value
-        .pointer("/route")
-        .and_then(Value::as_array)
-        .map_or(0, Vec::len);
+    let count = draft.value.pointer("/route").and_then(Value::as_array).map_or(0, Vec::len);
     let mut routes = Vec::new();
     let mut catches_all: Option<usize> = None;
     for index in 0..count {
@@ -441,9 +365,8 @@ fn routes(draft: &mut Draft, fields: Option<&BTreeSet<String>>) -> Vec<Route> {
         if conditions.as_ref().is_some_and(Vec::is_empty) && catches_all.is_none() {
             catches_all = Some(index);
         }
-        let compare_source = draft
-            .text(&child(&at, "compare_source"))
-            .and_then(|code| CompareSource::parse(&code));
+        let compare_source =
+            draft.text(&child(&at, "compare_source")).and_then(|code| CompareSource::parse(&code));
         let channel_at = child(&at, "channel");
         let channel = draft.text(&channel_at);
         // With a channel that cannot be read, only the product can be judged.
@@ -487,22 +410,10 @@ fn routes(draft: &mut Draft, fields: Option<&BTreeSet<String>>) -> Vec<Route> {
 }
 
 fn unknown_code(draft: &mut Draft, at: &str, what: &str, code: &str, known: &[&str]) {
-    let meant = if draft.is_expanded(at) {
-        None
-    } else {
-        closest(code, known.iter().copied())
-    };
-    let meant = meant
-        .map(|meant| format!("did you mean {meant:?}? "))
-        .unwrap_or_default();
+    let meant = if draft.is_expanded(at) { None } else { closest(code, known.iter().copied()) };
+    let meant = meant.map(|meant| format!("did you mean {meant:?}? ")).unwrap_or_default();
     let shown = draft.shown(at);
-    draft.mistake(
-        at,
-        format!(
-            "{shown} is no {what}: {meant}Use one of {}",
-            known.join(", ")
-        ),
-    );
+    draft.mistake(at, format!("{shown} is no {what}: {meant}Use one of {}", known.join(", ")));
 }
 
 /// The conditions of a route, if its `match` can be read.
@@ -542,18 +453,13 @@ fn conditions(
         }
         let values: Vec<String> = match &value {
             Value::String(text) => vec![text.clone()],
-            Value::Array(texts) => texts
-                .iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
+            Value::Array(texts) => {
+                texts.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+            }
             _ => continue,
         };
         if value.as_array().is_some_and(Vec::is_empty) {
-            draft.mistake(
-                &at,
-                "an empty list matches nothing: list the values, or remove the key",
-            );
+            draft.mistake(&at, "an empty list matches nothing: list the values, or remove the key");
         }
         conditions.push(Condition { field, values });
     }

@@ -140,19 +140,13 @@ pub fn load(
     let bytes = std::fs::read(path).map_err(|error| {
         vec![mistake(
             None,
-            format!(
-                "cannot be read ({}): give the path of a pipeline file",
-                error.kind()
-            ),
+            format!("cannot be read ({}): give the path of a pipeline file", error.kind()),
         )]
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-        vec![mistake(
-            Some(line),
-            "not UTF-8: save the file as UTF-8".to_owned(),
-        )]
+        vec![mistake(Some(line), "not UTF-8: save the file as UTF-8".to_owned())]
     })?;
     parse(path, &text, sets, env)
 }
@@ -189,10 +183,7 @@ pub fn parse(
         file: file.to_owned(),
         name: written.name,
         digest: String::new(),
-        account: Account {
-            uin: written.account.uin,
-            settlement,
-        },
+        account: Account { uin: written.account.uin, settlement },
         source: Source {
             url: written.source.url,
             keys: written.source.keys,
@@ -208,10 +199,7 @@ pub fn parse(
             .into_iter()
             .map(|(value, source)| (value, source.into()))
             .collect(),
-        output: Output {
-            url: written.output.url,
-            options: written.output.options,
-        },
+        output: Output { url: written.output.url, options: written.output.options },
         privacy: Privacy {
             idcard: key_if(written.privacy.idcard),
             name: key_if(written.privacy.name),
@@ -240,24 +228,13 @@ fn digest(pipeline: &Pipeline) -> String {
         privacy,
         limits,
     } = pipeline;
-    let Source {
-        url,
-        keys,
-        envelope,
-        format,
-        compression,
-        lookback_days,
-        options,
-    } = source;
+    let Source { url, keys, envelope, format, compression, lookback_days, options } = source;
     let routes: Vec<Value> = routes
         .iter()
         .map(|route| {
             // Sorted by field already.
-            let conditions: Vec<(&str, &[String])> = route
-                .conditions
-                .iter()
-                .map(|c| (c.field.as_str(), c.values.as_slice()))
-                .collect();
+            let conditions: Vec<(&str, &[String])> =
+                route.conditions.iter().map(|c| (c.field.as_str(), c.values.as_slice())).collect();
             json!([
                 conditions,
                 route.product,
@@ -267,46 +244,24 @@ fn digest(pipeline: &Pipeline) -> String {
         })
         .collect();
     let envelope = envelope.as_ref().map(|envelope| {
-        let Envelope {
-            response,
-            biz_token,
-            rule_id,
-            channel,
-            fetched_at,
-            created_at,
-        } = envelope;
-        json!([
-            response, biz_token, rule_id, channel, fetched_at, created_at
-        ])
+        let Envelope { response, biz_token, rule_id, channel, fetched_at, created_at } = envelope;
+        json!([response, biz_token, rule_id, channel, fetched_at, created_at])
     });
-    let compare_lib_types: Vec<(&str, &str)> = compare_lib_types
-        .iter()
-        .map(|(value, source)| (value.as_str(), source.code()))
-        .collect();
+    let compare_lib_types: Vec<(&str, &str)> =
+        compare_lib_types.iter().map(|(value, source)| (value.as_str(), source.code())).collect();
     let names = |options: &BTreeMap<String, String>| options.keys().cloned().collect::<Vec<_>>();
     // Arrays only: objects would bring an order of their own.
     let said = json!([
         name,
         [account.uin, format!("{:?}", account.settlement)],
-        [
-            url,
-            keys,
-            envelope,
-            format,
-            compression,
-            lookback_days,
-            names(options)
-        ],
+        [url, keys, envelope, format, compression, lookback_days, names(options)],
         routes,
         compare_lib_types,
         [output.url, names(&output.options)],
         [privacy.idcard.is_some(), privacy.name.is_some()],
         [limits.rejects_ratio_max, limits.memory_max, limits.threads],
     ]);
-    Sha256::digest(said.to_string())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(said.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Options for `Debug`: their names only.
@@ -314,23 +269,13 @@ struct Hidden<'a>(&'a BTreeMap<String, String>);
 
 impl fmt::Debug for Hidden<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map()
-            .entries(self.0.keys().map(|name| (name, format_args!("***"))))
-            .finish()
+        f.debug_map().entries(self.0.keys().map(|name| (name, format_args!("***")))).finish()
     }
 }
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Source {
-            url,
-            keys,
-            envelope,
-            format,
-            compression,
-            lookback_days,
-            options,
-        } = self;
+        let Source { url, keys, envelope, format, compression, lookback_days, options } = self;
         f.debug_struct("Source")
             .field("url", url)
             .field("keys", keys)

@@ -49,22 +49,14 @@ impl Draft {
                 let is_duplicate = error.message() == "duplicate key";
                 let (key, message) = if is_duplicate {
                     let key = span.and_then(|span| text.get(span)).unwrap_or_default();
-                    (
-                        key.to_owned(),
-                        "written twice: remove one of the two".to_owned(),
-                    )
+                    (key.to_owned(), "written twice: remove one of the two".to_owned())
                 } else {
                     (
                         String::new(),
                         format!("this is not TOML, put it right first: {}", error.message()),
                     )
                 };
-                mistakes.push(Mistake {
-                    file: file.to_owned(),
-                    line,
-                    key,
-                    message,
-                });
+                mistakes.push(Mistake { file: file.to_owned(), line, key, message });
                 if !is_duplicate {
                     break;
                 }
@@ -87,8 +79,7 @@ impl Draft {
         let mut object = Map::new();
         for (key, value) in table.iter() {
             let child = child(at, key.get_ref());
-            self.written
-                .insert(child.clone(), Place::Line(lines.line(key.span().start)));
+            self.written.insert(child.clone(), Place::Line(lines.line(key.span().start)));
             let value = self.item(value.get_ref(), &child, lines);
             object.insert(key.get_ref().to_string(), value);
         }
@@ -111,10 +102,7 @@ impl Draft {
                     .collect(),
             ),
             scalar => scalar_value(scalar).unwrap_or_else(|| {
-                self.mistake(
-                    at,
-                    "this number is too large, or not a number: give a smaller one",
-                );
+                self.mistake(at, "this number is too large, or not a number: give a smaller one");
                 self.settle(at);
                 Value::Null
             }),
@@ -152,11 +140,7 @@ impl Draft {
             let parent = key_path(&pointer);
             let is_array = schema::kinds(schema::node(&pointer)).contains(&"array");
             if node.is_null() {
-                *node = if is_array {
-                    Value::Array(Vec::new())
-                } else {
-                    Value::Object(Map::new())
-                };
+                *node = if is_array { Value::Array(Vec::new()) } else { Value::Object(Map::new()) };
             }
             pointer = child(&pointer, step);
             node = match node {
@@ -198,8 +182,7 @@ impl Draft {
         let below = format!("{pointer}/");
         self.written.retain(|place, _| !place.starts_with(&below));
         created.push(pointer);
-        self.written
-            .extend(created.into_iter().map(|place| (place, Place::Set)));
+        self.written.extend(created.into_iter().map(|place| (place, Place::Set)));
     }
 
     /// Replaces `${NAME}` and `${NAME:-default}` in every text.
@@ -223,8 +206,7 @@ impl Draft {
             }
             Value::String(text) if text.contains("${") => match expanded(text, env) {
                 Ok(plain) => {
-                    self.unexpanded
-                        .insert(at.to_owned(), std::mem::replace(text, plain));
+                    self.unexpanded.insert(at.to_owned(), std::mem::replace(text, plain));
                 }
                 Err(problems) => {
                     for problem in problems {
@@ -244,12 +226,7 @@ impl Draft {
             Some(Place::Set) => (SET.to_owned(), None),
             None => (self.file.clone(), None),
         };
-        self.mistakes.push(Mistake {
-            file,
-            line,
-            key: key_path(at),
-            message: message.into(),
-        });
+        self.mistakes.push(Mistake { file, line, key: key_path(at), message: message.into() });
     }
 
     fn set_mistake(&mut self, key: &str, message: &str) {
@@ -296,10 +273,7 @@ impl Draft {
         let text = self.unexpanded.get(at).map(String::as_str);
         match text.or_else(|| self.value.pointer(at).and_then(Value::as_str)) {
             Some(text) => format!("{text:?}"),
-            None => self
-                .value
-                .pointer(at)
-                .map_or_else(String::new, Value::to_string),
+            None => self.value.pointer(at).map_or_else(String::new, Value::to_string),
         }
     }
 
@@ -313,17 +287,14 @@ impl Draft {
         if self.mistakes.is_empty() {
             return Ok(self.value);
         }
-        self.mistakes
-            .sort_by_key(|mistake| (mistake.file == SET, mistake.line));
+        self.mistakes.sort_by_key(|mistake| (mistake.file == SET, mistake.line));
         Err(self.mistakes)
     }
 }
 
 /// Texts that are never shown: store options, and all of `[privacy]`, where a key may land in a wrong place.
 fn may_be_secret(at: &str) -> bool {
-    ["/source/options", "/output/options", "/privacy"]
-        .iter()
-        .any(|section| at.starts_with(section))
+    ["/source/options", "/output/options", "/privacy"].iter().any(|section| at.starts_with(section))
 }
 
 /// A scalar of TOML as JSON; a date becomes its text. `None` for numbers that JSON or 64 bits cannot hold.
@@ -332,9 +303,9 @@ fn scalar_value(value: &DeValue<'_>) -> Option<Value> {
         DeValue::String(text) => Some(Value::from(text.as_ref())),
         DeValue::Boolean(flag) => Some(Value::from(*flag)),
         DeValue::Datetime(date) => Some(Value::from(date.to_string())),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .ok()
-            .map(Value::from),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::from)
+        }
         DeValue::Float(number) => {
             let number: f64 = number.as_str().parse().ok()?;
             // JSON Schema calls 2.0 an integer and serde does not; 2 is an integer and a number to both.
@@ -349,10 +320,7 @@ fn scalar_value(value: &DeValue<'_>) -> Option<Value> {
 
 fn owned_value(value: &DeValue<'_>) -> Option<Value> {
     match value {
-        DeValue::Array(array) => array
-            .iter()
-            .map(|item| owned_value(item.get_ref()))
-            .collect(),
+        DeValue::Array(array) => array.iter().map(|item| owned_value(item.get_ref())).collect(),
         DeValue::Table(table) => table
             .iter()
             .map(|(key, item)| Some((key.get_ref().to_string(), owned_value(item.get_ref())?)))
@@ -444,11 +412,7 @@ fn expanded(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, 
         }
     }
     plain.push_str(rest);
-    if problems.is_empty() {
-        Ok(plain)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(plain) } else { Err(problems) }
 }
 
 fn is_variable_name(name: &str) -> bool {
@@ -468,9 +432,7 @@ pub(super) fn key_path(pointer: &str) -> String {
     for step in pointer.split('/').skip(1) {
         let step = step.replace("~1", "/").replace("~0", "~");
         let bare = !step.is_empty()
-            && step
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+            && step.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if !path.is_empty() && step.bytes().all(|b| b.is_ascii_digit()) && !step.is_empty() {
             path.push_str(&format!("[{step}]"));
             continue;

@@ -19,10 +19,7 @@ pub(super) fn node(pointer: &str) -> Option<&'static Value> {
         let step = step.replace("~1", "/").replace("~0", "~");
         node.get("properties")
             .and_then(|properties| properties.get(&step))
-            .or_else(|| {
-                node.get("additionalProperties")
-                    .filter(|schema| schema.is_object())
-            })
+            .or_else(|| node.get("additionalProperties").filter(|schema| schema.is_object()))
             .or_else(|| node.get("items"))
             .or_else(|| choices(node).iter().find_map(|choice| choice.get("items")))
     })
@@ -33,49 +30,27 @@ pub(super) fn kinds(node: Option<&'static Value>) -> Vec<&'static str> {
     let Some(node) = node else { return Vec::new() };
     let own = node.get("type").and_then(Value::as_str);
     own.into_iter()
-        .chain(
-            choices(node)
-                .iter()
-                .filter_map(|choice| choice.get("type")?.as_str()),
-        )
+        .chain(choices(node).iter().filter_map(|choice| choice.get("type")?.as_str()))
         .collect()
 }
 
 fn choices(node: &Value) -> &[Value] {
-    ["anyOf", "oneOf"]
-        .iter()
-        .find_map(|word| node.get(word)?.as_array())
-        .map_or(&[], Vec::as_slice)
+    ["anyOf", "oneOf"].iter().find_map(|word| node.get(word)?.as_array()).map_or(&[], Vec::as_slice)
 }
 
 /// The words a place takes, if it takes no others.
 fn words(node: &'static Value) -> Vec<&'static str> {
-    let listed = node
-        .get("enum")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
+    let listed = node.get("enum").and_then(Value::as_array).into_iter().flatten();
     listed
-        .chain(
-            choices(node)
-                .iter()
-                .filter_map(|choice| choice.get("const")),
-        )
-        .chain(
-            choices(node)
-                .iter()
-                .filter_map(|choice| choice.get("enum")?.as_array())
-                .flatten(),
-        )
+        .chain(choices(node).iter().filter_map(|choice| choice.get("const")))
+        .chain(choices(node).iter().filter_map(|choice| choice.get("enum")?.as_array()).flatten())
         .filter_map(Value::as_str)
         .collect()
 }
 
 fn properties(node: &'static Value) -> Vec<&'static str> {
     let properties = node.get("properties").and_then(Value::as_object);
-    properties
-        .map(|properties| properties.keys().map(String::as_str).collect())
-        .unwrap_or_default()
+    properties.map(|properties| properties.keys().map(String::as_str).collect()).unwrap_or_default()
 }
 
 /// Notes every breach of the schema.
@@ -108,10 +83,7 @@ pub(super) fn check(draft: &mut Draft) {
         }
     }
     // A misspelt key is one mistake, not an unknown key and a missing one.
-    for place in missing_places
-        .into_iter()
-        .filter(|place| !meant_places.contains(place))
-    {
+    for place in missing_places.into_iter().filter(|place| !meant_places.contains(place)) {
         draft.mistake(&place, missing(&place));
         draft.settle(&place);
     }
@@ -126,25 +98,14 @@ fn unknown_key(at: &str, key: &str) -> (String, Option<&'static str>) {
     let mut homes = Vec::new();
     homes_of(&SCHEMA, key, String::new(), &mut homes);
     if !homes.is_empty() {
-        return (
-            format!("unknown key here: it belongs {}", homes.join(" or ")),
-            None,
-        );
+        return (format!("unknown key here: it belongs {}", homes.join(" or ")), None);
     }
-    (
-        format!("unknown key: remove it, or use one of {}", known.join(", ")),
-        None,
-    )
+    (format!("unknown key: remove it, or use one of {}", known.join(", ")), None)
 }
 
 /// The sections that know a key.
 fn homes_of(schema: &'static Value, key: &str, section: String, homes: &mut Vec<String>) {
-    for (name, below) in schema
-        .get("properties")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
+    for (name, below) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
         if name == key {
             homes.push(match section.as_str() {
                 "" => "at the top, before the first [section]".to_owned(),
@@ -152,11 +113,7 @@ fn homes_of(schema: &'static Value, key: &str, section: String, homes: &mut Vec<
                 section => format!("in [{section}]"),
             });
         }
-        let path = if section.is_empty() {
-            name.clone()
-        } else {
-            format!("{section}.{name}")
-        };
+        let path = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
         match below.get("items") {
             Some(items) => homes_of(items, key, format!("[[{path}]]"), homes),
             None => homes_of(below, key, path, homes),
@@ -169,17 +126,9 @@ fn missing(place: &str) -> String {
         return "missing: add it".to_owned();
     };
     if kinds(Some(node)) == ["object"] && node.get("properties").is_some() {
-        let required = node
-            .get("required")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
+        let required = node.get("required").and_then(Value::as_array).into_iter().flatten();
         let required: Vec<&str> = required.filter_map(Value::as_str).collect();
-        return format!(
-            "missing: add [{}] with {}",
-            key_path(place),
-            required.join(" and ")
-        );
+        return format!("missing: add [{}] with {}", key_path(place), required.join(" and "));
     }
     if place.ends_with("/match") {
         return "missing: add match = { field = \"value\" }, or {} for everything".to_owned();
@@ -199,24 +148,18 @@ fn wrong_value(draft: &mut Draft, at: &str, value: &Value) {
         // A near miss of a variable's value would tell of the value.
         let secret = draft.is_expanded(at) || at.starts_with("/privacy");
         let meant = closest(text, words.iter().copied()).filter(|_| !secret);
-        let meant = meant
-            .map(|word| format!("did you mean {word:?}? "))
-            .unwrap_or_default();
+        let meant = meant.map(|word| format!("did you mean {word:?}? ")).unwrap_or_default();
         let shown = draft.shown(at);
         return draft.mistake(
             at,
-            format!(
-                "{shown} is none of the words known here: {meant}Use {}",
-                listed.join(" or ")
-            ),
+            format!("{shown} is none of the words known here: {meant}Use {}", listed.join(" or ")),
         );
     }
     let kind = kind_of(value);
     let fits = kinds.contains(&kind) || (kind == "integer" && kinds.contains(&"number"));
     if fits && (kind == "integer" || kind == "number") {
         let bound = |word| {
-            node.get(word)
-                .map(|limit: &Value| limit.to_string().trim_end_matches(".0").to_owned())
+            node.get(word).map(|limit: &Value| limit.to_string().trim_end_matches(".0").to_owned())
         };
         let (least, most) = (bound("minimum"), bound("maximum"));
         let range = match (least, most) {
@@ -226,22 +169,14 @@ fn wrong_value(draft: &mut Draft, at: &str, value: &Value) {
             (None, None) => "as `faceledger schema pipeline` says".to_owned(),
         };
         let shown = draft.shown(at);
-        return draft.mistake(
-            at,
-            format!("{shown} is out of range: give a number {range}"),
-        );
+        return draft.mistake(at, format!("{shown} is out of range: give a number {range}"));
     }
     if let (true, Value::Array(elements)) = (fits && !elements_are_text(value), value) {
         // A list among the choices: one of its elements is at fault.
-        for (index, element) in elements
-            .iter()
-            .enumerate()
-            .filter(|(_, element)| !element.is_string())
+        for (index, element) in
+            elements.iter().enumerate().filter(|(_, element)| !element.is_string())
         {
-            let message = format!(
-                "expected text in quotes, found {}",
-                in_words(kind_of(element))
-            );
+            let message = format!("expected text in quotes, found {}", in_words(kind_of(element)));
             draft.mistake(&child(at, &index.to_string()), message);
         }
         return;
@@ -258,20 +193,11 @@ fn wrong_value(draft: &mut Draft, at: &str, value: &Value) {
         }
         _ => String::new(),
     };
-    draft.mistake(
-        at,
-        format!(
-            "expected {}, found {}{advice}",
-            expected(node),
-            in_words(kind)
-        ),
-    );
+    draft.mistake(at, format!("expected {}, found {}{advice}", expected(node), in_words(kind)));
 }
 
 fn elements_are_text(value: &Value) -> bool {
-    value
-        .as_array()
-        .is_some_and(|elements| elements.iter().all(Value::is_string))
+    value.as_array().is_some_and(|elements| elements.iter().all(Value::is_string))
 }
 
 fn expected(node: &'static Value) -> String {
@@ -320,12 +246,7 @@ pub(super) fn closest<'a>(
 ) -> Option<&'a str> {
     let word = word.to_lowercase().replace(['-', ' '], "_");
     candidates
-        .map(|candidate| {
-            (
-                strsim::jaro_winkler(&word, &candidate.to_lowercase()),
-                candidate,
-            )
-        })
+        .map(|candidate| (strsim::jaro_winkler(&word, &candidate.to_lowercase()), candidate))
         .filter(|(similarity, _)| *similarity > SIMILAR)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)

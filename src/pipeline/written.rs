@@ -190,11 +190,7 @@ pub struct LimitsSection {
 
 impl Default for LimitsSection {
     fn default() -> LimitsSection {
-        LimitsSection {
-            rejects_ratio_max: 0.001,
-            memory_max: "2GiB".to_owned(),
-            threads: 0,
-        }
+        LimitsSection { rejects_ratio_max: 0.001, memory_max: "2GiB".to_owned(), threads: 0 }
     }
 }
 
@@ -214,10 +210,7 @@ fn drop_null(schema: &mut schemars::Schema) {
     let Some(object) = schema.as_object_mut() else {
         return;
     };
-    if object
-        .get("default")
-        .is_some_and(serde_json::Value::is_null)
-    {
+    if object.get("default").is_some_and(serde_json::Value::is_null) {
         object.remove("default");
     }
     if let Some(serde_json::Value::Array(types)) = object.get_mut("type") {

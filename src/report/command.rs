@@ -86,7 +86,10 @@ fn carry_out(cli: &Cli) -> Result<(), Failed> {
         Command::Explain(args) => {
             let pipeline = load(&args.pipeline)?;
             let Some(found) = run::explain(&pipeline, &args.seq)? else {
-                let what = format!("Seq {}: not in liveness_detail (nor a reject would show it: see `faceledger rejects`)", args.seq);
+                let what = format!(
+                    "Seq {}: not in liveness_detail (nor a reject would show it: see `faceledger rejects`)",
+                    args.seq
+                );
                 return Err(RunError::Usage(what).into());
             };
             print(json, &found, || text::explained(&found));
@@ -115,7 +118,8 @@ fn load(args: &PipelineArgs) -> Result<Pipeline, Failed> {
 /// The output that a command is about: that of a pipeline file, or a folder or URL itself.
 fn output(args: &OutputArgs) -> Result<Place, Failed> {
     let (url, options) = if args.pipeline.ends_with(".toml") {
-        let pipeline = load(&PipelineArgs { pipeline: args.pipeline.clone(), sets: args.sets.clone() })?;
+        let pipeline =
+            load(&PipelineArgs { pipeline: args.pipeline.clone(), sets: args.sets.clone() })?;
         (pipeline.output.url, pipeline.output.options)
     } else {
         (args.pipeline.clone(), BTreeMap::new())
@@ -127,10 +131,13 @@ fn run_and_report(pipeline: &Pipeline, asked: &Asked, json: bool) -> Result<(), 
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         // The second signal ends the program at once, as people expect of a second Ctrl-C.
-        let asked_before = signal_hook::flag::register_conditional_shutdown(signal, 75, stop.clone());
+        let asked_before =
+            signal_hook::flag::register_conditional_shutdown(signal, 75, stop.clone());
         let ask = signal_hook::flag::register(signal, stop.clone());
         if asked_before.is_err() || ask.is_err() {
-            eprintln!("faceledger: signals cannot be caught here: a stop will be abrupt, and safe all the same");
+            eprintln!(
+                "faceledger: signals cannot be caught here: a stop will be abrupt, and safe all the same"
+            );
         }
     }
     let report = run::run(pipeline, asked, &stop).inspect_err(|_| {
@@ -151,15 +158,20 @@ fn rejects(args: &RejectsArgs, json: bool) -> Result<(), Failed> {
         && RejectReason::parse(reason).is_none()
     {
         let known = run::reject_reasons().join(", ");
-        return Err(RunError::Usage(format!("--reason {reason}: no such reason; there are {known}")).into());
+        return Err(RunError::Usage(format!(
+            "--reason {reason}: no such reason; there are {known}"
+        ))
+        .into());
     }
     if args.retry {
         if !args.output.pipeline.ends_with(".toml") {
             let what = "--retry reads the source again: give the pipeline file, not its output";
             return Err(RunError::Usage(what.into()).into());
         }
-        let pipeline =
-            load(&PipelineArgs { pipeline: args.output.pipeline.clone(), sets: args.output.sets.clone() })?;
+        let pipeline = load(&PipelineArgs {
+            pipeline: args.output.pipeline.clone(),
+            sets: args.output.sets.clone(),
+        })?;
         let asked = Asked { retry_rejects: true, ..Asked::default() };
         return run_and_report(&pipeline, &asked, json);
     }

@@ -28,14 +28,18 @@ pub struct Progress {
 impl Progress {
     pub fn start(objects_total: u64, bytes_total: u64) -> Progress {
         let counts = Arc::new(Counts::default());
-        let mut progress = Progress { counts: counts.clone(), bar: None, objects_total, lines: None };
+        let mut progress =
+            Progress { counts: counts.clone(), bar: None, objects_total, lines: None };
         if objects_total == 0 {
             return progress;
         }
         if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(bytes_total);
             let template = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {msg} {eta} left";
-            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_style(
+                ProgressStyle::with_template(template)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
             progress.bar = Some(bar);
             return progress;
         }

@@ -17,7 +17,11 @@ fn table(head: &[&str], numbers_from: usize) -> Table {
 }
 
 fn aligned(cell: Cell, column: usize, numbers_from: usize) -> Cell {
-    cell.set_alignment(if column >= numbers_from { CellAlignment::Right } else { CellAlignment::Left })
+    cell.set_alignment(if column >= numbers_from {
+        CellAlignment::Right
+    } else {
+        CellAlignment::Left
+    })
 }
 
 fn add_row(table: &mut Table, cells: Vec<String>, numbers_from: usize) {
@@ -52,7 +56,17 @@ const DAILY_LINES_MAX: usize = 60;
 
 pub fn daily_charges(lines: &[DailyLine]) -> String {
     let mut t = table(
-        &["usage_date", "settled on", "billing tag", "attempts", "charged", "free", "unknown", "charged, failed", "not final"],
+        &[
+            "usage_date",
+            "settled on",
+            "billing tag",
+            "attempts",
+            "charged",
+            "free",
+            "unknown",
+            "charged, failed",
+            "not final",
+        ],
         3,
     );
     for line in lines.iter().take(DAILY_LINES_MAX) {
@@ -140,11 +154,17 @@ pub fn summary(report: &RunReport) -> String {
     );
     line(
         "bytes",
-        format!("{} stored, {} read", HumanBytes(report.bytes_stored), HumanBytes(report.bytes_read)),
+        format!(
+            "{} stored, {} read",
+            HumanBytes(report.bytes_stored),
+            HumanBytes(report.bytes_read)
+        ),
     );
     let seconds: Vec<String> =
         report.phases.iter().map(|p| format!("{} {:.2}", p.name, p.seconds)).collect();
-    let memory = report.peak_memory_bytes.map_or(String::new(), |b| format!(", peak memory {}", HumanBytes(b)));
+    let memory = report
+        .peak_memory_bytes
+        .map_or(String::new(), |b| format!(", peak memory {}", HumanBytes(b)));
     line("seconds", format!("{} ({} threads{memory})", seconds.join(", "), report.threads));
     for (path, count) in t.unknown_members.iter().take(10) {
         line("unknown", format!("{path}: {} times, not in the API's documentation", n(*count)));
@@ -166,7 +186,10 @@ pub fn summary(report: &RunReport) -> String {
             let code = f.errcode.map_or("no code".to_owned(), |c| format!("code {c}"));
             format!("{flag}, {code}, at {}", f.req_time)
         };
-        line("changed", format!("Seq {}: {} -> {}", change.seq, said(&change.before), said(&change.after)));
+        line(
+            "changed",
+            format!("Seq {}: {} -> {}", change.seq, said(&change.before), said(&change.after)),
+        );
     }
     if report.changed.len() > 10 {
         line("changed", format!("… {} in all, listed in the run report", n(t.details_changed)));
@@ -176,7 +199,12 @@ pub fn summary(report: &RunReport) -> String {
             "restated",
             format!(
                 "{} {}: attempts {} -> {}, charged {} -> {}",
-                day.usage_date, day.billing_tag, day.before[0], day.after[0], day.before[1], day.after[1]
+                day.usage_date,
+                day.billing_tag,
+                day.before[0],
+                day.after[0],
+                day.before[1],
+                day.after[1]
             ),
         );
     }
@@ -194,8 +222,12 @@ pub fn summary(report: &RunReport) -> String {
         );
     }
     match report.outcome {
-        Outcome::NothingNew => line("done", "nothing new: every object is loaded, nothing was changed".into()),
-        Outcome::Unchanged => line("done", "nothing changed: the tables held all of it already".into()),
+        Outcome::NothingNew => {
+            line("done", "nothing new: every object is loaded, nothing was changed".into())
+        }
+        Outcome::Unchanged => {
+            line("done", "nothing changed: the tables held all of it already".into())
+        }
         Outcome::DryRun => line("done", "dry run: nothing was written".into()),
         Outcome::Committed => line("done", format!("run {}", report.run_id)),
     }
@@ -216,7 +248,10 @@ fn others(report: &RunReport) -> String {
     let mut parts = Vec::new();
     if report.objects_unmatched > 0 {
         let example = report.unmatched_examples.first().cloned().unwrap_or_default();
-        parts.push(format!("{} that source.keys does not take, such as {example}", report.objects_unmatched));
+        parts.push(format!(
+            "{} that source.keys does not take, such as {example}",
+            report.objects_unmatched
+        ));
     }
     if report.objects_hidden > 0 {
         parts.push(format!("{} hidden or `_`-prefixed", report.objects_hidden));
@@ -308,9 +343,16 @@ pub fn explained(found: &Explained) -> String {
     let source = &found.source;
     let _ = writeln!(text, "read from");
     let _ = writeln!(text, "  object             {} in {}", source.key, source.url);
-    let _ = writeln!(text, "  record             {} (from 0), attempt {} of it (from 0)", source.record, source.detail_index);
-    if let Some(offset) = source.record_byte_offset {
-        let _ = writeln!(text, "  byte               {offset} of the decompressed object");
+    let _ = writeln!(
+        text,
+        "  record             {} (from 0), attempt {} of it (from 0)",
+        source.record, source.detail_index
+    );
+    if let (Some(record), Some(attempt)) = (source.record_byte_offset, source.attempt_byte_offset) {
+        let _ = writeln!(
+            text,
+            "  byte               {attempt} of the (decompressed) object; its record begins at byte {record}"
+        );
     }
     if let Some(note) = &source.note {
         let _ = writeln!(text, "  note               {note}");
@@ -324,8 +366,12 @@ pub fn rejects(counts: &[RejectCount], rows: &[RejectRow], limit: usize) -> Stri
     }
     let mut t = table(&["reason", "what", "count", "objects"], 2);
     for count in counts {
-        let cells =
-            vec![count.reason.clone(), count.message.clone(), count.count.to_string(), count.objects.to_string()];
+        let cells = vec![
+            count.reason.clone(),
+            count.message.clone(),
+            count.count.to_string(),
+            count.objects.to_string(),
+        ];
         add_row(&mut t, cells, 2);
     }
     let mut text = printed(&t);
@@ -346,7 +392,8 @@ pub fn rejects(counts: &[RejectCount], rows: &[RejectRow], limit: usize) -> Stri
 
 pub fn tags() -> String {
     let catalogue = Catalogue::get();
-    let mut t = table(&["product", "channel", "", "compare source", "billing tag code", "billing tag"], 6);
+    let mut t =
+        table(&["product", "channel", "", "compare source", "billing tag code", "billing tag"], 6);
     for row in catalogue.rows() {
         let tag = catalogue.tag(row.tag);
         let cells = vec![
@@ -363,7 +410,8 @@ pub fn tags() -> String {
 }
 
 pub fn schema_text(schema: &TableSchema) -> String {
-    let mut text = format!("{}, schema version {}: {}\n", schema.name, schema.version, schema.description);
+    let mut text =
+        format!("{}, schema version {}: {}\n", schema.name, schema.version, schema.description);
     let mut t = table(&["column", "type", "null", "what it is"], 4);
     for column in &schema.columns {
         let dictionary = if column.dictionary { " dict" } else { "" };

@@ -48,8 +48,14 @@ pub fn check(pipeline: &Pipeline) -> Checked {
     match listed {
         Ok((shown, listing)) => {
             let total = listing.len();
-            let selection =
-                sources::select(listing, keys.as_ref(), Window::default(), 0, &Default::default(), |_| true);
+            let selection = sources::select(
+                listing,
+                keys.as_ref(),
+                Window::default(),
+                0,
+                &Default::default(),
+                |_| true,
+            );
             let taken = selection.objects.len();
             let detail = format!(
                 "{total} objects, {taken} taken by source.keys, {} hidden or `_`-prefixed",
@@ -72,7 +78,9 @@ pub fn check(pipeline: &Pipeline) -> Checked {
                 Ok(tables) => {
                     for table in tables.each() {
                         let detail = match table.version() {
-                            Some(version) => format!("version {version}, {} files", table.files().len()),
+                            Some(version) => {
+                                format!("version {version}, {} files", table.files().len())
+                            }
                             None => "not there yet: the first run makes it".into(),
                         };
                         note(format!("table {}", table.table.name), Ok(detail));
@@ -116,7 +124,9 @@ pub fn plan(pipeline: &Pipeline, window: Window, full_refresh: bool) -> Result<P
     let listing = Place::open_source(&source.url, &source.options)?
         .list(keys.as_ref().and_then(KeyPattern::folder))?;
     let selection =
-        sources::select(listing, keys.as_ref(), window, source.lookback_days, &known.loads, |_| full_refresh);
+        sources::select(listing, keys.as_ref(), window, source.lookback_days, &known.loads, |_| {
+            full_refresh
+        });
     let shards = sources::shards(&selection.objects, |_| false).len() as u64;
     let mut dates: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let mut requests = 0;

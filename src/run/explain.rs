@@ -33,19 +33,22 @@ pub struct Source {
     /// Offset in the (decompressed) object of the record's first byte; null when the object is gone or
     /// has changed since.
     pub record_byte_offset: Option<i64>,
+    /// The same of the attempt itself.
+    pub attempt_byte_offset: Option<i64>,
     pub note: Option<String>,
 }
 
 struct Finder<'s> {
     seq: &'s str,
     record: i64,
-    offset: Option<i64>,
+    offsets: Option<(i64, i64)>,
 }
 
 impl Sink for Finder<'_> {
     fn record(&mut self, record: &Record<'_>, attempts: &[Attempt<'_>]) {
-        if record.number == self.record && attempts.iter().any(|a| a.seq == self.seq) {
-            self.offset = Some(record.byte_offset);
+        let attempt = attempts.iter().find(|a| record.number == self.record && a.seq == self.seq);
+        if let Some(attempt) = attempt {
+            self.offsets = Some((record.byte_offset, attempt.byte_offset));
         }
     }
 
@@ -59,7 +62,9 @@ pub fn explain(pipeline: &Pipeline, seq: &str) -> Result<Option<Explained>, RunE
     let files = tables.detail.files();
     let hit = files.par_iter().find_map_any(|file| {
         let batches = tables.detail.read(file, Some(&["seq"])).ok()?;
-        let holds = batches.iter().any(|b| b.column(0).as_string::<i32>().iter().flatten().any(|s| s == seq));
+        let holds = batches
+            .iter()
+            .any(|b| b.column(0).as_string::<i32>().iter().flatten().any(|s| s == seq));
         holds.then_some(file)
     });
     let Some(file) = hit else { return Ok(None) };
@@ -95,6 +100,7 @@ pub fn explain(pipeline: &Pipeline, seq: &str) -> Result<Option<Explained>, RunE
         record: number("source_record"),
         detail_index: number("detail_index"),
         record_byte_offset: None,
+        attempt_byte_offset: None,
         note: None,
     };
     locate(pipeline, seq, &mut source);
@@ -110,7 +116,7 @@ pub fn explain(pipeline: &Pipeline, seq: &str) -> Result<Option<Explained>, RunE
 /// Reads the object again for the offset of the record. An object that is gone is no failure: the row
 /// says where it was.
 fn locate(pipeline: &Pipeline, seq: &str, source: &mut Source) {
-    let mut finder = Finder { seq, record: source.record, offset: None };
+    let mut finder = Finder { seq, record: source.record, offsets: None };
     let place = Place::open_source(&pipeline.source.url, &pipeline.source.options);
     if let Ok(place) = &place {
         source.url = place.to_string();
@@ -128,11 +134,14 @@ fn locate(pipeline: &Pipeline, seq: &str, source: &mut Source) {
                 &wanted,
                 &mut finder,
             );
-            source.record_byte_offset = finder.offset;
+            source.record_byte_offset = finder.offsets.map(|o| o.0);
+            source.attempt_byte_offset = finder.offsets.map(|o| o.1);
             if let Err(error) = outcome {
                 source.note = Some(error.to_string());
-            } else if finder.offset.is_none() {
-                source.note = Some("the object has changed since: this record no longer holds the Seq".into());
+            } else if finder.offsets.is_none() {
+                source.note = Some(
+                    "the object has changed since: this record no longer holds the Seq".into(),
+                );
             }
         }
         Err(error) => source.note = Some(error.to_string()),

@@ -62,7 +62,8 @@ impl Loaded {
     pub fn settle_fates(&mut self, fates: &[(RowRef, Fate)]) {
         for (row, fate) in fates {
             let batch = row.batch as usize;
-            let object = self.first_object[batch] + super::object_of(&self.rows[batch], row.row as usize);
+            let object =
+                self.first_object[batch] + super::object_of(&self.rows[batch], row.row as usize);
             self.objects[object].note(*fate);
         }
         let sum = |get: fn(&ObjectCount) -> i64| self.objects.iter().map(get).sum::<i64>() as u64;
@@ -107,7 +108,7 @@ pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<Loaded, RunErro
             }
         };
         decode::compression(source.compression, &head) == Compression::Plain
-            && decode::framing(source.format, &object.info.key, &head, false) == Framing::Lines
+            && decode::splits_at_lines(source.format, &object.info.key, &head)
     });
     if let Some(error) = failed {
         return Err(error.into());
@@ -132,7 +133,8 @@ pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<Loaded, RunErro
 /// Sums up in key order. Pieces of an object number their records from 0: each is shifted by what the
 /// pieces before it held.
 fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> Result<Loaded, RunError> {
-    let mut loaded = Loaded { objects: vec![ObjectCount::default(); objects.len()], ..Loaded::default() };
+    let mut loaded =
+        Loaded { objects: vec![ObjectCount::default(); objects.len()], ..Loaded::default() };
     let mut unreadable = vec![true; objects.len()];
     for out in outs {
         let shift = out.parts.first().map_or(0, |part| loaded.objects[part.object].records);
@@ -147,7 +149,8 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> Result<Loaded, RunEr
             let nothing = part.rejects.iter().all(|r| {
                 matches!(r.reason, RejectReason::EmptyObject | RejectReason::BadCompression)
             });
-            unreadable[part.object] &= nothing && part.tally.records_rejected == part.tally.records_seen;
+            unreadable[part.object] &=
+                nothing && part.tally.records_rejected == part.tally.records_seen;
             loaded.tally.add(&part.tally);
             let key = &objects[part.object].info.key;
             loaded.rejects.extend(part.rejects.into_iter().map(|reject| RejectRow {
@@ -214,7 +217,8 @@ fn read_shard(
         Shard::Lines { object: place, bytes } => {
             let object = &objects[*place];
             loader.begin(object);
-            let tally = read_lines(context, object, bytes.clone(), wanted, &mut loader, &bytes_read)?;
+            let tally =
+                read_lines(context, object, bytes.clone(), wanted, &mut loader, &bytes_read)?;
             parts.push(loader.end(*place, tally));
             let whole = u64::from(bytes.end == object.info.size);
             let part = &parts[parts.len() - 1];
@@ -341,15 +345,13 @@ impl<'c> Loader<'c> {
             outside: std::mem::take(&mut self.outside),
         }
     }
-
 }
 
 impl Sink for Loader<'_> {
     fn record(&mut self, record: &Record<'_>, attempts: &[Attempt<'_>]) {
         let (context, object) = (self.context, self.object);
-        let capture = |name: &str| {
-            object.captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
-        };
+        let capture =
+            |name: &str| object.captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         let routed = context.router.route(&object.captures, record);
         let earliest = attempts.iter().map(|a| a.req_time).min();
         let snapshot_final = record.snapshot_final(earliest);
@@ -369,7 +371,11 @@ impl Sink for Loader<'_> {
             let name_hmac = keyed(privacy.name.as_ref(), attempt.name.as_deref());
             let placed = Placed {
                 usage_date,
-                settlement_date: settlement_date(context.pipeline.account.settlement, tag, usage_date),
+                settlement_date: settlement_date(
+                    context.pipeline.account.settlement,
+                    tag,
+                    usage_date,
+                ),
                 billing_tag: tag.label,
                 billing_tag_code: tag.code,
                 product: tagged.product,

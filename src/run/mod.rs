@@ -54,7 +54,9 @@ pub enum RunError {
     Read { key: String, source: std::io::Error },
     #[error("conservation broken, nothing was published: {}", list(.0))]
     Conservation(Vec<Broken>),
-    #[error("{0}: another run writes to it (it holds `_lock` there): wait for its end, then run again")]
+    #[error(
+        "{0}: another run writes to it (it holds `_lock` there): wait for its end, then run again"
+    )]
     Locked(String),
     #[error("stopped as asked, nothing half-done is visible: run the same command again to go on")]
     Stopped,
@@ -70,7 +72,11 @@ impl RunError {
     pub fn exit(&self) -> Exit {
         fn of_storage(error: &StorageError) -> Exit {
             // An object that has gone since it was listed is gone from the next listing too.
-            if error.is_transient() || error.is_not_found() { Exit::TryAgain } else { Exit::OurFailure }
+            if error.is_transient() || error.is_not_found() {
+                Exit::TryAgain
+            } else {
+                Exit::OurFailure
+            }
         }
         fn of_write(error: &WriteError) -> Exit {
             match error {
@@ -389,7 +395,9 @@ impl<'p> Run<'p> {
         // From here to the end: what one writer stages, another would take for litter.
         let _lock = match self.asked.dry_run {
             true => None,
-            false => Some(self.output.lock()?.ok_or_else(|| RunError::Locked(self.output.to_string()))?),
+            false => {
+                Some(self.output.lock()?.ok_or_else(|| RunError::Locked(self.output.to_string()))?)
+            }
         };
         let mut tables = Tables::open(&self.output)?;
         let known = Known::of(read_small(&tables.inputs, small::inputs)?);
@@ -398,7 +406,8 @@ impl<'p> Run<'p> {
 
         let total: u64 = selection.objects.iter().map(|o| o.info.size).sum();
         let progress = Progress::start(selection.objects.len() as u64, total);
-        let router = Router::new(self.pipeline.routes.clone(), self.pipeline.compare_lib_types.clone());
+        let router =
+            Router::new(self.pipeline.routes.clone(), self.pipeline.compare_lib_types.clone());
         let loaded = load::load(
             &load::Context {
                 pipeline: self.pipeline,
@@ -424,13 +433,19 @@ impl<'p> Run<'p> {
         self.conserve(tally.broken())?;
         let report = self.report(&selection, &loaded, &affected, tally, &router);
         if self.asked.dry_run {
-            return Ok(RunReport { outcome: Outcome::DryRun, ..self.finish(report, &charged_before, None) });
+            return Ok(RunReport {
+                outcome: Outcome::DryRun,
+                ..self.finish(report, &charged_before, None)
+            });
         }
         let mut litter = 0;
         for table in tables.each() {
             litter += table.delete_litter()?.len() as u64;
         }
-        if self.asked.full_refresh && selection.objects.is_empty() && tables.detail.version().is_some() {
+        if self.asked.full_refresh
+            && selection.objects.is_empty()
+            && tables.detail.version().is_some()
+        {
             return Err(RunError::Usage(format!(
                 "--full-refresh: {} holds no object to read, and the tables would be emptied: check source.url and source.keys",
                 self.source
@@ -507,9 +522,8 @@ impl<'p> Run<'p> {
         let folder = pattern.as_ref().and_then(KeyPattern::folder);
         let listing = self.source.list(folder)?;
         let refresh = self.asked.full_refresh;
-        let again = |key: &str| {
-            refresh || (self.asked.retry_rejects && known.with_rejects.contains(key))
-        };
+        let again =
+            |key: &str| refresh || (self.asked.retry_rejects && known.with_rejects.contains(key));
         let mut selection = sources::select(
             listing,
             pattern.as_ref(),
@@ -675,18 +689,29 @@ impl<'p> Run<'p> {
         let unversioned = |row: &DailyCharge| DailyCharge { source_version: 0, ..row.clone() };
         let old: HashMap<_, &DailyCharge> = before
             .iter()
-            .map(|r| ((r.usage_date, r.settlement_date, r.account.as_str(), r.billing_tag.as_str()), r))
+            .map(|r| {
+                ((r.usage_date, r.settlement_date, r.account.as_str(), r.billing_tag.as_str()), r)
+            })
             .collect();
         after.extend(charges.into_iter().map(|row| {
-            let key = (row.usage_date, row.settlement_date, row.account.as_str(), row.billing_tag.as_str());
+            let key = (
+                row.usage_date,
+                row.settlement_date,
+                row.account.as_str(),
+                row.billing_tag.as_str(),
+            );
             match old.get(&key) {
                 Some(same) if unversioned(same) == unversioned(&row) => (*same).clone(),
                 _ => row,
             }
         }));
         after.sort_by(|a, b| {
-            (a.usage_date, &a.account, &a.billing_tag, a.settlement_date)
-                .cmp(&(b.usage_date, &b.account, &b.billing_tag, b.settlement_date))
+            (a.usage_date, &a.account, &a.billing_tag, a.settlement_date).cmp(&(
+                b.usage_date,
+                &b.account,
+                &b.billing_tag,
+                b.settlement_date,
+            ))
         });
         let months: BTreeSet<UsageMonth> =
             days.iter().map(|d| UsageDay::from_date32(*d).month()).collect();
@@ -899,7 +924,8 @@ fn stage_file(
         let times = rows[r.batch as usize].batch.column(time);
         times.as_primitive::<arrow::datatypes::TimestampMillisecondType>().value(r.row as usize)
     };
-    let (first, last) = (file_rows.first().map_or(0, req_time), file_rows.last().map_or(0, req_time));
+    let (first, last) =
+        (file_rows.first().map_or(0, req_time), file_rows.last().map_or(0, req_time));
     let stats = serde_json::json!({
         "numRecords": n,
         "minValues": { "req_time": rfc3339(first) },
@@ -955,7 +981,11 @@ fn balance(
         .map(|c| c.attempts as u64)
         .sum();
     [
-        ("rows of the changed days = rows stored + new rows", rows_merged, stored + loaded.tally.details_new),
+        (
+            "rows of the changed days = rows stored + new rows",
+            rows_merged,
+            stored + loaded.tally.details_new,
+        ),
         ("rows written = rows of the changed days", rows_staged, rows_merged),
         ("attempts in daily_charge = rows written", charged_attempts, rows_staged),
     ]

@@ -42,7 +42,9 @@ impl Verified {
 pub fn verify(output: &Place) -> Result<Verified, RunError> {
     let tables = Tables::open(output)?;
     if tables.each().iter().all(|t| t.version().is_none()) {
-        return Err(RunError::Usage(format!("{output}: no table of faceledger's is here: run the pipeline first")));
+        return Err(RunError::Usage(format!(
+            "{output}: no table of faceledger's is here: run the pipeline first"
+        )));
     }
     let mut found = Verified::default();
     for table in tables.each() {
@@ -90,7 +92,9 @@ fn sound_file(
     }
     let named = file.path.rsplit('-').next().and_then(|tail| tail.strip_suffix(".parquet"));
     if named != Some(parquet::digest(&bytes).as_str()) {
-        return Err(format!("{name}: its content is not what its name says: it was changed after it was written"));
+        return Err(format!(
+            "{name}: its content is not what its name says: it was changed after it was written"
+        ));
     }
     let batches = parquet::decode(table.table, bytes, None).map_err(|e| format!("{name}: {e}"))?;
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
@@ -121,7 +125,9 @@ fn detail_days(table: &OpenTable, found: &mut Verified) -> BTreeMap<i32, Day> {
             let mut day = Day::default();
             let usage_date = UsageDay::parse(name);
             match usage_date {
-                None => day.broken.push(format!("{}: usage_date={name} is no date", table.table.name)),
+                None => {
+                    day.broken.push(format!("{}: usage_date={name} is no date", table.table.name))
+                }
                 Some(usage_date) => {
                     for file in table.files_of(name) {
                         match sound_file(table, file) {
@@ -175,7 +181,11 @@ fn add_file(
         for row in 0..batch.num_rows() {
             let at = (req_time.value(row), seq.value(row));
             if UsageDay::of_instant(at.0) != usage_date {
-                day.broken.push(format!("{name}: a row of {} (row with Seq {})", UsageDay::of_instant(at.0), at.1));
+                day.broken.push(format!(
+                    "{name}: a row of {} (row with Seq {})",
+                    UsageDay::of_instant(at.0),
+                    at.1
+                ));
             }
             if previous.as_ref().is_some_and(|(time, seq)| (*time, seq.as_str()) >= at) {
                 day.broken.push(format!("{name}: not sorted by (req_time, seq) at Seq {}", at.1));
@@ -205,7 +215,8 @@ fn add_file(
             match flag.is_valid(row).then(|| flag.value(row)) {
                 Some(true) => {
                     sum.charged += 1;
-                    sum.charged_failed += i64::from(errcode.is_valid(row) && errcode.value(row) != 0);
+                    sum.charged_failed +=
+                        i64::from(errcode.is_valid(row) && errcode.value(row) != 0);
                 }
                 Some(false) => sum.free += 1,
                 None => sum.unknown += 1,
@@ -261,7 +272,10 @@ fn agree(tables: &Tables, days: BTreeMap<i32, Day>, found: &mut Verified) -> Res
             ));
         }
         if stored.insert(key(&row), DailyCharge { source_version: 0, ..row.clone() }).is_some() {
-            found.broken(format!("daily_charge {} {}: stands twice", row.usage_date, row.billing_tag));
+            found.broken(format!(
+                "daily_charge {} {}: stands twice",
+                row.usage_date, row.billing_tag
+            ));
         }
     }
     let mut keys = BTreeSet::new();

@@ -173,19 +173,19 @@ mod tests {
     use super::*;
 
     fn object(key: &str, size: u64) -> Object {
-        let info = ObjectInfo {
-            key: key.into(),
-            size,
-            etag: Some("e".into()),
-            last_modified_ms: 0,
-        };
+        let info =
+            ObjectInfo { key: key.into(), size, etag: Some("e".into()), last_modified_ms: 0 };
         Object { info, captures: Vec::new() }
     }
 
     #[test]
     fn shards_cover_every_object_once() {
-        let objects =
-            [object("a", 1), object("b", 2 * SHARD_BYTES + 5), object("c", 3), object("d", SHARD_BYTES)];
+        let objects = [
+            object("a", 1),
+            object("b", 2 * SHARD_BYTES + 5),
+            object("c", 3),
+            object("d", SHARD_BYTES),
+        ];
         let shards = shards(&objects, |o| o.info.key == "b");
         assert_eq!(
             shards,

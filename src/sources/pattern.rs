@@ -59,8 +59,9 @@ impl KeyPattern {
     /// Where several splits fit, each capture is as short as it can be, from the left.
     pub fn captures(&self, key: &str) -> Option<Vec<(String, String)>> {
         let mut values = Vec::with_capacity(self.names.len());
-        matches(&self.parts, key, &mut values)
-            .then(|| self.names.iter().cloned().zip(values.iter().map(|v| (*v).to_owned())).collect())
+        matches(&self.parts, key, &mut values).then(|| {
+            self.names.iter().cloned().zip(values.iter().map(|v| (*v).to_owned())).collect()
+        })
     }
 
     /// The folder that every key of the pattern lies in: a listing need not look elsewhere.
@@ -77,7 +78,9 @@ fn matches<'k>(parts: &[Part], key: &'k str, values: &mut Vec<&'k str>) -> bool 
     let within_segment = key.find('/').unwrap_or(key.len());
     let (least, most) = match part {
         Part::Literal(text) => {
-            return key.strip_prefix(text.as_str()).is_some_and(|rest| matches(parts, rest, values));
+            return key
+                .strip_prefix(text.as_str())
+                .is_some_and(|rest| matches(parts, rest, values));
         }
         Part::Capture => (1, within_segment),
         Part::Segment => (0, within_segment),

@@ -124,29 +124,17 @@ impl DeltaTable {
         shown: String,
         spec: &TableSpec,
     ) -> Result<DeltaTable, DeltaError> {
-        let schema = delta_schema(spec).map_err(|cause| DeltaError::Other {
-            table: shown.clone(),
-            cause,
-        })?;
+        let schema = delta_schema(spec)
+            .map_err(|cause| DeltaError::Other { table: shown.clone(), cause })?;
         // The client maps this URL onto `store`. It never holds the real one: the client encodes
         // some folder names twice, and orders listings by the URL's scheme.
         let location = Url::parse(&format!("memory:///{}/", spec.name)).map_err(|error| {
-            DeltaError::Other {
-                table: shown.clone(),
-                cause: error.to_string(),
-            }
+            DeltaError::Other { table: shown.clone(), cause: error.to_string() }
         })?;
         let table = Arc::new(PrefixStore::new(Arc::clone(&store), spec.name));
         let log = default_logstore(table, store, &location, &StorageConfig::default());
         let spec = spec.clone();
-        let mut table = DeltaTable {
-            spec,
-            shown,
-            log,
-            schema,
-            state: None,
-            files: Vec::new(),
-        };
+        let mut table = DeltaTable { spec, shown, log, schema, state: None, files: Vec::new() };
         table.reload()?;
         Ok(table)
     }
@@ -174,9 +162,7 @@ impl DeltaTable {
     pub fn reload(&mut self) -> Result<(), DeltaError> {
         let state = block_on(async {
             match self.log.is_delta_table_location().await? {
-                true => DeltaTableState::try_new(self.log.as_ref(), None)
-                    .await
-                    .map(Some),
+                true => DeltaTableState::try_new(self.log.as_ref(), None).await.map(Some),
                 false => Ok(None),
             }
         })
@@ -205,10 +191,7 @@ impl DeltaTable {
             false => SaveMode::Overwrite,
         };
         if let Some(state) = &self.state {
-            let gone = state
-                .log_data()
-                .into_iter()
-                .filter(|file| remove.contains(&*file.path()));
+            let gone = state.log_data().into_iter().filter(|file| remove.contains(&*file.path()));
             actions.extend(gone.map(|file| Action::Remove(file.remove_action(true))));
         }
         for file in add {
@@ -225,17 +208,10 @@ impl DeltaTable {
             .with_application_transaction(Transaction::new(app_id, number))
             .with_metadata(info);
         let partition_by = self.spec.partition.map(|column| vec![column.to_owned()]);
-        let operation = DeltaOperation::Write {
-            mode,
-            partition_by,
-            predicate: None,
-        };
+        let operation = DeltaOperation::Write { mode, partition_by, predicate: None };
         let before = self.version();
         let outcome = {
-            let state = self
-                .state
-                .as_ref()
-                .map(|state| state as &dyn TableReference);
+            let state = self.state.as_ref().map(|state| state as &dyn TableReference);
             let builder = CommitBuilder::from(properties).with_actions(actions);
             let commit = builder.build(state, Arc::clone(&self.log), operation);
             block_on(commit.into_future())
@@ -268,10 +244,7 @@ impl DeltaTable {
                 }
                 Some(_) => version += 1,
                 None if version > first => {
-                    return Err(DeltaError::Conflict {
-                        table: self.shown.clone(),
-                        version: first,
-                    });
+                    return Err(DeltaError::Conflict { table: self.shown.clone(), version: first });
                 }
                 None => return Err(self.failed("commit to", error)),
             }
@@ -300,10 +273,8 @@ impl DeltaTable {
                 return Err(self.wrong(format!("{} is added twice", file.path)));
             }
             if file.partition.is_some() != self.spec.partition.is_some() {
-                return Err(self.wrong(format!(
-                    "{} needs a partition value, or has one too many",
-                    file.path
-                )));
+                return Err(self
+                    .wrong(format!("{} needs a partition value, or has one too many", file.path)));
             }
             match live(&file.path) {
                 None => add.push(file),
@@ -368,11 +339,7 @@ impl DeltaTable {
                 )));
             }
             let partitions = state.metadata().partition_columns();
-            if !partitions
-                .iter()
-                .map(String::as_str)
-                .eq(self.spec.partition)
-            {
+            if !partitions.iter().map(String::as_str).eq(self.spec.partition) {
                 let cause = "it is partitioned by another column; write to another output URL";
                 return Err(self.wrong(cause));
             }
@@ -399,19 +366,11 @@ impl DeltaTable {
             Some(column) => file.partition_values_map().remove(column).flatten(),
             None => None,
         };
-        Ok(LiveFile {
-            path,
-            partition,
-            size,
-            rows,
-        })
+        Ok(LiveFile { path, partition, size, rows })
     }
 
     fn wrong(&self, cause: impl Into<String>) -> DeltaError {
-        DeltaError::Other {
-            table: self.shown.clone(),
-            cause: cause.into(),
-        }
+        DeltaError::Other { table: self.shown.clone(), cause: cause.into() }
     }
 
     /// An error of the Delta client: the store's where it is the store's.
@@ -440,38 +399,23 @@ fn commit_id() -> String {
 /// Whether a commit of the log is the one with this id.
 fn holds_commit(entry: &[u8], id: &str) -> bool {
     let lines = entry.split(|byte| *byte == b'\n');
-    lines
-        .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
-        .any(|action| {
-            action
-                .get("commitInfo")
-                .and_then(|info| info.get(COMMIT_ID))
-                .and_then(Value::as_str)
-                == Some(id)
-        })
+    lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok()).any(|action| {
+        action.get("commitInfo").and_then(|info| info.get(COMMIT_ID)).and_then(Value::as_str)
+            == Some(id)
+    })
 }
 
 fn delta_schema(spec: &TableSpec) -> Result<StructType, String> {
     if let Some(column) = spec.partition
         && spec.schema.field_with_name(column).is_err()
     {
-        return Err(format!(
-            "its partition column {column} is not among its columns"
-        ));
+        return Err(format!("its partition column {column} is not among its columns"));
     }
     let fields = spec.schema.fields().iter().map(|field| {
         let data_type = delta_type(field.data_type()).ok_or_else(|| {
-            format!(
-                "column {}: no Delta type for {}",
-                field.name(),
-                field.data_type()
-            )
+            format!("column {}: no Delta type for {}", field.name(), field.data_type())
         })?;
-        Ok(StructField::new(
-            field.name(),
-            data_type,
-            field.is_nullable(),
-        ))
+        Ok(StructField::new(field.name(), data_type, field.is_nullable()))
     });
     let fields = fields.collect::<Result<Vec<_>, String>>()?;
     StructType::try_new(fields).map_err(|error| error.to_string())
@@ -512,12 +456,7 @@ fn difference(ours: &StructType, theirs: &StructType) -> Option<String> {
                 return Some(format!("{} where {} is due", b.name(), a.name()));
             }
             (Some(a), Some(b)) if a.data_type() != b.data_type() => {
-                return Some(format!(
-                    "{} is {}, not {}",
-                    a.name(),
-                    b.data_type(),
-                    a.data_type()
-                ));
+                return Some(format!("{} is {}, not {}", a.name(), b.data_type(), a.data_type()));
             }
             (Some(a), Some(b)) if a.is_nullable() != b.is_nullable() => {
                 return Some(format!("whether {} may be null", a.name()));
@@ -570,25 +509,13 @@ mod tests {
             Field::new("source_record", ArrowType::Int64, false),
         ]);
         let schema = Arc::new(schema);
-        TableSpec {
-            name: "liveness_detail",
-            schema,
-            partition: Some("usage_date"),
-        }
+        TableSpec { name: "liveness_detail", schema, partition: Some("usage_date") }
     }
 
     fn file(path: &str, rows: u64) -> NewFile {
-        let partition = path
-            .strip_prefix("usage_date=")
-            .map(|path| path[..10].to_owned());
+        let partition = path.strip_prefix("usage_date=").map(|path| path[..10].to_owned());
         let stats = json!({"minValues": {"seq": "a"}, "maxValues": {"seq": "z"}});
-        NewFile {
-            path: path.to_owned(),
-            partition,
-            size: rows * 40,
-            rows,
-            stats,
-        }
+        NewFile { path: path.to_owned(), partition, size: rows * 40, rows, stats }
     }
 
     fn change(number: i64, add: &[(&str, u64)], remove: &[&str]) -> Change {
@@ -606,11 +533,7 @@ mod tests {
     }
 
     fn paths(table: &DeltaTable) -> Vec<&str> {
-        table
-            .files()
-            .iter()
-            .map(|file| file.path.as_str())
-            .collect()
+        table.files().iter().map(|file| file.path.as_str()).collect()
     }
 
     /// The life of a table, on any store: missing, created, added to, replaced, reopened.
@@ -618,24 +541,10 @@ mod tests {
         let mut table = DeltaTable::open(output, &spec()).expect("a missing table opens");
         assert_eq!(table.version(), None);
         assert_eq!(table.files(), &[]);
-        assert_eq!(
-            table
-                .last_commit_of("faceledger")
-                .expect("no log, no number"),
-            None
-        );
-        assert_eq!(
-            output.list(None).expect("lists"),
-            [],
-            "opening creates nothing"
-        );
+        assert_eq!(table.last_commit_of("faceledger").expect("no log, no number"), None);
+        assert_eq!(output.list(None).expect("lists"), [], "opening creates nothing");
 
-        assert_eq!(
-            table
-                .commit(change(1, &[(SECOND, 3), (FIRST, 2)], &[]))
-                .expect("creates"),
-            0
-        );
+        assert_eq!(table.commit(change(1, &[(SECOND, 3), (FIRST, 2)], &[])).expect("creates"), 0);
         let first = LiveFile {
             path: FIRST.to_owned(),
             partition: Some("2024-11-01".to_owned()),
@@ -648,12 +557,7 @@ mod tests {
         assert_eq!(table.last_commit_of("somebody").expect("reads"), None);
 
         // The second day is rewritten.
-        assert_eq!(
-            table
-                .commit(change(2, &[(THIRD, 4)], &[SECOND]))
-                .expect("replaces"),
-            1
-        );
+        assert_eq!(table.commit(change(2, &[(THIRD, 4)], &[SECOND])).expect("replaces"), 1);
         assert_eq!(paths(&table), [FIRST, THIRD]);
 
         let mut again = DeltaTable::open(output, &spec()).expect("reopens");
@@ -662,23 +566,11 @@ mod tests {
         assert_eq!(again.last_commit_of("faceledger").expect("reads"), Some(2));
 
         // Adding what is there, removing and adding it again, or nothing at all is no commit.
-        assert_eq!(
-            again
-                .commit(change(3, &[(FIRST, 2)], &[]))
-                .expect("no news"),
-            1
-        );
-        assert_eq!(
-            again
-                .commit(change(3, &[(FIRST, 2)], &[FIRST]))
-                .expect("no news"),
-            1
-        );
+        assert_eq!(again.commit(change(3, &[(FIRST, 2)], &[])).expect("no news"), 1);
+        assert_eq!(again.commit(change(3, &[(FIRST, 2)], &[FIRST])).expect("no news"), 1);
         assert_eq!(again.commit(change(3, &[], &[])).expect("no news"), 1);
         assert_eq!(again.last_commit_of("faceledger").expect("reads"), Some(2));
-        let log = output
-            .list(Some("liveness_detail/_delta_log"))
-            .expect("lists");
+        let log = output.list(Some("liveness_detail/_delta_log")).expect("lists");
         let keys: Vec<&str> = log.iter().map(|object| object.key.as_str()).collect();
         assert_eq!(
             keys,
@@ -689,12 +581,7 @@ mod tests {
         );
 
         // What is there keeps out of a change that has news, too.
-        assert_eq!(
-            again
-                .commit(change(3, &[(FIRST, 2), (SECOND, 3)], &[]))
-                .expect("adds"),
-            2
-        );
+        assert_eq!(again.commit(change(3, &[(FIRST, 2), (SECOND, 3)], &[])).expect("adds"), 2);
         assert_eq!(paths(&again), [FIRST, SECOND, THIRD]);
         let entry = output.read_all("liveness_detail/_delta_log/00000000000000000002.json");
         let entry = entry.expect("the log is there");
@@ -723,16 +610,8 @@ mod tests {
     #[test]
     fn paths_come_back_as_given() {
         let output = place("memory://delta-paths");
-        let odd = [
-            "a b%20c.parquet",
-            "a+b=c&d.parquet",
-            "x#1?.parquet",
-            "中文/é~[1].parquet",
-        ];
-        let spec = TableSpec {
-            partition: None,
-            ..spec()
-        };
+        let odd = ["a b%20c.parquet", "a+b=c&d.parquet", "x#1?.parquet", "中文/é~[1].parquet"];
+        let spec = TableSpec { partition: None, ..spec() };
         let mut table = DeltaTable::open(&output, &spec).expect("opens");
         let add: Vec<(&str, u64)> = odd.iter().map(|path| (*path, 1)).collect();
         table.commit(change(1, &add, &[])).expect("commits");
@@ -759,31 +638,17 @@ mod tests {
         let mut one = DeltaTable::open(&output, &spec()).expect("opens");
         let mut two = DeltaTable::open(&output, &spec()).expect("opens");
         assert_eq!(one.commit(change(1, &[(FIRST, 2)], &[])).expect("wins"), 0);
-        let refused = two
-            .commit(change(1, &[(SECOND, 3)], &[]))
-            .expect_err("is stale");
-        assert!(
-            matches!(refused, DeltaError::Conflict { version: 0, .. }),
-            "{refused}"
-        );
+        let refused = two.commit(change(1, &[(SECOND, 3)], &[])).expect_err("is stale");
+        assert!(matches!(refused, DeltaError::Conflict { version: 0, .. }), "{refused}");
 
         // Both would fill a day that does not exist yet: the case that the client's own retries let through.
         two.reload().expect("reloads");
         assert_eq!(one.commit(change(2, &[(SECOND, 3)], &[])).expect("wins"), 1);
-        let refused = two
-            .commit(change(2, &[(THIRD, 3)], &[]))
-            .expect_err("is stale");
-        assert!(
-            matches!(refused, DeltaError::Conflict { version: 1, .. }),
-            "{refused}"
-        );
+        let refused = two.commit(change(2, &[(THIRD, 3)], &[])).expect_err("is stale");
+        assert!(matches!(refused, DeltaError::Conflict { version: 1, .. }), "{refused}");
         two.reload().expect("reloads");
         assert_eq!(paths(&two), [FIRST, SECOND]);
-        assert_eq!(
-            two.commit(change(3, &[(THIRD, 3)], &[SECOND]))
-                .expect("is news"),
-            2
-        );
+        assert_eq!(two.commit(change(3, &[(THIRD, 3)], &[SECOND])).expect("is news"), 2);
     }
 
     #[test]
@@ -800,24 +665,15 @@ mod tests {
                     })
                 })
                 .collect();
-            writers
-                .into_iter()
-                .map(|writer| writer.join().expect("no panic"))
-                .collect()
+            writers.into_iter().map(|writer| writer.join().expect("no panic")).collect()
         });
-        let mut versions: Vec<u64> = outcomes
-            .iter()
-            .filter_map(|out| out.as_ref().ok())
-            .copied()
-            .collect();
+        let mut versions: Vec<u64> =
+            outcomes.iter().filter_map(|out| out.as_ref().ok()).copied().collect();
         versions.sort_unstable();
         let expected: Vec<u64> = (0..versions.len() as u64).collect();
         assert_eq!(versions, expected, "{outcomes:?}");
         for outcome in &outcomes {
-            assert!(
-                matches!(outcome, Ok(_) | Err(DeltaError::Conflict { .. })),
-                "{outcome:?}"
-            );
+            assert!(matches!(outcome, Ok(_) | Err(DeltaError::Conflict { .. })), "{outcome:?}");
         }
         let table = DeltaTable::open(&output, &spec()).expect("opens");
         assert_eq!(table.files().len(), versions.len());
@@ -827,28 +683,15 @@ mod tests {
     fn a_commit_whose_acknowledgement_is_lost_is_done() {
         for fault in [Fault::LostReply, Fault::LostReplyThenExists] {
             let name = format!("delta-{fault:?}").to_lowercase();
-            let store = Arc::new(Faulty {
-                inner: InMemory::new(),
-                next: Mutex::new(None),
-            });
+            let store = Arc::new(Faulty { inner: InMemory::new(), next: Mutex::new(None) });
             mount(&name, Arc::clone(&store) as Arc<dyn ObjectStore>);
             let output = place(&format!("memory://{name}/out"));
             let mut table = DeltaTable::open(&output, &spec()).expect("opens");
             store.arm(fault);
-            assert_eq!(
-                table
-                    .commit(change(1, &[(FIRST, 2)], &[]))
-                    .expect("is seen as done"),
-                0
-            );
+            assert_eq!(table.commit(change(1, &[(FIRST, 2)], &[])).expect("is seen as done"), 0);
             assert_eq!(paths(&table), [FIRST]);
             store.arm(fault);
-            assert_eq!(
-                table
-                    .commit(change(2, &[(SECOND, 3)], &[]))
-                    .expect("is seen as done"),
-                1
-            );
+            assert_eq!(table.commit(change(2, &[(SECOND, 3)], &[])).expect("is seen as done"), 1);
             assert_eq!(paths(&table), [FIRST, SECOND]);
             assert_eq!(table.last_commit_of("faceledger").expect("reads"), Some(2));
             let again = DeltaTable::open(&output, &spec()).expect("reopens");
@@ -858,45 +701,23 @@ mod tests {
 
     #[test]
     fn a_commit_that_was_not_written_fails_and_can_be_repeated() {
-        let store = Arc::new(Faulty {
-            inner: InMemory::new(),
-            next: Mutex::new(None),
-        });
+        let store = Arc::new(Faulty { inner: InMemory::new(), next: Mutex::new(None) });
         mount("delta-down", Arc::clone(&store) as Arc<dyn ObjectStore>);
         let output = place("memory://delta-down/out");
         let mut table = DeltaTable::open(&output, &spec()).expect("opens");
-        table
-            .commit(change(1, &[(FIRST, 2)], &[]))
-            .expect("creates");
+        table.commit(change(1, &[(FIRST, 2)], &[])).expect("creates");
         store.arm(Fault::NotWritten);
-        let failed = table
-            .commit(change(2, &[(SECOND, 3)], &[]))
-            .expect_err("was not written");
-        let DeltaError::Storage(error) = &failed else {
-            panic!("{failed}")
-        };
+        let failed = table.commit(change(2, &[(SECOND, 3)], &[])).expect_err("was not written");
+        let DeltaError::Storage(error) = &failed else { panic!("{failed}") };
         assert!(error.is_transient(), "{error}");
-        assert!(
-            error
-                .to_string()
-                .contains("memory://delta-down/out/liveness_detail"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("memory://delta-down/out/liveness_detail"), "{error}");
         assert_eq!(paths(&table), [FIRST]);
-        assert_eq!(
-            table
-                .commit(change(2, &[(SECOND, 3)], &[]))
-                .expect("repeats"),
-            1
-        );
+        assert_eq!(table.commit(change(2, &[(SECOND, 3)], &[])).expect("repeats"), 1);
     }
 
     #[test]
     fn another_commit_behind_a_lost_acknowledgement_is_a_conflict() {
-        let store = Arc::new(Faulty {
-            inner: InMemory::new(),
-            next: Mutex::new(None),
-        });
+        let store = Arc::new(Faulty { inner: InMemory::new(), next: Mutex::new(None) });
         mount("delta-other", Arc::clone(&store) as Arc<dyn ObjectStore>);
         let output = place("memory://delta-other");
         let mut one = DeltaTable::open(&output, &spec()).expect("opens");
@@ -904,36 +725,20 @@ mod tests {
         let mut two = DeltaTable::open(&output, &spec()).expect("opens");
         one.commit(change(2, &[(SECOND, 3)], &[])).expect("wins");
         store.arm(Fault::NotWritten);
-        let refused = two
-            .commit(change(2, &[(THIRD, 3)], &[]))
-            .expect_err("is stale");
-        assert!(
-            matches!(refused, DeltaError::Conflict { version: 1, .. }),
-            "{refused}"
-        );
+        let refused = two.commit(change(2, &[(THIRD, 3)], &[])).expect_err("is stale");
+        assert!(matches!(refused, DeltaError::Conflict { version: 1, .. }), "{refused}");
     }
 
     #[test]
     fn wrong_changes_and_foreign_tables_are_refused() {
         let output = place("memory://delta-wrong");
         let mut table = DeltaTable::open(&output, &spec()).expect("opens");
-        table
-            .commit(change(1, &[(FIRST, 2)], &[]))
-            .expect("creates");
+        table.commit(change(1, &[(FIRST, 2)], &[])).expect("creates");
         let cases = [
-            (
-                change(2, &[(FIRST, 3)], &[]),
-                "is live already with other content",
-            ),
+            (change(2, &[(FIRST, 3)], &[]), "is live already with other content"),
             (change(2, &[], &[SECOND]), "which is not live"),
-            (
-                change(2, &[(SECOND, 1), (SECOND, 1)], &[]),
-                "is added twice",
-            ),
-            (
-                change(2, &[("no-partition.parquet", 1)], &[]),
-                "needs a partition value",
-            ),
+            (change(2, &[(SECOND, 1), (SECOND, 1)], &[]), "is added twice"),
+            (change(2, &[("no-partition.parquet", 1)], &[]), "needs a partition value"),
         ];
         for (wrong, cause) in cases {
             let refused = table.commit(wrong).expect_err(cause).to_string();
@@ -941,37 +746,15 @@ mod tests {
         }
         assert_eq!(table.version(), Some(0));
 
-        let mut fields: Vec<Field> = spec()
-            .schema
-            .fields()
-            .iter()
-            .map(|field| field.as_ref().clone())
-            .collect();
+        let mut fields: Vec<Field> =
+            spec().schema.fields().iter().map(|field| field.as_ref().clone()).collect();
         fields[5] = Field::new("errcode", ArrowType::Int64, true);
-        let other = TableSpec {
-            schema: Arc::new(Schema::new(fields)),
-            ..spec()
-        };
-        let refused = DeltaTable::open(&output, &other)
-            .err()
-            .expect("other columns")
-            .to_string();
-        assert!(
-            refused.contains("errcode is integer, not long"),
-            "{refused}"
-        );
-        let other = TableSpec {
-            partition: None,
-            ..spec()
-        };
-        let refused = DeltaTable::open(&output, &other)
-            .err()
-            .expect("other partition")
-            .to_string();
-        assert!(
-            refused.contains("partitioned by another column"),
-            "{refused}"
-        );
+        let other = TableSpec { schema: Arc::new(Schema::new(fields)), ..spec() };
+        let refused = DeltaTable::open(&output, &other).err().expect("other columns").to_string();
+        assert!(refused.contains("errcode is integer, not long"), "{refused}");
+        let other = TableSpec { partition: None, ..spec() };
+        let refused = DeltaTable::open(&output, &other).err().expect("other partition").to_string();
+        assert!(refused.contains("partitioned by another column"), "{refused}");
     }
 
     #[test]
@@ -992,17 +775,9 @@ mod tests {
         ]);
         assert_eq!(json["fields"], expected);
 
-        let local = Field::new(
-            "at",
-            ArrowType::Timestamp(TimeUnit::Millisecond, None),
-            false,
-        );
+        let local = Field::new("at", ArrowType::Timestamp(TimeUnit::Millisecond, None), false);
         let schema = Arc::new(Schema::new(vec![local]));
-        let refused = delta_schema(&TableSpec {
-            name: "t",
-            schema,
-            partition: None,
-        });
+        let refused = delta_schema(&TableSpec { name: "t", schema, partition: None });
         assert!(refused.expect_err("no zone").contains("column at"));
     }
 
@@ -1037,10 +812,7 @@ mod tests {
 
     fn timed_out() -> object_store::Error {
         let source = Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
-        object_store::Error::Generic {
-            store: "Faulty",
-            source,
-        }
+        object_store::Error::Generic { store: "Faulty", source }
     }
 
     impl ObjectStore for Faulty {
@@ -1065,9 +837,7 @@ mod tests {
                         Err(timed_out())
                     }
                     Some(Fault::LostReplyThenExists) => {
-                        self.inner
-                            .put_opts(location, payload.clone(), options.clone())
-                            .await?;
+                        self.inner.put_opts(location, payload.clone(), options.clone()).await?;
                         self.inner.put_opts(location, payload, options).await
                     }
                 }

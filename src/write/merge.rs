@@ -4,9 +4,9 @@
 //! changes, which rows make it, in order, and what each new row was: new, duplicate or changed.
 //! The outcome depends on the rows alone, not on the order in which they come or on threads.
 
+use super::WriteError;
 use super::rows::Rows;
 use super::schema::LIVENESS_DETAIL;
-use super::WriteError;
 use arrow::array::{
     Array, AsArray, BooleanArray, DictionaryArray, Int32Array, Int64Array, RecordBatch,
     StringArray, TimestampMillisecondArray,
@@ -200,7 +200,9 @@ pub fn merge(rows: &[Rows], read: usize, replaced: &BTreeSet<i32>) -> Result<Mer
                 .then_with(|| ka.seq.value(i).cmp(kb.seq.value(j)))
         });
     });
-    changes.sort_by(|a: &Change, b: &Change| a.seq.cmp(&b.seq).then(a.after.req_time.cmp(&b.after.req_time)));
+    changes.sort_by(|a: &Change, b: &Change| {
+        a.seq.cmp(&b.seq).then(a.after.req_time.cmp(&b.after.req_time))
+    });
     Ok(Merged { days, fates, changes, replaced: replaced.clone() })
 }
 
@@ -272,7 +274,8 @@ fn settle_one(part: &mut Part, snapshots: &[RowRef], keys: &[Keys<'_>], read: us
                 after: facts(snapshot),
             });
         }
-        part.fates.push((snapshot, if changed.is_some() { Fate::Changed } else { Fate::Duplicate }));
+        part.fates
+            .push((snapshot, if changed.is_some() { Fate::Changed } else { Fate::Duplicate }));
     }
 }
 

@@ -171,8 +171,7 @@ impl OpenTable {
         let staged: Vec<Staged> = staged.into_iter().collect();
         let live: BTreeSet<&str> = self.files().iter().map(|f| f.path.as_str()).collect();
         let kept: BTreeSet<String> = staged.iter().map(|s| s.path.clone()).collect();
-        let remove: Vec<String> =
-            remove.into_iter().filter(|path| !kept.contains(path)).collect();
+        let remove: Vec<String> = remove.into_iter().filter(|path| !kept.contains(path)).collect();
         let add: Vec<NewFile> = staged
             .into_iter()
             .filter(|s| !live.contains(s.path.as_str()))
@@ -195,7 +194,8 @@ impl OpenTable {
         if add.is_empty() && remove.is_empty() && self.version().is_some() {
             return Ok(commit);
         }
-        let info = BTreeMap::from([("faceledger.run_id".to_owned(), serde_json::Value::from(run_id))]);
+        let info =
+            BTreeMap::from([("faceledger.run_id".to_owned(), serde_json::Value::from(run_id))]);
         let version = self.delta.commit(Change {
             add,
             remove: remove.clone(),
@@ -217,7 +217,9 @@ impl OpenTable {
         let litter: Vec<String> = self
             .stored_files()?
             .into_iter()
-            .filter(|path| path.ends_with(".parquet") && !live.contains(path.as_str()) && ours(path))
+            .filter(|path| {
+                path.ends_with(".parquet") && !live.contains(path.as_str()) && ours(path)
+            })
             .collect();
         self.place.delete(&litter)?;
         Ok(litter)

@@ -146,12 +146,7 @@ pub fn decode(
     columns: Option<&[&str]>,
 ) -> Result<Vec<RecordBatch>, WriteError> {
     let plain: SchemaRef = Arc::new(arrow::datatypes::Schema::new(
-        table
-            .file_schema
-            .fields()
-            .iter()
-            .map(|f| f.as_ref().clone())
-            .collect::<Vec<_>>(),
+        table.file_schema.fields().iter().map(|f| f.as_ref().clone()).collect::<Vec<_>>(),
     ));
     let options = ArrowReaderOptions::new().with_schema(plain);
     let metadata = ArrowReaderMetadata::load(&bytes, options)?;

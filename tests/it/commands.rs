@@ -1,6 +1,8 @@
 //! The other commands as people and schedulers use them, and what a run does after one that was cut off.
 
-use crate::world::{Object, PLAIN_PIPELINE, SOME_TIME, World, attempt, detail_files, faceledger_in, result};
+use crate::world::{
+    Object, PLAIN_PIPELINE, SOME_TIME, World, attempt, detail_files, faceledger_in, result,
+};
 use serde_json::{Value, json};
 use std::fs;
 use std::process::{Command, Stdio};
@@ -20,7 +22,12 @@ fn two_days() -> World {
 }
 
 fn daily(world: &World) -> Vec<Value> {
-    world.table("daily_charge").rows().iter().map(|r| json!([r["usage_date"], r["billing_tag"], r["attempts"], r["charged"]])).collect()
+    world
+        .table("daily_charge")
+        .rows()
+        .iter()
+        .map(|r| json!([r["usage_date"], r["billing_tag"], r["attempts"], r["charged"]]))
+        .collect()
 }
 
 #[test]
@@ -61,13 +68,15 @@ fn a_run_completes_what_one_before_it_left_undone() {
 fn running_twice_changes_nothing_and_says_so() {
     let world = two_days();
     world.run(&[]);
-    let before: Vec<Option<u64>> =
-        ["liveness_detail", "daily_charge", "rejects", "inputs"].map(|t| world.table(t).version).to_vec();
+    let before: Vec<Option<u64>> = ["liveness_detail", "daily_charge", "rejects", "inputs"]
+        .map(|t| world.table(t).version)
+        .to_vec();
     let ran = world.faceledger(&["run", "pipeline.toml"]).exits(0);
     assert!(ran.stderr.contains("nothing new"), "{}", ran.stderr);
     assert!(ran.stdout.contains("2024-11-01"), "the daily charges are shown all the same");
-    let after: Vec<Option<u64>> =
-        ["liveness_detail", "daily_charge", "rejects", "inputs"].map(|t| world.table(t).version).to_vec();
+    let after: Vec<Option<u64>> = ["liveness_detail", "daily_charge", "rejects", "inputs"]
+        .map(|t| world.table(t).version)
+        .to_vec();
     assert_eq!(before, after);
 }
 
@@ -86,11 +95,21 @@ fn rejects_are_listed_and_retried() {
     world.put(&Object::new("bad.ndjson", format!("{cut}\n{}\n", one("d", TIME)), SOME_TIME));
     world.run(&[]);
     let listed = world.faceledger(&["rejects", "out"]).exits(0);
-    let place = format!("bad.ndjson: record 0, byte {}, $.Response.Text.LivenessDetail[0].Seq: truncated", cut.len());
+    let place = format!(
+        "bad.ndjson: record 0, byte {}, $.Response.Text.LivenessDetail[0].Seq: truncated",
+        cut.len()
+    );
     assert!(listed.stdout.contains(&place), "{}", listed.stdout);
-    let none = world.faceledger(&["rejects", "pipeline.toml", "--reason", "comment", "--json"]).exits(0);
+    let none =
+        world.faceledger(&["rejects", "pipeline.toml", "--reason", "comment", "--json"]).exits(0);
     assert_eq!(none.json(), json!([]));
-    assert!(world.faceledger(&["rejects", "out", "--reason", "nonsense"]).exits(2).stderr.contains("truncated"));
+    assert!(
+        world
+            .faceledger(&["rejects", "out", "--reason", "nonsense"])
+            .exits(2)
+            .stderr
+            .contains("truncated")
+    );
     world.faceledger(&["rejects", "out", "--retry"]).exits(2);
 
     // As it is: read again, rejected again, counted once.
@@ -98,7 +117,11 @@ fn rejects_are_listed_and_retried() {
     assert_eq!((retried.tally("objects_parsed"), retried.tally("details_duplicate")), (1, 1));
     assert_eq!(world.table("rejects").rows().len(), 1);
     // Mended at the source: it is another object, and its reject goes.
-    world.put(&Object::new("bad.ndjson", format!("{}\n{}\n", one("c", TIME), one("d", TIME)), SOME_TIME));
+    world.put(&Object::new(
+        "bad.ndjson",
+        format!("{}\n{}\n", one("c", TIME), one("d", TIME)),
+        SOME_TIME,
+    ));
     world.run(&[]);
     assert_eq!(world.table("rejects").rows().len(), 0);
     assert_eq!(world.faceledger(&["rejects", "out"]).exits(0).stdout, "no rejects\n");
@@ -108,7 +131,8 @@ fn rejects_are_listed_and_retried() {
 
 #[test]
 fn too_many_rejects_are_loaded_and_exit_3() {
-    let world = World::new(&PLAIN_PIPELINE.replace("rejects_ratio_max = 1.0", "rejects_ratio_max = 0.4"));
+    let world =
+        World::new(&PLAIN_PIPELINE.replace("rejects_ratio_max = 1.0", "rejects_ratio_max = 0.4"));
     world.put(&Object::new("a.ndjson", format!("{{\n{}\n", one("a", TIME)), SOME_TIME));
     let ran = world.faceledger(&["run", "pipeline.toml"]).exits(3);
     assert!(ran.stderr.contains("rejects_ratio_max"), "{}", ran.stderr);
@@ -121,12 +145,16 @@ fn too_many_rejects_are_loaded_and_exit_3() {
 fn explain_leads_from_a_charge_to_its_byte() {
     let world = World::new(PLAIN_PIPELINE);
     let first = one("a", TIME);
-    let second = result(vec![attempt("b", TIME, Some(false)), attempt("c", TIME, Some(true))]).to_string();
+    let second =
+        result(vec![attempt("b", TIME, Some(false)), attempt("c", TIME, Some(true))]).to_string();
     world.put(&Object::new("x/a.ndjson", format!("{first}\n{second}\n"), SOME_TIME));
     world.run(&[]);
     let found = world.faceledger(&["explain", "pipeline.toml", "c", "--json"]).exits(0).json();
     assert_eq!(found["source"]["key"], "x/a.ndjson");
-    assert_eq!((&found["source"]["record"], &found["source"]["detail_index"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&found["source"]["record"], &found["source"]["detail_index"]),
+        (&json!(1), &json!(1))
+    );
     assert_eq!(found["source"]["record_byte_offset"], json!(first.len() + 1));
     let text = format!("{first}\n{second}\n");
     let detail = text.find(r#""Seq":"c""#).unwrap();
@@ -173,7 +201,11 @@ fn usage_mistakes_exit_2() {
         let ran = world.faceledger(args).exits(2);
         assert!(!ran.stderr.trim().is_empty() && ran.stdout.is_empty(), "{args:?}: {}", ran.said());
     }
-    assert_eq!(world.faceledger(&["run", "nowhere.toml"]).stderr.lines().count(), 1, "an error is said once");
+    assert_eq!(
+        world.faceledger(&["run", "nowhere.toml"]).stderr.lines().count(),
+        1,
+        "an error is said once"
+    );
 }
 
 #[test]
@@ -181,10 +213,16 @@ fn catalogue_schemas_and_completions_print() {
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let run = |args: &[&str]| faceledger_in(here, args, &[]).exits(0).stdout;
     let tags: Value = serde_json::from_str(&run(&["tags", "--json"])).unwrap();
-    assert_eq!(tags.as_array().unwrap().len(), 35, "every row of the product's tables, a channel each");
+    assert_eq!(
+        tags.as_array().unwrap().len(),
+        35,
+        "every row of the product's tables, a channel each"
+    );
     assert!(run(&["tags"]).contains("手机号信息核验（三要素）"));
     assert!(run(&["schema"]).contains("reasons: bad_compression"));
-    assert!(run(&["schema", "daily_charge", "--format", "sql"]).contains("charged BIGINT NOT NULL"));
+    assert!(
+        run(&["schema", "daily_charge", "--format", "sql"]).contains("charged BIGINT NOT NULL")
+    );
     let file = fs::read_to_string(here.join("schemas/liveness_detail.v1.json")).unwrap();
     assert_eq!(run(&["schema", "liveness_detail", "--format", "json"]), file);
     let all: Value = serde_json::from_str(&run(&["schema", "--json"])).unwrap();
@@ -248,7 +286,9 @@ fn a_full_refresh_of_nothing_does_not_empty_the_tables() {
     world.run(&[]);
     let before = detail_files(&world);
     fs::create_dir(world.path("empty")).unwrap();
-    let ran = world.faceledger(&["run", "pipeline.toml", "--full-refresh", "--set", "source.url=empty/"]).exits(2);
+    let ran = world
+        .faceledger(&["run", "pipeline.toml", "--full-refresh", "--set", "source.url=empty/"])
+        .exits(2);
     assert!(ran.stderr.contains("would be emptied"), "{}", ran.stderr);
     assert_eq!(detail_files(&world), before);
 }

@@ -65,9 +65,11 @@ fn outcome(case: &Path) -> BTreeMap<&'static str, String> {
         "exit": ran.code, "tally": report["tally"], "changed": report["changed"], "unmapped": report["unmapped"],
     });
     outcome.insert("report.json", serde_json::to_string_pretty(&summary).unwrap() + "\n");
-    for (table, file) in
-        [("liveness_detail", "rows.tsv"), ("daily_charge", "daily_charge.tsv"), ("rejects", "rejects.tsv")]
-    {
+    for (table, file) in [
+        ("liveness_detail", "rows.tsv"),
+        ("daily_charge", "daily_charge.tsv"),
+        ("rejects", "rejects.tsv"),
+    ] {
         let names = columns(table);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         outcome.insert(file, text(&world.table(table).rows(), &names));

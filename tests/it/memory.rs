@@ -24,10 +24,13 @@ channel = "wechat_mini_program"
 [output]
 url = "memory://whole-job/tables/"
 "#;
-    let pipeline = pipeline::parse("memory.toml", text, &[], &|_| None).unwrap_or_else(|m| panic!("{m:?}"));
+    let pipeline =
+        pipeline::parse("memory.toml", text, &[], &|_| None).unwrap_or_else(|m| panic!("{m:?}"));
     let source = Place::open("memory://whole-job/results/", &BTreeMap::new()).unwrap();
     let line = |seq: &str, time: i64| {
-        format!(r#"{{"LivenessDetail":[{{"ReqTime":"{time}","Seq":"{seq}","CompareLibType":"权威库","IsNeedCharge":true}}]}}"#)
+        format!(
+            r#"{{"LivenessDetail":[{{"ReqTime":"{time}","Seq":"{seq}","CompareLibType":"权威库","IsNeedCharge":true}}]}}"#
+        )
     };
     // 2024-11-01 and, one millisecond after its last, 2024-11-02.
     let (last, first) = (1_730_476_799_999, 1_730_476_800_000);

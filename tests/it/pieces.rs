@@ -27,8 +27,10 @@ fn a_large_ndjson_is_the_same_in_pieces() {
                 long.to_string()
             }
             n => {
-                let mut one = result(vec![attempt(&format!("s-{lines}"), time + lines, Some(true))]);
-                one["Response"]["BestFrame"]["BestFrame"] = "y".repeat(3000 + 977 * n as usize).into();
+                let mut one =
+                    result(vec![attempt(&format!("s-{lines}"), time + lines, Some(true))]);
+                one["Response"]["BestFrame"]["BestFrame"] =
+                    "y".repeat(3000 + 977 * n as usize).into();
                 one.to_string()
             }
         };

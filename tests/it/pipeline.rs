@@ -55,20 +55,12 @@ fn good(text: &str, sets: &[&str]) -> Pipeline {
 #[track_caller]
 fn expect(result: Result<Pipeline, Vec<Mistake>>, expected: &[(usize, &str, &str)]) {
     let mistakes = result.expect_err("nothing was found wrong");
-    let found: Vec<(usize, &str)> = mistakes
-        .iter()
-        .map(|m| (m.line.unwrap_or(0), m.key.as_str()))
-        .collect();
-    let wanted: Vec<(usize, &str)> = expected
-        .iter()
-        .map(|(line, key, _)| (*line, *key))
-        .collect();
+    let found: Vec<(usize, &str)> =
+        mistakes.iter().map(|m| (m.line.unwrap_or(0), m.key.as_str())).collect();
+    let wanted: Vec<(usize, &str)> = expected.iter().map(|(line, key, _)| (*line, *key)).collect();
     assert_eq!(found, wanted, "{mistakes:#?}");
     for (mistake, (_, _, part)) in mistakes.iter().zip(expected) {
-        assert!(
-            mistake.message.contains(part),
-            "{part:?} is not in {mistake}"
-        );
+        assert!(mistake.message.contains(part), "{part:?} is not in {mistake}");
     }
 }
 
@@ -89,36 +81,23 @@ fn defaults() {
     assert_eq!(p.account.uin, "100012345678");
     assert_eq!(p.account.settlement, Settlement::Daily);
     assert_eq!(p.source.url, "in/");
-    assert_eq!(
-        p.source.keys.as_deref(),
-        Some("{channel}/dt={date}/{biz_token}.json")
-    );
+    assert_eq!(p.source.keys.as_deref(), Some("{channel}/dt={date}/{biz_token}.json"));
     assert_eq!(p.source.envelope, None);
-    assert_eq!(
-        (p.source.format, p.source.compression),
-        (Format::Auto, Compression::Auto)
-    );
+    assert_eq!((p.source.format, p.source.compression), (Format::Auto, Compression::Auto));
     assert_eq!(p.source.lookback_days, 3);
     assert!(p.source.options.is_empty() && p.output.options.is_empty());
     assert_eq!(p.output.url, "out/");
-    assert_eq!(
-        (p.privacy.idcard.is_none(), p.privacy.name.is_none()),
-        (true, true)
-    );
+    assert_eq!((p.privacy.idcard.is_none(), p.privacy.name.is_none()), (true, true));
     assert_eq!(p.limits.rejects_ratio_max, 0.001);
     assert_eq!(p.limits.memory_max, 2 * 1024 * 1024 * 1024);
     assert_eq!(p.limits.threads, 0);
     assert!(p.compare_lib_types.is_empty());
-    let [route] = p.routes.as_slice() else {
-        panic!("one route")
-    };
+    let [route] = p.routes.as_slice() else { panic!("one route") };
     assert_eq!(
         (route.product, route.channel, route.compare_source),
         ("enhanced", Some("app_sdk"), None)
     );
-    let [condition] = route.conditions.as_slice() else {
-        panic!("one condition")
-    };
+    let [condition] = route.conditions.as_slice() else { panic!("one condition") };
     assert_eq!(
         (condition.field.as_str(), condition.values.as_slice()),
         ("channel", ["wx".to_owned()].as_slice())
@@ -148,32 +127,16 @@ fn everything_said() {
         (22, "threads = 4"),
     ]);
     let p = good(&text, &[]);
-    assert_eq!(
-        (p.source.format, p.source.compression),
-        (Format::Ndjson, Compression::Gzip)
-    );
+    assert_eq!((p.source.format, p.source.compression), (Format::Ndjson, Compression::Gzip));
     assert_eq!(p.source.lookback_days, 0);
     assert_eq!(p.source.options["aws_region"], "ap-guangzhou");
     let envelope = p.source.envelope.expect("an envelope");
-    assert_eq!(
-        (envelope.response.as_str(), envelope.rule_id.as_deref()),
-        ("", Some("/a~1b/~0c"))
-    );
-    assert_eq!(
-        (envelope.created_at.as_deref(), envelope.fetched_at),
-        (Some("/t"), None)
-    );
-    let fields: Vec<&str> = p.routes[0]
-        .conditions
-        .iter()
-        .map(|c| c.field.as_str())
-        .collect();
+    assert_eq!((envelope.response.as_str(), envelope.rule_id.as_deref()), ("", Some("/a~1b/~0c")));
+    assert_eq!((envelope.created_at.as_deref(), envelope.fetched_at), (Some("/t"), None));
+    let fields: Vec<&str> = p.routes[0].conditions.iter().map(|c| c.field.as_str()).collect();
     assert_eq!(fields, ["channel", "extra", "rule_id"]);
     assert_eq!(p.routes[0].conditions[2].values, ["5", "7"]);
-    assert_eq!(
-        p.routes[0].compare_source,
-        Some(CompareSource::UploadedPhoto)
-    );
+    assert_eq!(p.routes[0].compare_source, Some(CompareSource::UploadedPhoto));
     assert_eq!(p.compare_lib_types["某库"], CompareSource::Authority);
     assert!(p.privacy.idcard.is_none());
     assert_eq!(p.privacy.name.expect("a key").bytes(), b"0123456789abcdef");
@@ -212,10 +175,7 @@ fn memory_sizes() {
         ("3kib", 3072),
         ("16777215TiB", 18_446_742_974_197_923_840), // 2^64 - 2^40
     ] {
-        let p = good(
-            &edited(&[(14, "[limits]"), (15, &format!("memory_max = \"{text}\""))]),
-            &[],
-        );
+        let p = good(&edited(&[(14, "[limits]"), (15, &format!("memory_max = \"{text}\""))]), &[]);
         assert_eq!(p.limits.memory_max, bytes, "{text}");
     }
     for text in [
@@ -383,10 +343,7 @@ fn every_kind_of_mistake_has_its_line_and_key() {
 #[test]
 fn a_missing_section_stands_nowhere() {
     let text = GOOD[..11].join("\n");
-    expect(
-        parsed(&text, &[]),
-        &[(0, "output", "add [output] with url")],
-    );
+    expect(parsed(&text, &[]), &[(0, "output", "add [output] with url")]);
     expect(
         parsed("", &[]),
         &[
@@ -466,10 +423,7 @@ fn a_mistake_reads_as_file_line_key_and_message() {
         "{shown}"
     );
     let mistakes = parsed(&edited(&[]), &["limts.threads=4"]).expect_err("a mistake");
-    assert_eq!(
-        mistakes[0].to_string(),
-        "--set: limts: unknown key: did you mean \"limits\"?"
-    );
+    assert_eq!(mistakes[0].to_string(), "--set: limts: unknown key: did you mean \"limits\"?");
 }
 
 #[test]
@@ -549,10 +503,7 @@ fn sets_win_over_the_file() {
     assert_eq!((p.name.as_str(), p.account.uin.as_str()), ("other", "42"));
     assert_eq!((p.limits.threads, p.limits.rejects_ratio_max), (5, 0.5));
     assert_eq!(p.source.keys.as_deref(), Some("{date}/{channel}=x"));
-    assert_eq!(
-        (p.routes[0].product, p.routes[0].channel),
-        ("basic", Some("pc_h5"))
-    );
+    assert_eq!((p.routes[0].product, p.routes[0].channel), ("basic", Some("pc_h5")));
     assert_eq!(p.routes[0].conditions[0].values, ["a", "b"]);
     assert_eq!((p.routes.len(), p.routes[1].product), (2, "eid"));
     assert_eq!(p.compare_lib_types["a.b"], CompareSource::Authority);
@@ -560,18 +511,10 @@ fn sets_win_over_the_file() {
     assert_eq!(p.source.options["aws_allow_http"], "true");
     assert_eq!(p.account.settlement, Settlement::Monthly);
     // It may put a mistake of the file right, and a route where there was none.
-    assert_eq!(
-        good(&edited(&[(1, "name = \"${MISSING}\"")]), &["name=x"]).name,
-        "x"
-    );
+    assert_eq!(good(&edited(&[(1, "name = \"${MISSING}\"")]), &["name=x"]).name, "x");
     let routeless = [&GOOD[..7], &GOOD[11..]].concat().join("\n");
     assert!(good(&routeless, &[]).routes.is_empty());
-    assert_eq!(
-        good(&routeless, &["route.0.product=eid", "route.0.match={}"])
-            .routes
-            .len(),
-        1
-    );
+    assert_eq!(good(&routeless, &["route.0.product=eid", "route.0.match={}"]).routes.len(), 1);
 }
 
 #[test]
@@ -806,38 +749,18 @@ fn the_digest_is_of_what_the_file_says() {
     assert_eq!(good(&reordered.concat().join("\n"), &[]).digest, base);
     // Defaults written out, another spelling, other secrets, another file name: the same.
     assert_eq!(
-        good(
-            &edited(&[(14, "[limits]"), (15, "memory_max = \"2048MiB\"")]),
-            &["limits.threads=0"]
-        )
-        .digest,
-        base
-    );
-    assert_eq!(
-        good(&edited(&[(9, "match = { channel = [\"wx\"] }")]), &[]).digest,
-        base
-    );
-    assert_eq!(
-        parse("q.toml", &edited(&[]), &[], &no_env)
-            .expect("good")
+        good(&edited(&[(14, "[limits]"), (15, "memory_max = \"2048MiB\"")]), &["limits.threads=0"])
             .digest,
         base
     );
+    assert_eq!(good(&edited(&[(9, "match = { channel = [\"wx\"] }")]), &[]).digest, base);
+    assert_eq!(parse("q.toml", &edited(&[]), &[], &no_env).expect("good").digest, base);
     let with_key = |key: &str| {
-        good(
-            &edited(&[]),
-            &["privacy.name=hmac", &format!("privacy.key={key}")],
-        )
-        .digest
+        good(&edited(&[]), &["privacy.name=hmac", &format!("privacy.key={key}")]).digest
     };
     assert_eq!(with_key("0123456789abcdef"), with_key("fedcba9876543210"));
     let env = |_: &str| Some("wx".to_owned());
-    let expanded = parse(
-        "p.toml",
-        &edited(&[(9, "match = { channel = \"${X}\" }")]),
-        &[],
-        &env,
-    );
+    let expanded = parse("p.toml", &edited(&[(9, "match = { channel = \"${X}\" }")]), &[], &env);
     assert_eq!(expanded.expect("good").digest, base);
     // Whatever changes the run changes the digest.
     let mut seen = BTreeSet::from([base, with_key("0123456789abcdef")]);
@@ -873,10 +796,7 @@ fn files_are_read_and_unreadable_ones_are_said() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("p.toml");
     let path = path.to_str().expect("UTF-8");
-    expect(
-        load(path, &[], &no_env),
-        &[(0, "", "cannot be read (entity not found)")],
-    );
+    expect(load(path, &[], &no_env), &[(0, "", "cannot be read (entity not found)")]);
     std::fs::write(path, edited(&[])).expect("written");
     assert_eq!(load(path, &[], &no_env).expect("good").file, path);
     std::fs::write(path, edited(&[]).replace('\n', "\r\n")).expect("written");
@@ -890,19 +810,11 @@ fn files_are_read_and_unreadable_ones_are_said() {
 /// Every property of a schema: its place as written in a file (first entry of a list), its schema, whether it
 /// must be there.
 fn properties(schema: &Value, at: &str, found: &mut Vec<(String, Value, bool)>) {
-    let required: Vec<&str> = schema["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
+    let required: Vec<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let place = format!("{at}/{name}");
-        found.push((
-            place.clone(),
-            property.clone(),
-            required.contains(&name.as_str()),
-        ));
+        found.push((place.clone(), property.clone(), required.contains(&name.as_str())));
         properties(property, &place, found);
         properties(&property["items"], &format!("{place}/0"), found);
     }
@@ -921,10 +833,7 @@ fn the_schema_says_of_every_key_what_it_is() {
         );
         let default_said = property.get("default").is_some() || description.contains("Default: ");
         // A table in which something is required has no default either.
-        assert!(
-            required != default_said,
-            "{place}: required {required}, default {default_said}"
-        );
+        assert!(required != default_said, "{place}: required {required}, default {default_said}");
     }
 }
 
@@ -955,13 +864,9 @@ fn the_reference_file_holds_every_key_with_its_default() {
     properties(&json_schema(), "", &mut found);
     for (place, property, _) in found {
         let there = reference.pointer(&place);
-        assert!(
-            there.is_some(),
-            "{place} is not in pipelines/reference.toml"
-        );
-        let default = property
-            .get("default")
-            .filter(|default| !default.is_object() && !default.is_array());
+        assert!(there.is_some(), "{place} is not in pipelines/reference.toml");
+        let default =
+            property.get("default").filter(|default| !default.is_object() && !default.is_array());
         if let Some(default) = default {
             assert_eq!(there, Some(default), "{place}");
         }
@@ -974,10 +879,7 @@ fn all_pipelines_in_the_folder_are_good() {
     let mut count = 0;
     for entry in std::fs::read_dir(folder).expect("pipelines/") {
         let path = entry.expect("an entry").path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-        {
+        if path.extension().is_some_and(|extension| extension == "toml") {
             let path = path.to_str().expect("UTF-8");
             // What variables hold is the business of the place where a pipeline runs: any value will do.
             let env = |name: &str| {

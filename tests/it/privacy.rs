@@ -34,11 +34,14 @@ fn world(pipeline: &str) -> World {
     let good = personal_result("s-1", "true");
     let cut = &good[..good.len() - 40];
     let wrong_flag = personal_result("s-2", "\"CANARY39\"");
-    let wrong_code = personal_result("s-3", "true").replace("\"Errcode\":0", "\"Errcode\":\"CANARY38\"");
+    let wrong_code =
+        personal_result("s-3", "true").replace("\"Errcode\":0", "\"Errcode\":\"CANARY38\"");
     let wrong_time = personal_result("s-4", "true").replace(&TIME.to_string(), "CANARY37");
     let broken = personal_result("s-5", "true").replace("\"Name\":\"", "\"Name\":\"\u{1}");
     let comment = good.replace("{\"Response\"", "{/*CANARY36*/\"Response\"").replace("s-1", "s-6");
-    let text = [&good, cut, &wrong_flag, &wrong_code, &wrong_time, &broken, &comment].map(|s| s.to_owned()).join("\n");
+    let text = [&good, cut, &wrong_flag, &wrong_code, &wrong_time, &broken, &comment]
+        .map(|s| s.to_owned())
+        .join("\n");
     world.put(&Object::new("a.ndjson", text, SOME_TIME));
     world.put(&Object::new("b.json", "CANARY35", SOME_TIME));
     world
@@ -100,7 +103,5 @@ fn digests_are_keyed_and_only_on_request() {
     assert!(missing.stderr.contains("FACELEDGER_TEST_KEY"), "{}", missing.stderr);
 }
 
-const IDCARD_HMAC: &str =
-    "b7df8b2196bfc7e653c61b5553ba8498a8df8f1bc67e582cc645ce01a203ad5c";
-const NAME_HMAC: &str =
-    "6b92aa1d5c34e2bd4fc9aa84192d305cd5ba441a6abad77f2730098132a7d939";
+const IDCARD_HMAC: &str = "b7df8b2196bfc7e653c61b5553ba8498a8df8f1bc67e582cc645ce01a203ad5c";
+const NAME_HMAC: &str = "6b92aa1d5c34e2bd4fc9aa84192d305cd5ba441a6abad77f2730098132a7d939";

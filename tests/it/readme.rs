@@ -49,7 +49,10 @@ fn the_examples_give_what_readme_prints() {
     let printed = String::from_utf8(run.stdout).unwrap();
     let shown = blocks.iter().find(|(l, _)| l == "text").unwrap().1.clone();
     for line in trimmed(&shown).iter().filter(|l| l.trim() != "…") {
-        assert!(trimmed(&printed).contains(line), "README shows a line that run does not print: {line}");
+        assert!(
+            trimmed(&printed).contains(line),
+            "README shows a line that run does not print: {line}"
+        );
     }
 
     let mut examples = 0;

@@ -19,14 +19,16 @@ fn kind(column: &parquet::schema::types::ColumnDescriptor) -> String {
     let logical = column.logical_type_ref();
     match (column.physical_type(), logical, column.converted_type()) {
         (Type::INT32, Some(LogicalType::Date), _) => "date32".into(),
-        (
-            Type::INT64,
-            Some(LogicalType::Timestamp(t)),
-            _,
-        ) if t.is_adjusted_to_u_t_c && t.unit == TimeUnit::MILLIS => "timestamp_ms_utc".into(),
+        (Type::INT64, Some(LogicalType::Timestamp(t)), _)
+            if t.is_adjusted_to_u_t_c && t.unit == TimeUnit::MILLIS =>
+        {
+            "timestamp_ms_utc".into()
+        }
         (Type::BYTE_ARRAY, Some(LogicalType::String), ConvertedType::UTF8) => "utf8".into(),
         (Type::BOOLEAN, None, _) => "bool".into(),
-        (Type::INT32, Some(LogicalType::Integer(i)), _) if i.bit_width == 8 && i.is_signed => "int8".into(),
+        (Type::INT32, Some(LogicalType::Integer(i)), _) if i.bit_width == 8 && i.is_signed => {
+            "int8".into()
+        }
         (Type::INT32, None, _) => "int32".into(),
         (Type::INT64, None, _) => "int64".into(),
         (Type::INT32, Some(LogicalType::Decimal(d)), _) => {
@@ -39,7 +41,8 @@ fn kind(column: &parquet::schema::types::ColumnDescriptor) -> String {
 #[test]
 fn files_are_what_the_schema_files_say() {
     let world = World::new(PLAIN_PIPELINE);
-    let attempts = (0..1000).map(|i| attempt(&format!("seq-{i}"), 1_730_444_265_275 + i, Some(i % 3 == 0)));
+    let attempts =
+        (0..1000).map(|i| attempt(&format!("seq-{i}"), 1_730_444_265_275 + i, Some(i % 3 == 0)));
     world.put(&Object::new("a.json", result(attempts.collect()).to_string(), SOME_TIME));
     world.put(&Object::new("b.json", "{,}", SOME_TIME));
     world.run(&[]);
@@ -75,12 +78,16 @@ fn files_are_what_the_schema_files_say() {
                 .columns()
                 .iter()
                 .map(|c| {
-                    let nullable = c.self_type().get_basic_info().repetition() == Repetition::OPTIONAL;
+                    let nullable =
+                        c.self_type().get_basic_info().repetition() == Repetition::OPTIONAL;
                     (c.name().to_owned(), kind(c), nullable)
                 })
                 .collect();
             assert_eq!(found, expected, "{table}");
-            assert!(metadata.offset_index().is_some() && metadata.column_index().is_some(), "page index");
+            assert!(
+                metadata.offset_index().is_some() && metadata.column_index().is_some(),
+                "page index"
+            );
             let facts: BTreeMap<String, String> = metadata
                 .file_metadata()
                 .key_value_metadata()
@@ -93,13 +100,24 @@ fn files_are_what_the_schema_files_say() {
             assert!(!facts.contains_key("ARROW:schema"), "plain types for every reader");
             if table == "liveness_detail" {
                 // 0, 3, … 999 are charged.
-                let counts = ["rows", "charged", "free", "unknown"].map(|n| facts[&format!("faceledger.{n}")].clone());
+                let counts = ["rows", "charged", "free", "unknown"]
+                    .map(|n| facts[&format!("faceledger.{n}")].clone());
                 assert_eq!(counts, ["1000", "334", "666", "0"]);
             }
             for group in metadata.row_groups() {
                 assert!(group.num_rows() <= 131_072);
-                for (column, told) in group.columns().iter().zip(schema["columns"].as_array().unwrap().iter().filter(|c| c["name"].as_str() != partition)) {
-                    assert!(matches!(column.compression(), Compression::ZSTD(_)), "{}", told["name"]);
+                for (column, told) in group.columns().iter().zip(
+                    schema["columns"]
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .filter(|c| c["name"].as_str() != partition),
+                ) {
+                    assert!(
+                        matches!(column.compression(), Compression::ZSTD(_)),
+                        "{}",
+                        told["name"]
+                    );
                     let dictionary = column.dictionary_page_offset().is_some();
                     if told["dictionary"] == true {
                         assert!(dictionary, "{table}.{}: a dictionary", told["name"]);
@@ -110,9 +128,13 @@ fn files_are_what_the_schema_files_say() {
                     let bloom = seq.get_column_bloom_filter(2).expect("a bloom filter on seq");
                     assert!(bloom.check(&"seq-500"));
                     assert!((0..1000).filter(|i| bloom.check(&*format!("other-{i}"))).count() < 50);
-                    assert!(group.columns()[2].dictionary_page_offset().is_none(), "ids have no dictionary");
+                    assert!(
+                        group.columns()[2].dictionary_page_offset().is_none(),
+                        "ids have no dictionary"
+                    );
                     let sorting = group.sorting_columns().unwrap();
-                    let by: Vec<&str> = sorting.iter().map(|s| found[s.column_idx as usize].0.as_str()).collect();
+                    let by: Vec<&str> =
+                        sorting.iter().map(|s| found[s.column_idx as usize].0.as_str()).collect();
                     assert_eq!(by, ["req_time", "seq"]);
                 }
             }

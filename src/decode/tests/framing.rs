@@ -6,50 +6,55 @@ use super::*;
 fn framings() {
     use Format as F;
     use Framing::{Documents, Lines};
+    for (format, key, expected) in [
+        // What the pipeline says.
+        (F::Ndjson, "x.json", Some(Lines)),
+        (F::Json, "x.ndjson", Some(Documents)),
+        // What the name says.
+        (F::Auto, "a/b.ndjson", Some(Lines)),
+        (F::Auto, "a/b.jsonl", Some(Lines)),
+        (F::Auto, "a/B.NDJSON", Some(Lines)),
+        (F::Auto, "a/b.ndjson.gz", Some(Lines)),
+        (F::Auto, "a/b.JSONL.ZST", Some(Lines)),
+        // A folder's name says nothing, nor does `.json`.
+        (F::Auto, "a.ndjson/b", None),
+        (F::Auto, "x.json", None),
+        (F::Auto, "x", None),
+    ] {
+        assert_eq!(framing(format, key), expected, "{key}");
+    }
+}
+
+/// What the first bytes of a large object say.
+#[test]
+fn splits() {
     let (a, pretty) = (result("a"), "{\n  \"LivenessDetail\": []\n}\n");
     let lines = format!("{a}\n{a}\n");
-    let cases: &[(F, &str, &str, bool, Framing)] = &[
-        // What the pipeline says.
-        (F::Ndjson, "x.json", pretty, true, Lines),
-        (F::Json, "x.ndjson", &lines, true, Documents),
-        // What the name says.
-        (F::Auto, "a/b.ndjson", pretty, true, Lines),
-        (F::Auto, "a/b.jsonl", "", true, Lines),
-        (F::Auto, "a/B.NDJSON", pretty, true, Lines),
-        (F::Auto, "a/b.ndjson.gz", pretty, true, Lines),
-        (F::Auto, "a/b.JSONL.ZST", pretty, true, Lines),
-        // A folder's name says nothing.
-        (F::Auto, "a.ndjson/b", pretty, true, Documents),
-        // What the first bytes say.
-        (F::Auto, "x.json", &lines, true, Lines),
-        (F::Auto, "x", &lines, true, Lines),
-        (F::Auto, "x", &format!("\r\n {a} \r\n{a}"), true, Lines),
-        (F::Auto, "x", &format!("\u{FEFF}{a}\n{a}\n"), true, Lines),
-        (F::Auto, "x", &format!("{a}\n{}", &a[..20]), true, Lines),
-        (F::Auto, "x", &format!("{a}\nxyz\n"), true, Lines),
-        // The first line is all of a document.
-        (F::Auto, "x", &format!("{a}\n"), true, Documents),
-        (F::Auto, "x", &format!("{a}\n \r\n"), true, Documents),
-        (F::Auto, "x", &format!("{a}\n"), false, Lines),
-        (F::Auto, "x", &a, false, Documents),
-        (F::Auto, "x.json", pretty, true, Documents),
-        (F::Auto, "x", &format!("{pretty}{pretty}"), true, Documents),
-        (F::Auto, "x", &format!("{a}\n{pretty}"), true, Documents),
-        (F::Auto, "x", &format!("[{a},\n{a}]\n"), true, Documents),
-        (F::Auto, "x", &format!("[\n{a}\n]\n"), true, Documents),
-        (F::Auto, "x", &format!("{a}{a}\n{a}\n"), true, Documents),
-        (F::Auto, "x", "", true, Documents),
-        (F::Auto, "x", "\n\n", true, Documents),
-        (F::Auto, "x", "no JSON\nat all\n", true, Documents),
-        (F::Auto, "x", "{\"a\":\"}\\\"\n", true, Documents),
-    ];
-    for (format, key, head, whole, expected) in cases {
-        assert_eq!(
-            framing(*format, key, head.as_bytes(), *whole),
-            *expected,
-            "{key}: {head:?} {whole}"
-        );
+    for (head, expected) in [
+        (lines.clone(), true),
+        (format!("\r\n {a} \r\n{a}"), true),
+        (format!("\u{FEFF}{a}\n{a}\n"), true),
+        (format!("{a}\n{}", &a[..20]), true),
+        (format!("{a}\n"), true),
+        (format!("{a}\nxyz\n"), false),
+        (format!("{a}\nxyz"), false),
+        (a.clone(), false),
+        (pretty.to_owned(), false),
+        (format!("{pretty}{pretty}"), false),
+        (format!("{a}\n{pretty}"), false),
+        (format!("{a}\n{a}\n{pretty}"), false),
+        (format!("[{a},\n{a}]\n"), false),
+        (format!("[\n{a}\n]\n"), false),
+        (format!("{a}{a}\n{a}\n"), false),
+        (String::new(), false),
+        ("\n\n".to_owned(), false),
+        ("no JSON\nat all\n".to_owned(), false),
+        ("{\"a\":\"}\\\"\n".to_owned(), false),
+    ] {
+        assert_eq!(splits_at_lines(Format::Auto, "x", head.as_bytes()), expected, "{head:?}");
     }
+    assert!(splits_at_lines(Format::Auto, "x.ndjson", pretty.as_bytes()));
+    assert!(!splits_at_lines(Format::Json, "x.ndjson", lines.as_bytes()));
 }
 
 /// Either framing reads what both can.

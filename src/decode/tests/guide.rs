@@ -49,6 +49,7 @@ fn the_first_sample_without_its_comment_is_a_row() {
         }
     );
     let first = Attempt {
+        byte_offset: 0,
         index: 0,
         req_time: 1_577_179_388_135,
         seq: "3d12da91-db34-4e55-81c3-993a41d7ccb7".into(),

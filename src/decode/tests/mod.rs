@@ -23,11 +23,14 @@ use std::borrow::Cow;
 struct Seen {
     records: Vec<(Record<'static>, Vec<Attempt<'static>>)>,
     rejects: Vec<Reject>,
+    /// Of each attempt, its first byte.
+    offsets: Vec<i64>,
     tally: Tally,
 }
 
 impl Sink for Seen {
     fn record(&mut self, record: &Record<'_>, attempts: &[Attempt<'_>]) {
+        self.offsets.extend(attempts.iter().map(|a| a.byte_offset));
         self.records.push((owned_record(record), attempts.iter().map(owned_attempt).collect()));
     }
 
@@ -60,6 +63,8 @@ fn owned_record(r: &Record<'_>) -> Record<'static> {
 fn owned_attempt(a: &Attempt<'_>) -> Attempt<'static> {
     Attempt {
         index: a.index,
+        // Told in `Seen::offsets`, so that expected attempts need not name it.
+        byte_offset: 0,
         req_time: a.req_time,
         seq: Cow::Owned(a.seq.to_string()),
         is_need_charge: a.is_need_charge,

@@ -171,6 +171,7 @@ fn recount_attempt(
         return Err("req_time_out_of_range");
     }
     Ok(Attempt {
+        byte_offset: 0,
         index,
         req_time,
         seq,

@@ -110,6 +110,7 @@ fn every_member_and_every_null() {
     let wanted = Wanted::new(None, true, true);
     let (_, attempts) = one_with(&format!(r#"{{"LivenessDetail":[{full}]}}"#), &wanted);
     let expected = Attempt {
+        byte_offset: 0,
         index: 0,
         req_time: 1_730_444_265_275,
         seq: "A😀中".into(),
@@ -281,4 +282,15 @@ fn grammar_goes_before_shape() {
     let text = r#"{"Response":{"Text":5,"RequestId":7,"x":tru}}"#;
     let seen = decode(text, Framing::Documents);
     assert_eq!(seen.places(), [(0, 40, "$.Response.x", RejectReason::InvalidJson)]);
+}
+
+#[test]
+fn attempts_tell_where_they_begin() {
+    let text = format!("{}\n {}", result("a"), result("b"));
+    let seen = decode(&text, Framing::Documents);
+    let begins = |seq: &str| {
+        let at = text.find(&format!("\"{seq}\"")).unwrap();
+        text[..at].rfind('{').unwrap() as i64
+    };
+    assert_eq!(seen.offsets, [begins("a"), begins("b")]);
 }
