@@ -849,6 +849,7 @@ impl Lines<'_> {
     }
 }
 
+#[allow(clippy::print_stderr)] // an example of its own, not the product
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     if fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some()) {

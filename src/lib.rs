@@ -1,28 +1,37 @@
 //! faceledger: Tencent Cloud FaceID results in, columnar attempts and daily charges out.
 //!
-//! The rooms, in the order the data walks through them. Rooms know [`model`], never each other;
-//! [`run`] is the one place that sees them all.
+//! The rooms, in reading order. Rooms know [`model`], never each other; [`run`] is the one that sees
+//! them all.
+//!
+//! - [`model`]: the nouns: days, attempts, rejects, tallies.
+//! - [`cli`]: flags as typed.
+//! - [`pipeline`]: the pipeline file: as written, then as checked.
+//! - [`storage`]: everything that awaits: object stores behind a plain blocking face.
+//! - [`sources`]: which objects count, and in what shards they are read.
+//! - [`decode`]: bytes to attempts and rejects. No I/O.
+//! - [`classify`]: routes, billing tags, settlement dates: tables, not branches.
+//! - [`mod@write`]: attempts to sorted Parquet, published by one commit.
+//! - [`settle`]: rows to daily charges.
+//! - [`run`]: the order of the steps: threads, resume, tallies, exit codes.
+//! - [`report`]: the only room that prints.
 
-/// Routes, billing tags, settlement dates: tables, not branches.
-pub mod classify;
-/// Flags as typed.
-pub mod cli;
-/// Bytes to attempts and rejects. No I/O.
-pub mod decode;
-/// The nouns: days, attempts, rejects, tallies.
 pub mod model;
-/// The pipeline file: as written, then as checked.
+
+pub mod cli;
 pub mod pipeline;
-/// The only room that prints.
+pub mod storage;
+
+pub mod sources;
+
+pub mod decode;
+
+pub mod classify;
+
+pub mod write;
+
+pub mod settle;
+
+pub mod run;
+
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 pub mod report;
-/// The order of the steps: threads, resume, tallies, exit codes.
-pub mod run;
-/// Rows to daily charges.
-pub mod settle;
-/// Which objects count, and in what shards they are read.
-pub mod sources;
-/// Everything that awaits: object stores behind a plain blocking face.
-pub mod storage;
-/// Attempts to sorted Parquet, published by one commit.
-pub mod write;

@@ -22,7 +22,13 @@ pub struct Progress {
     counts: Arc<Counts>,
     bar: Option<ProgressBar>,
     objects_total: u64,
-    lines: Option<(Arc<(Mutex<bool>, Condvar)>, std::thread::JoinHandle<()>)>,
+    lines: Option<Lines>,
+}
+
+/// The thread that prints lines, and what tells it to end.
+struct Lines {
+    over: Arc<(Mutex<bool>, Condvar)>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 impl Progress {
@@ -74,7 +80,7 @@ impl Progress {
                 );
             }
         });
-        progress.lines = Some((done, thread));
+        progress.lines = Some(Lines { over: done, thread });
         progress
     }
 
@@ -98,13 +104,14 @@ impl Progress {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        if let Some((done, thread)) = self.lines.take() {
-            if let Ok(mut over) = done.0.lock() {
+        if let Some(lines) = self.lines.take() {
+            let (flag, changed) = &*lines.over;
+            if let Ok(mut over) = flag.lock() {
                 *over = true;
             }
-            done.1.notify_all();
+            changed.notify_all();
             // The thread only prints: that it has ended is all that can be asked of it.
-            let _ = thread.join();
+            let _ = lines.thread.join();
         }
     }
 }

@@ -501,7 +501,7 @@ impl<'p> Run<'p> {
         let mut report = self.finish(report, &charged_after, Some(&settle_days));
         report.restated = restated(&charged_before, &charged_after, &settle_days);
         let wrote = |c: &Commit| c.files_added + c.files_removed > 0 && c.table != "inputs";
-        report.outcome = match commits.iter().any(|c| wrote(c)) {
+        report.outcome = match commits.iter().any(wrote) {
             true => Outcome::Committed,
             false if selection.objects.is_empty() => Outcome::NothingNew,
             false => Outcome::Unchanged,
