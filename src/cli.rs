@@ -4,7 +4,7 @@ use crate::model::UsageDay;
 use crate::sources::Window;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Tencent Cloud FaceID results to columnar Parquet, daily charges, and the bill they must agree with.
+/// Tencent Cloud FaceID results to columnar Parquet and daily charges.
 #[derive(Debug, Parser)]
 #[command(name = "faceledger", version, max_term_width = 110, after_help = EXITS)]
 pub struct Cli {
@@ -16,7 +16,7 @@ pub struct Cli {
 }
 
 const EXITS: &str = "Exit status: 0 done · 1 our failure · 2 usage or pipeline file · 3 rejects over the \
-pipeline's threshold · 4 bill differs over tolerance · 5 conservation broken · 6 another writer holds the \
+pipeline's threshold · 5 conservation broken · 6 another writer holds the \
 table · 75 storage failed after retries, or stopped by a signal: try again";
 
 #[derive(Debug, Subcommand)]

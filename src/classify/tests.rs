@@ -472,8 +472,9 @@ fn a_route_missed_by_case_or_spaces_is_named() {
     );
     let advice = counts.advice(&router)[0].advice.clone();
     assert!(
-        advice
-            .starts_with("route 2 would match but for case or spaces in channel\nadd this route\n"),
+        advice.starts_with(
+            "route[1] would match but for case or spaces in channel\nadd this route\n"
+        ),
         "{advice}"
     );
 }
@@ -500,7 +501,7 @@ fn extra_is_counted_and_compared_but_never_shown() {
     assert!(
         lines[0]
             .advice
-            .starts_with("route 1 would match 2 of them but for case or spaces in extra\n"),
+            .starts_with("route[0] would match 2 of them but for case or spaces in extra\n"),
         "{}",
         lines[0].advice
     );

@@ -139,8 +139,9 @@ impl UnmappedCounts {
     /// One line per group, the largest first, what is beyond the bounds last. `router` is the one
     /// that left them unmapped.
     pub fn advice(&self, router: &Router) -> Vec<UnmappedLine> {
+        let counts = self.told_apart_as(router);
         let mut lines: Vec<UnmappedLine> = Vec::new();
-        lines.extend(self.groups.iter().map(|group| self.line_of_group(group, router)));
+        lines.extend(counts.groups.iter().map(|group| counts.line_of_group(group, router)));
         lines.extend(
             self.compare_libs.iter().map(|(lib, count)| line_of_compare_lib(lib, *count, router)),
         );
@@ -157,7 +158,7 @@ impl UnmappedCounts {
         lines.extend(self.rows.iter().map(|(row, count)| line_of_row(*row, *count)));
         lines.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.what.cmp(&b.what)));
         for (count, what) in [
-            (self.groups_rest, "no route matches: others"),
+            (counts.groups_rest, "no route matches: others"),
             (self.compare_libs_rest, "no compare source: others"),
         ] {
             if count > 0 {
@@ -166,6 +167,23 @@ impl UnmappedCounts {
             }
         }
         lines
+    }
+
+    /// The same counts, told apart only by fields that speak of channels: those that routes name, and the
+    /// envelope's. Where there are none of these, by all.
+    fn told_apart_as(&self, router: &Router) -> UnmappedCounts {
+        let named: BTreeSet<&str> =
+            router.routes().flat_map(|r| r.conditions.iter().map(|c| c.field.as_str())).collect();
+        let speaks = |name: &str| named.contains(name) || matches!(name, "channel" | "rule_id");
+        let mut counts = self.clone();
+        if counts.fields.keys().any(|name| speaks(name)) {
+            counts.fields.retain(|name, _| speaks(name));
+            for mut group in std::mem::take(&mut counts.groups) {
+                group.fields.retain(|(name, _)| speaks(name));
+                counts.add_group(group);
+            }
+        }
+        counts
     }
 
     fn note_no_route(&mut self, captures: &[(String, String)], record: &Record<'_>) {
@@ -308,7 +326,7 @@ impl UnmappedCounts {
             .routes()
             .enumerate()
             .filter_map(|(at, route)| {
-                near_miss(group, route).map(|near| near.text(at + 1, group.count))
+                near_miss(group, route).map(|near| near.text(at, group.count))
             })
             .collect();
         advice.push(route_to_add(group));
@@ -364,14 +382,14 @@ struct NearMiss {
 }
 
 impl NearMiss {
-    /// `number` counts from 1, as a reader of the file does.
+    /// `number` counts from 0, as `check` and `--set` do.
     fn text(&self, number: usize, of: u64) -> String {
         let fields = self.fields.join(" and ");
         if self.count == of {
-            format!("route {number} would match but for case or spaces in {fields}")
+            format!("route[{number}] would match but for case or spaces in {fields}")
         } else {
             format!(
-                "route {number} would match {} of them but for case or spaces in {fields}",
+                "route[{number}] would match {} of them but for case or spaces in {fields}",
                 self.count
             )
         }

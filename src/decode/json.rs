@@ -353,15 +353,22 @@ impl<'a> Cursor<'a> {
     #[inline]
     fn plain_run(&self, from: usize) -> Parsed<usize> {
         let bytes = self.bytes();
-        // Most strings of a result are short: look at the first bytes one by one.
-        let near = (from + 32).min(bytes.len());
+        // Most strings of a result are short: look at the first bytes eight at a time.
         let mut at = from;
-        while at < near {
-            match bytes[at] {
-                b'"' | b'\\' => return Ok(at),
-                0..=0x1F => return self.control_character(at),
-                _ => at += 1,
+        while at - from < NEAR_BYTES
+            && let Some(word) = bytes.get(at..at + 8)
+        {
+            let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
+            let stops = stops_in(word);
+            if stops == 0 {
+                at += 8;
+                continue;
             }
+            at += stops.trailing_zeros() as usize / 8;
+            return match bytes[at] {
+                b'"' | b'\\' => Ok(at),
+                _ => self.control_character(at),
+            };
         }
         let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at..]) else {
             // The string never ends. A raw line break in it is the likelier mistake to name only if
@@ -463,6 +470,21 @@ impl<'a> Cursor<'a> {
         }
         Ok(unit)
     }
+}
+
+/// Bytes of a string that are looked at word by word before the vectors are set up for a long one.
+const NEAR_BYTES: usize = 64;
+
+/// Marks (by their high bits) the bytes of a word that end a plain run: quote, backslash, control
+/// characters. The lowest mark is exact; above it a borrow may mark bytes that are none.
+fn stops_in(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    let zero_bytes = |w: u64| w.wrapping_sub(ONES) & !w;
+    let quotes = zero_bytes(word ^ (ONES * b'"' as u64));
+    let backslashes = zero_bytes(word ^ (ONES * b'\\' as u64));
+    let controls = word.wrapping_sub(ONES * 0x20) & !word;
+    (quotes | backslashes | controls) & HIGHS
 }
 
 fn unpaired<T>(at: usize) -> Parsed<T> {

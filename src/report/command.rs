@@ -1,6 +1,6 @@
 //! Each command: its rooms called, its outcome printed, its exit status.
 
-use super::text;
+use super::{talk, text};
 use crate::classify::Catalogue;
 use crate::cli::{Cli, Command, OutputArgs, PipelineArgs, RejectsArgs, SchemaArgs, SchemaFormat};
 use crate::model::RejectReason;
@@ -20,6 +20,8 @@ enum Failed {
     Run(RunError),
     /// Said already, by the outcome printed.
     Said(Exit),
+    /// stdout took not all of it.
+    Unprinted(std::io::Error),
 }
 
 impl From<RunError> for Failed {
@@ -35,16 +37,28 @@ pub fn command(cli: Cli) -> Exit {
         Err(Failed::Said(exit)) => exit,
         Err(Failed::Mistakes(mistakes)) => {
             for mistake in &mistakes {
-                eprintln!("{mistake}");
+                talk(&format!("{mistake}\n"));
             }
             if mistakes.len() > 1 {
-                eprintln!("{} mistakes: nothing was read or written", mistakes.len());
+                talk(&format!("{} mistakes: nothing was read or written\n", mistakes.len()));
+            }
+            if cli.json {
+                let listed: Vec<_> = mistakes
+                    .iter()
+                    .map(|m| serde_json::json!({"file": m.file, "line": m.line, "key": m.key, "message": m.message}))
+                    .collect();
+                // Said on stderr already: a stdout that is lost loses nothing.
+                let _ = print(true, &serde_json::json!({ "mistakes": listed }), String::new);
             }
             Exit::Usage
         }
         Err(Failed::Run(error)) => {
-            eprintln!("faceledger: {error}");
+            talk(&format!("faceledger: {error}\n"));
             error.exit()
+        }
+        Err(Failed::Unprinted(error)) => {
+            talk(&format!("faceledger: what was to be printed is lost: stdout: {error}\n"));
+            Exit::OurFailure
         }
     }
 }
@@ -65,19 +79,22 @@ fn carry_out(cli: &Cli) -> Result<(), Failed> {
         Command::Check(args) => {
             let pipeline = load(args)?;
             let checked = run::check(&pipeline);
-            print(json, &checked, || text::checked(&checked));
-            if checked.is_well() { Ok(()) } else { Err(Failed::Said(Exit::OurFailure)) }
+            print(json, &checked, || text::checked(&checked))?;
+            match checked.exit() {
+                Exit::Done => Ok(()),
+                exit => Err(Failed::Said(exit)),
+            }
         }
         Command::Plan(args) => {
             let pipeline = load(&args.pipeline)?;
             let window = args.window.window().map_err(RunError::Usage)?;
             let plan = run::plan(&pipeline, window, args.full_refresh)?;
-            print(json, &plan, || text::plan(&plan));
+            print(json, &plan, || text::plan(&plan))?;
             Ok(())
         }
         Command::Verify(args) => {
             let found = run::verify(&output(args)?)?;
-            print(json, &found, || text::verified(&found));
+            print(json, &found, || text::verified(&found))?;
             match found.broken.is_empty() {
                 true => Ok(()),
                 false => Err(Failed::Said(Exit::ConservationBroken)),
@@ -87,24 +104,24 @@ fn carry_out(cli: &Cli) -> Result<(), Failed> {
             let pipeline = load(&args.pipeline)?;
             let Some(found) = run::explain(&pipeline, &args.seq)? else {
                 let what = format!(
-                    "Seq {}: not in liveness_detail (nor a reject would show it: see `faceledger rejects`)",
+                    "Seq {}: not in liveness_detail. An attempt that was set aside has no row: `faceledger rejects` lists those by object",
                     args.seq
                 );
                 return Err(RunError::Usage(what).into());
             };
-            print(json, &found, || text::explained(&found));
+            print(json, &found, || text::explained(&found))?;
             Ok(())
         }
         Command::Rejects(args) => rejects(args, json),
         Command::Tags => {
-            print(json, &tag_rows(), text::tags);
+            print(json, &tag_rows(), text::tags)?;
             Ok(())
         }
         Command::Schema(args) => schema_of(args, json),
         Command::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "faceledger", &mut out);
-            put(&String::from_utf8_lossy(&out));
+            put(&String::from_utf8_lossy(&out))?;
             Ok(())
         }
     }
@@ -135,18 +152,18 @@ fn run_and_report(pipeline: &Pipeline, asked: &Asked, json: bool) -> Result<(), 
             signal_hook::flag::register_conditional_shutdown(signal, 75, stop.clone());
         let ask = signal_hook::flag::register(signal, stop.clone());
         if asked_before.is_err() || ask.is_err() {
-            eprintln!(
-                "faceledger: signals cannot be caught here: a stop will be abrupt, and safe all the same"
+            talk(
+                "faceledger: signals cannot be caught here: a stop will be abrupt, and safe all the same\n",
             );
         }
     }
     let report = run::run(pipeline, asked, &stop).inspect_err(|_| {
         if stop.load(Ordering::Relaxed) {
-            eprintln!("faceledger: asked to stop");
+            talk("faceledger: asked to stop\n");
         }
     })?;
-    eprint!("{}", text::summary(&report));
-    print(json, &report, || text::daily_charges(&report.daily_charge));
+    talk(&text::summary(&report));
+    print(json, &report, || text::daily_charges(&report.daily_charge))?;
     match report.exit() {
         Exit::Done => Ok(()),
         exit => Err(Failed::Said(exit)),
@@ -180,7 +197,7 @@ fn rejects(args: &RejectsArgs, json: bool) -> Result<(), Failed> {
         counts.retain(|c| &c.reason == reason);
         rows.retain(|r| &r.reason == reason);
     }
-    print(json, &rows, || text::rejects(&counts, &rows, args.limit));
+    print(json, &rows, || text::rejects(&counts, &rows, args.limit))?;
     Ok(())
 }
 
@@ -211,7 +228,7 @@ fn schema_of(args: &SchemaArgs, json: bool) -> Result<(), Failed> {
     let format = if json { SchemaFormat::Json } else { args.format };
     if args.table.as_deref() == Some("pipeline") {
         let text = serde_json::to_string_pretty(&pipeline::json_schema()).unwrap_or_default();
-        put(&format!("{text}\n"));
+        put(&format!("{text}\n"))?;
         return Ok(());
     }
     let tables: Vec<_> = schema::tables()
@@ -225,36 +242,45 @@ fn schema_of(args: &SchemaArgs, json: bool) -> Result<(), Failed> {
     }
     if format == SchemaFormat::Json && tables.len() > 1 {
         let all: Vec<&str> = tables.iter().map(|t| t.source.trim_end()).collect();
-        put(&format!("[\n{}\n]\n", all.join(",\n")));
+        put(&format!("[\n{}\n]\n", all.join(",\n")))?;
         return Ok(());
     }
     for table in &tables {
         match format {
-            SchemaFormat::Text => put(&text::schema_text(table)),
-            SchemaFormat::Json => put(table.source),
-            SchemaFormat::Sql => put(&text::schema_sql(table)),
+            SchemaFormat::Text => put(&text::schema_text(table))?,
+            SchemaFormat::Json => put(table.source)?,
+            SchemaFormat::Sql => put(&text::schema_sql(table))?,
         }
         if table.name == "rejects" && format == SchemaFormat::Text {
-            put(&format!("reasons: {}\n", run::reject_reasons().join(", ")));
+            put(&format!("reasons: {}\n", run::reject_reasons().join(", ")))?;
         }
         if tables.len() > 1 && format != SchemaFormat::Json {
-            put("\n");
+            put("\n")?;
         }
     }
     Ok(())
 }
 
-fn print(json: bool, value: &impl serde::Serialize, text: impl FnOnce() -> String) {
+fn print(
+    json: bool,
+    value: &impl serde::Serialize,
+    text: impl FnOnce() -> String,
+) -> Result<(), Failed> {
     if json {
         let text = serde_json::to_string_pretty(value).unwrap_or_default();
-        put(&format!("{text}\n"));
+        put(&format!("{text}\n"))
     } else {
-        put(&text());
+        put(&text())
     }
 }
 
-/// Data to stdout. A reader that has gone away (`| head`) is no failure of ours.
-fn put(text: &str) {
+/// Data to stdout. A reader that has gone away (`| head`) is no failure of ours; a full disk is one.
+fn put(text: &str) -> Result<(), Failed> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failed::Unprinted(error))
+        }
+        _ => Ok(()),
+    }
 }

@@ -6,3 +6,9 @@ mod text;
 
 pub use command::command;
 pub use progress::Progress;
+
+/// Talk goes to stderr. Where nobody listens (a closed or full stderr) the work goes on all the same.
+fn talk(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}

@@ -70,14 +70,14 @@ impl Progress {
                     0 => "unknown".to_owned(),
                     read => format!("{} s", elapsed * bytes_total.saturating_sub(read) / read),
                 };
-                eprintln!(
-                    "read {} of {objects_total} objects, {} of {}, {} rows, {} rejects, {elapsed} s, time left {left}",
+                super::talk(&format!(
+                    "read {} of {objects_total} objects, {} of {}, {} rows, {} rejects, {elapsed} s, time left {left}\n",
                     counts.objects.load(Ordering::Relaxed),
                     HumanBytes(read),
                     HumanBytes(bytes_total),
                     counts.rows.load(Ordering::Relaxed),
                     counts.rejects.load(Ordering::Relaxed),
-                );
+                ));
             }
         });
         progress.lines = Some(Lines { over: done, thread });

@@ -6,6 +6,7 @@ use crate::write::schema::Table as TableSchema;
 use crate::write::small::RejectRow;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use indicatif::HumanBytes;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// A table without lines but under its head; columns from `numbers_from` on are right-aligned.
@@ -55,56 +56,51 @@ fn grouped(n: i64) -> String {
 const DAILY_LINES_MAX: usize = 60;
 
 pub fn daily_charges(lines: &[DailyLine]) -> String {
-    let mut t = table(
-        &[
-            "usage_date",
-            "settled on",
-            "billing tag",
-            "attempts",
-            "charged",
-            "free",
-            "unknown",
-            "charged, failed",
-            "not final",
-        ],
-        3,
-    );
+    let accounts: BTreeSet<&str> = lines.iter().map(|l| l.account.as_str()).collect();
+    let several = accounts.len() > 1;
+    let mut head = vec!["usage_date", "settled on", "billing tag"];
+    if several {
+        head.push("account");
+    }
+    let numbers_from = head.len();
+    head.extend(["attempts", "charged", "free", "unknown", "charged, failed", "not final"]);
+    let mut t = table(&head, numbers_from);
     for line in lines.iter().take(DAILY_LINES_MAX) {
-        let counts = [
-            line.attempts,
-            line.charged,
-            line.free,
-            line.unknown,
-            line.charged_failed,
-            line.not_final,
-        ];
         let mut cells =
             vec![line.usage_date.clone(), line.settlement_date.clone(), line.billing_tag.clone()];
-        cells.extend(counts.map(grouped));
-        add_row(&mut t, cells, 3);
+        if several {
+            cells.push(line.account.clone());
+        }
+        cells.extend(counts(line).map(grouped));
+        add_row(&mut t, cells, numbers_from);
     }
-    let sum = |get: fn(&DailyLine) -> i64| grouped(lines.iter().map(get).sum());
-    add_row(
-        &mut t,
-        vec![
-            "total".into(),
-            String::new(),
-            String::new(),
-            sum(|l| l.attempts),
-            sum(|l| l.charged),
-            sum(|l| l.free),
-            sum(|l| l.unknown),
-            sum(|l| l.charged_failed),
-            sum(|l| l.not_final),
-        ],
-        3,
-    );
+    let mut total = [0i64; 6];
+    for line in lines {
+        for (sum, n) in total.iter_mut().zip(counts(line)) {
+            *sum = sum.saturating_add(n);
+        }
+    }
+    let days: BTreeSet<&str> = lines.iter().map(|l| l.usage_date.as_str()).collect();
+    let mut cells = vec![format!("{} in all", plural(days.len() as u64, "day"))];
+    cells.resize(numbers_from, String::new());
+    cells.extend(total.map(grouped));
+    add_row(&mut t, cells, numbers_from);
     let mut text = printed(&t);
     if lines.len() > DAILY_LINES_MAX {
         let left = lines.len() - DAILY_LINES_MAX;
-        let _ = writeln!(text, "({left} more lines stand in daily_charge)");
+        let _ =
+            writeln!(text, "({left} lines more, counted in the last one, stand in daily_charge)");
     }
     text
+}
+
+fn counts(line: &DailyLine) -> [i64; 6] {
+    [line.attempts, line.charged, line.free, line.unknown, line.charged_failed, line.not_final]
+}
+
+/// 1 object, 1,200 objects.
+fn plural(n: u64, word: &str) -> String {
+    format!("{} {word}{}", grouped(n as i64), if n == 1 { "" } else { "s" })
 }
 
 /// What a run did, for stderr; the daily charges go to stdout.
@@ -174,25 +170,70 @@ pub fn summary(report: &RunReport) -> String {
             report.rejects_by_reason.iter().map(|(reason, c)| format!("{c} {reason}")).collect();
         line("rejects", format!("{} (`faceledger rejects` lists them)", reasons.join(", ")));
     }
-    for unmapped in &report.unmapped {
-        line("unmapped", format!("{} attempts: {}", n(unmapped.attempts), unmapped.what));
+    for unmapped in report.unmapped.iter().take(UNMAPPED_SHOWN) {
+        line("unmapped", format!("{}: {}", plural(unmapped.attempts, "attempt"), unmapped.what));
         for advice in unmapped.advice.lines() {
             line("", format!("  {advice}"));
         }
+    }
+    if report.unmapped.len() > UNMAPPED_SHOWN {
+        let left = &report.unmapped[UNMAPPED_SHOWN..];
+        let attempts = left.iter().map(|u| u.attempts).sum();
+        let (attempts, kinds) =
+            (plural(attempts, "attempt"), plural(left.len() as u64, "more kind"));
+        line("unmapped", format!("{attempts} of {kinds}: {}", run_report(report)));
+    }
+    if report.fetched_at_seen == Some(0) && t.records_with_attempts > 0 {
+        line(
+            "WARNING",
+            format!(
+                "source.envelope.fetched_at: none of {} has anything there; of several pulls of a Seq the one in \
+                 the object modified last counts",
+                plural(t.records_with_attempts, "record")
+            ),
+        );
+    }
+    if report.removed.rows > 0 {
+        let removed = &report.removed;
+        let gone = match removed.objects_gone {
+            0 => "the objects read no longer hold them".to_owned(),
+            objects => format!(
+                "{} that gave rows {} not in the source any more, such as {}",
+                plural(objects, "object"),
+                if objects == 1 { "is" } else { "are" },
+                removed.examples.first().map_or("", String::as_str)
+            ),
+        };
+        line(
+            "REMOVED",
+            format!(
+                "{} ({} charged) by --full-refresh: {gone}",
+                plural(removed.rows, "row"),
+                n(removed.charged)
+            ),
+        );
     }
     for change in report.changed.iter().take(10) {
         let said = |f: &crate::write::merge::Facts| {
             let flag = f.is_need_charge.map_or("unknown", |c| if c { "charged" } else { "free" });
             let code = f.errcode.map_or("no code".to_owned(), |c| format!("code {c}"));
-            format!("{flag}, {code}, at {}", f.req_time)
+            format!("{flag}, {code}")
         };
+        let (before, after) = (change.before.req_time, change.after.req_time);
+        let moved =
+            if before == after { String::new() } else { format!(", ReqTime {before} -> {after}") };
         line(
             "changed",
-            format!("Seq {}: {} -> {}", change.seq, said(&change.before), said(&change.after)),
+            format!(
+                "Seq {}: {} -> {}{moved}",
+                change.seq,
+                said(&change.before),
+                said(&change.after)
+            ),
         );
     }
     if report.changed.len() > 10 {
-        line("changed", format!("… {} in all, listed in the run report", n(t.details_changed)));
+        line("changed", format!("{} in all: {}", n(t.details_changed), run_report(report)));
     }
     for day in report.restated.iter().take(20) {
         line(
@@ -231,17 +272,33 @@ pub fn summary(report: &RunReport) -> String {
         Outcome::DryRun => line("done", "dry run: nothing was written".into()),
         Outcome::Committed => line("done", format!("run {}", report.run_id)),
     }
+    if report.daily_charge.is_empty() {
+        line("shown", "no daily charges".into());
+    } else {
+        line("shown", report.daily_charge_shown.clone());
+    }
     if report.rejects_over_threshold {
         line(
             "REJECTS",
             format!(
-                "{:.4} of the records, over limits.rejects_ratio_max = {}: what could be read was loaded; \
+                "{:.4} of what was read, over limits.rejects_ratio_max = {}: what could be read was loaded; \
                  see `faceledger rejects`, then `rejects --retry` (exit 3)",
                 report.rejects_ratio, report.rejects_ratio_max
             ),
         );
     }
     text
+}
+
+/// Unmapped kinds shown on a terminal: more than a person mends at once.
+const UNMAPPED_SHOWN: usize = 8;
+
+/// Where all of it stands.
+fn run_report(report: &RunReport) -> String {
+    match report.outcome {
+        Outcome::DryRun => "`--json` prints them".to_owned(),
+        _ => format!("listed in _runs/{}.json", report.run_id),
+    }
 }
 
 fn others(report: &RunReport) -> String {
@@ -281,11 +338,11 @@ pub fn plan(plan: &Plan) -> String {
     let n = |n: u64| grouped(n as i64);
     let _ = writeln!(
         text,
-        "to read   {} objects, {}, in {} shards, {} requests at least",
-        n(plan.objects),
+        "to read   {}, {}, in {}, {} at least",
+        plural(plan.objects, "object"),
         HumanBytes(plan.bytes),
-        n(plan.shards),
-        n(plan.requests)
+        plural(plan.shards, "shard"),
+        plural(plan.requests, "request")
     );
     let _ = writeln!(
         text,
@@ -316,10 +373,10 @@ pub fn verified(found: &Verified) -> String {
     if found.broken.is_empty() {
         let _ = writeln!(
             text,
-            "verified: {} files, {} days, {} attempts = {} charged + {} free + {} unknown; every Seq once; daily_charge agrees",
-            found.files,
-            found.days,
-            grouped(found.attempts as i64),
+            "verified: {}, {}, {} = {} charged + {} free + {} unknown; every Seq once; daily_charge agrees",
+            plural(found.files, "file"),
+            plural(found.days, "day"),
+            plural(found.attempts, "attempt"),
             grouped(found.charged),
             grouped(found.free),
             grouped(found.unknown)

@@ -1,8 +1,8 @@
 //! `check` and `plan`: what a run would meet, without doing its work.
 
-use super::{Known, RunError, Tables, read_small};
+use super::{Exit, Known, RunError, Tables, open_source, read_small};
 use crate::pipeline::Pipeline;
-use crate::sources::{self, KeyPattern, SHARD_BYTES, Window};
+use crate::sources::{self, Choice, KeyPattern, SHARD_BYTES, Window};
 use crate::storage::Place;
 use crate::write::small;
 use std::collections::BTreeMap;
@@ -22,40 +22,43 @@ pub struct Probe {
     pub what: String,
     pub ok: bool,
     pub detail: String,
+    #[serde(skip)]
+    exit: Exit,
 }
 
 impl Checked {
-    pub fn is_well(&self) -> bool {
-        self.probes.iter().all(|p| p.ok)
+    /// What the first probe that failed asks for.
+    pub fn exit(&self) -> Exit {
+        self.probes.iter().find(|p| !p.ok).map_or(Exit::Done, |p| p.exit)
     }
 }
 
 /// Reaches the pipeline's stores.
 pub fn check(pipeline: &Pipeline) -> Checked {
     let mut probes = Vec::new();
-    let mut note = |what: String, outcome: Result<String, String>| {
-        let (ok, detail) = match outcome {
-            Ok(detail) => (true, detail),
-            Err(detail) => (false, detail),
-        };
-        probes.push(Probe { what, ok, detail });
+    let mut note = |what: String, outcome: Result<String, RunError>| {
+        probes.push(match outcome {
+            Ok(detail) => Probe { what, ok: true, detail, exit: Exit::Done },
+            Err(error) => Probe { what, ok: false, detail: error.to_string(), exit: error.exit() },
+        });
     };
     let source = &pipeline.source;
     let keys = source.keys.as_deref().map(KeyPattern::parse);
     let folder = keys.as_ref().and_then(KeyPattern::folder);
-    let listed = Place::open_source(&source.url, &source.options)
-        .and_then(|place| Ok((place.to_string(), place.list(folder)?)));
+    let listed = open_source(pipeline)
+        .and_then(|place| Ok((place.to_string(), place.list(folder).map_err(RunError::from)?)));
     match listed {
         Ok((shown, listing)) => {
             let total = listing.len();
-            let selection = sources::select(
-                listing,
-                keys.as_ref(),
-                Window::default(),
-                0,
-                &Default::default(),
-                |_| true,
-            );
+            let choice = Choice {
+                pattern: keys.as_ref(),
+                window: Window::default(),
+                lookback_days: 0,
+                history: &Default::default(),
+                again: &|_| true,
+                concerned: &|_| false,
+            };
+            let selection = sources::select(listing, &choice);
             let taken = selection.objects.len();
             let detail = format!(
                 "{total} objects, {taken} taken by source.keys, {} hidden or `_`-prefixed",
@@ -65,15 +68,15 @@ pub fn check(pipeline: &Pipeline) -> Checked {
             if taken == 0 && selection.unmatched > 0 {
                 let example = selection.unmatched_examples.first().cloned().unwrap_or_default();
                 let detail = format!("no object fits source.keys; one that does not: {example}");
-                note("source.keys".into(), Err(detail));
+                note("source.keys".into(), Err(RunError::Usage(detail)));
             }
         }
-        Err(error) => note("source: list".into(), Err(error.to_string())),
+        Err(error) => note("source: list".into(), Err(error)),
     }
     match Place::open(&pipeline.output.url, &pipeline.output.options) {
         Ok(place) => {
             let outcome = place.probe_write().map(|()| "written, read back and deleted".into());
-            note(format!("output {place}: write"), outcome.map_err(|e| e.to_string()));
+            note(format!("output {place}: write"), outcome.map_err(RunError::from));
             match Tables::open(&place) {
                 Ok(tables) => {
                     for table in tables.each() {
@@ -86,10 +89,10 @@ pub fn check(pipeline: &Pipeline) -> Checked {
                         note(format!("table {}", table.table.name), Ok(detail));
                     }
                 }
-                Err(error) => note("tables".into(), Err(error.to_string())),
+                Err(error) => note("tables".into(), Err(error.into())),
             }
         }
-        Err(error) => note("output".into(), Err(error.to_string())),
+        Err(error) => note("output".into(), Err(error.into())),
     }
     Checked {
         pipeline: pipeline.name.clone(),
@@ -121,12 +124,16 @@ pub fn plan(pipeline: &Pipeline, window: Window, full_refresh: bool) -> Result<P
     let output = Place::open(&pipeline.output.url, &pipeline.output.options)?;
     let known = Known::of(read_small(&Tables::open(&output)?.inputs, small::inputs)?);
     let keys = source.keys.as_deref().map(KeyPattern::parse);
-    let listing = Place::open_source(&source.url, &source.options)?
-        .list(keys.as_ref().and_then(KeyPattern::folder))?;
-    let selection =
-        sources::select(listing, keys.as_ref(), window, source.lookback_days, &known.loads, |_| {
-            full_refresh
-        });
+    let listing = open_source(pipeline)?.list(keys.as_ref().and_then(KeyPattern::folder))?;
+    let choice = Choice {
+        pattern: keys.as_ref(),
+        window,
+        lookback_days: source.lookback_days,
+        history: &known.loads,
+        again: &|_| full_refresh,
+        concerned: &|_| false,
+    };
+    let selection = sources::select(listing, &choice);
     let shards = sources::shards(&selection.objects, |_| false).len() as u64;
     let mut dates: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let mut requests = 0;

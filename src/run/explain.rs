@@ -58,7 +58,7 @@ impl Sink for Finder<'_> {
 /// Looks a Seq up; `None` when the table does not hold it.
 pub fn explain(pipeline: &Pipeline, seq: &str) -> Result<Option<Explained>, RunError> {
     let output = Place::open(&pipeline.output.url, &pipeline.output.options)?;
-    let tables = Tables::open(&output)?;
+    let tables = Tables::open_existing(&output)?;
     let files = tables.detail.files();
     let hit = files.par_iter().find_map_any(|file| {
         let batches = tables.detail.read(file, Some(&["seq"])).ok()?;

@@ -44,6 +44,8 @@ pub struct Loaded {
     /// Usage days (`Date32`) of the rows.
     pub days: BTreeSet<i32>,
     pub bytes_read: u64,
+    /// Records with attempts whose envelope told a fetch time.
+    pub fetched_at_seen: u64,
 }
 
 /// What came of one object.
@@ -82,6 +84,7 @@ struct ShardOut {
     parts: Vec<Part>,
     unmapped: UnmappedCounts,
     bytes_read: u64,
+    fetched_at_seen: u64,
 }
 
 /// What one object, or one piece of it, gave.
@@ -140,6 +143,7 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> Result<Loaded, RunEr
         let shift = out.parts.first().map_or(0, |part| loaded.objects[part.object].records);
         loaded.unmapped.merge(out.unmapped);
         loaded.bytes_read += out.bytes_read;
+        loaded.fetched_at_seen += out.fetched_at_seen;
         for part in out.parts {
             let count = &mut loaded.objects[part.object];
             count.records += part.tally.records_seen as i64;
@@ -198,6 +202,7 @@ fn read_shard(
         rejects: Vec::new(),
         outside: 0,
         rows_before: 0,
+        fetched_at_seen: 0,
     };
     let bytes_read = AtomicU64::new(0);
     let mut parts = Vec::new();
@@ -230,13 +235,13 @@ fn read_shard(
             );
         }
     }
-    let Loader { rows, unmapped, .. } = loader;
+    let Loader { rows, unmapped, fetched_at_seen, .. } = loader;
     let rows = match rows.is_empty() {
         true => None,
         false => Some(rows.finish().map_err(crate::write::WriteError::from)?),
     };
     let bytes_read = bytes_read.into_inner();
-    Ok(ShardOut { rows, first_object, parts, unmapped, bytes_read })
+    Ok(ShardOut { rows, first_object, parts, unmapped, bytes_read, fetched_at_seen })
 }
 
 /// Counts what is read through it.
@@ -326,6 +331,7 @@ struct Loader<'c> {
     rejects: Vec<Reject>,
     outside: i64,
     rows_before: usize,
+    fetched_at_seen: u64,
 }
 
 impl<'c> Loader<'c> {
@@ -355,6 +361,7 @@ impl Sink for Loader<'_> {
         let routed = context.router.route(&object.captures, record);
         let earliest = attempts.iter().map(|a| a.req_time).min();
         let snapshot_final = record.snapshot_final(earliest);
+        self.fetched_at_seen += u64::from(record.fetched_at.is_some());
         let rank_time = record.fetched_at.unwrap_or(object.info.last_modified_ms);
         for attempt in attempts {
             let usage_date = UsageDay::of_instant(attempt.req_time);

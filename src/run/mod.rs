@@ -16,9 +16,10 @@ use crate::model::{Broken, DailyCharge, RejectReason, Tally, UsageDay, UsageMont
 use crate::pipeline::Pipeline;
 use crate::report::Progress;
 use crate::settle::{self, SettleError, Settler};
-use crate::sources::{self, History, KeyPattern, Selection, Window};
+use crate::sources::{self, Choice, History, KeyPattern, Selection, Window};
 use crate::storage::{self, Place, StorageError};
 use crate::write::merge::{self, Fate, Merged, RowRef, SeqSet};
+use crate::write::parquet::{RowGroups, plain_column};
 use crate::write::rows::Rows;
 use crate::write::small::{self, Input, RejectRow};
 use crate::write::{self, Commit, OpenTable, Staged, WriteError, schema};
@@ -31,8 +32,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Exit statuses: a contract with schedulers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Exit {
+    #[default]
     Done = 0,
     OurFailure = 1,
     Usage = 2,
@@ -80,6 +82,8 @@ impl RunError {
         }
         fn of_write(error: &WriteError) -> Exit {
             match error {
+                // A file of a table that is not there will not come back by itself.
+                WriteError::Storage(e) if e.is_not_found() => Exit::OurFailure,
                 WriteError::Storage(e) => of_storage(e),
                 WriteError::Delta(write::delta::DeltaError::Storage(e)) => of_storage(e),
                 WriteError::Delta(write::delta::DeltaError::Conflict { .. }) => Exit::AnotherWriter,
@@ -168,6 +172,11 @@ pub struct RunReport {
     /// Seqs that a later snapshot changed; the list stops at [`CHANGES_MAX`], the tally does not.
     pub changed: Vec<merge::Change>,
     pub restated: Vec<Restated>,
+    pub removed: Removed,
+    /// Records that hold a fetch time, where the envelope names a place for it.
+    pub fetched_at_seen: Option<u64>,
+    /// Which days `daily_charge` below shows.
+    pub daily_charge_shown: String,
     /// Daily charges of the days this run touched, or else the latest of the table.
     pub daily_charge: Vec<DailyLine>,
     pub commits: Vec<Commit>,
@@ -175,6 +184,16 @@ pub struct RunReport {
     pub requests: BTreeMap<&'static str, u64>,
     pub phases: Vec<Phase>,
     pub peak_memory_bytes: Option<u64>,
+}
+
+/// Rows that a full refresh took away.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Removed {
+    pub rows: u64,
+    pub charged: u64,
+    /// Objects that gave them and are not in the source any more.
+    pub objects_gone: u64,
+    pub examples: Vec<String>,
 }
 
 /// Changed Seqs listed in a report; a backfill of a year may have millions.
@@ -283,9 +302,29 @@ impl Tables {
         })
     }
 
+    /// Fails where no run has been: a mistyped place must not look like a healthy one.
+    fn open_existing(output: &Place) -> Result<Tables, RunError> {
+        let tables = Tables::open(output)?;
+        match tables.each().iter().all(|t| t.version().is_none()) {
+            true => Err(RunError::Usage(format!(
+                "{output}: no table of faceledger's is here: run the pipeline first"
+            ))),
+            false => Ok(tables),
+        }
+    }
+
     fn each(&self) -> [&OpenTable; 4] {
         [&self.detail, &self.rejects, &self.daily, &self.inputs]
     }
+}
+
+/// The place of the results. A folder that is not there is a mistake in the pipeline file.
+fn open_source(pipeline: &Pipeline) -> Result<Place, RunError> {
+    let source = &pipeline.source;
+    Place::open_source(&source.url, &source.options).map_err(|error| match error.is_not_found() {
+        true => RunError::Usage(format!("{}: source.url: {error}", pipeline.file)),
+        false => error.into(),
+    })
 }
 
 /// All rows of a small table.
@@ -381,7 +420,7 @@ impl<'p> Run<'p> {
             threads,
             started_ms,
             run_id: new_run_id(started_ms),
-            source: Place::open_source(&pipeline.source.url, &pipeline.source.options)?,
+            source: open_source(pipeline)?,
             output: Place::open(&pipeline.output.url, &pipeline.output.options)?,
             phases: Phases { done: Vec::new(), since: Instant::now() },
         })
@@ -401,7 +440,7 @@ impl<'p> Run<'p> {
         };
         let mut tables = Tables::open(&self.output)?;
         let known = Known::of(read_small(&tables.inputs, small::inputs)?);
-        let selection = self.select(&known)?;
+        let selection = self.select(&tables, &known)?;
         self.phases.end("list");
 
         let total: u64 = selection.objects.iter().map(|o| o.info.size).sum();
@@ -424,24 +463,15 @@ impl<'p> Run<'p> {
         self.phases.end("read");
 
         let charged_before = read_small(&tables.daily, small::daily_charges)?;
-        let affected = self.merge(&tables, &mut loaded, &known, &selection)?;
+        let (affected, removed) = self.merge(&tables, &mut loaded, &known, &selection)?;
         self.phases.end("merge");
 
         let mut tally = loaded.tally.clone();
         tally.objects_known = selection.known;
         tally.objects_listed = selection.known + selection.objects.len() as u64;
         self.conserve(tally.broken())?;
-        let report = self.report(&selection, &loaded, &affected, tally, &router);
-        if self.asked.dry_run {
-            return Ok(RunReport {
-                outcome: Outcome::DryRun,
-                ..self.finish(report, &charged_before, None)
-            });
-        }
-        let mut litter = 0;
-        for table in tables.each() {
-            litter += table.delete_litter()?.len() as u64;
-        }
+        let mut report = self.report(&selection, &loaded, &affected, tally, &router);
+        report.removed = removed;
         if self.asked.full_refresh
             && selection.objects.is_empty()
             && tables.detail.version().is_some()
@@ -450,6 +480,19 @@ impl<'p> Run<'p> {
                 "--full-refresh: {} holds no object to read, and the tables would be emptied: check source.url and source.keys",
                 self.source
             )));
+        }
+        if self.asked.dry_run {
+            let days: BTreeSet<i32> = affected.days.keys().copied().collect();
+            let charges = preview(&loaded.rows, &affected)?;
+            let after = charges_after(&charged_before, charges, &days);
+            let mut report = self.finish(report, &after, Some(&days));
+            report.restated = restated(&charged_before, &after, &days);
+            report.outcome = Outcome::DryRun;
+            return Ok(report);
+        }
+        let mut litter = 0;
+        for table in tables.each() {
+            litter += table.delete_litter()?.len() as u64;
         }
         let stale = stale_days(&tables.detail, &charged_before);
         // A first run makes the tables even if there is nothing to put into them.
@@ -516,7 +559,7 @@ impl<'p> Run<'p> {
         if broken.is_empty() { Ok(()) } else { Err(RunError::Conservation(broken)) }
     }
 
-    fn select(&self, known: &Known) -> Result<Selection, RunError> {
+    fn select(&self, tables: &Tables, known: &Known) -> Result<Selection, RunError> {
         let source = &self.pipeline.source;
         let pattern = source.keys.as_deref().map(KeyPattern::parse);
         let folder = pattern.as_ref().and_then(KeyPattern::folder);
@@ -524,14 +567,20 @@ impl<'p> Run<'p> {
         let refresh = self.asked.full_refresh;
         let again =
             |key: &str| refresh || (self.asked.retry_rejects && known.with_rejects.contains(key));
-        let mut selection = sources::select(
-            listing,
-            pattern.as_ref(),
-            self.asked.window,
-            source.lookback_days,
-            &known.loads,
-            again,
-        );
+        // Whose rows stand on days to be replaced is read whatever the date in its key.
+        let contributors = match refresh && self.asked.window.is_bounded() {
+            true => self.contributors(&tables.detail)?,
+            false => BTreeSet::new(),
+        };
+        let choice = Choice {
+            pattern: pattern.as_ref(),
+            window: self.asked.window,
+            lookback_days: source.lookback_days,
+            history: &known.loads,
+            again: &again,
+            concerned: &|key| contributors.contains(key),
+        };
+        let mut selection = sources::select(listing, &choice);
         if self.asked.retry_rejects && !refresh {
             // A retry reads those objects and no others.
             let (retried, left): (Vec<_>, Vec<_>) = selection
@@ -544,6 +593,64 @@ impl<'p> Run<'p> {
         Ok(selection)
     }
 
+    /// Stored days that a full refresh replaces.
+    fn replaced_days(&self, table: &OpenTable) -> BTreeSet<i32> {
+        let days = table.partitions().into_iter().filter_map(|p| UsageDay::parse(&p));
+        days.filter(|day| self.asked.window.holds(*day)).map(UsageDay::date32).collect()
+    }
+
+    /// Keys of the objects that the stored rows of those days came from.
+    fn contributors(&self, table: &OpenTable) -> Result<BTreeSet<String>, RunError> {
+        let mut keys = BTreeSet::new();
+        for day in self.replaced_days(table) {
+            for file in table.files_of(&partition(day)) {
+                for batch in table.read(file, Some(&["source_key"]))? {
+                    let dictionary = batch.column(0).as_dictionary::<Int32Type>();
+                    let values = dictionary.values().as_string::<i32>();
+                    keys.extend(values.iter().flatten().map(str::to_owned));
+                }
+            }
+        }
+        Ok(keys)
+    }
+
+    /// What a full refresh takes away: stored rows of the replaced days of which no object that was read
+    /// holds the Seq any more.
+    fn removed(
+        &self,
+        table: &OpenTable,
+        seqs: &SeqSet,
+        selection: &Selection,
+    ) -> Result<Removed, RunError> {
+        let mut removed = Removed::default();
+        if !self.asked.full_refresh {
+            return Ok(removed);
+        }
+        let read: BTreeSet<&str> = selection.objects.iter().map(|o| o.info.key.as_str()).collect();
+        let mut gone = BTreeSet::new();
+        for day in self.replaced_days(table) {
+            for file in table.files_of(&partition(day)) {
+                for batch in table.read(file, Some(&["seq", "source_key", "is_need_charge"]))? {
+                    let seq = plain_column(&batch, "seq")?;
+                    let key = plain_column(&batch, "source_key")?;
+                    let flag = plain_column(&batch, "is_need_charge")?;
+                    let (seq, key) = (seq.as_string::<i32>(), key.as_string::<i32>());
+                    let flag = flag.as_boolean();
+                    for row in (0..seq.len()).filter(|row| !seqs.may_hold(seq.value(*row))) {
+                        removed.rows += 1;
+                        removed.charged += u64::from(flag.is_valid(row) && flag.value(row));
+                        if !read.contains(key.value(row)) {
+                            gone.insert(key.value(row).to_owned());
+                        }
+                    }
+                }
+            }
+        }
+        removed.objects_gone = gone.len() as u64;
+        removed.examples = gone.into_iter().take(3).collect();
+        Ok(removed)
+    }
+
     /// Brings in the stored rows that the new ones may meet, and merges.
     fn merge(
         &self,
@@ -551,7 +658,7 @@ impl<'p> Run<'p> {
         loaded: &mut Loaded,
         known: &Known,
         selection: &Selection,
-    ) -> Result<Merged, RunError> {
+    ) -> Result<(Merged, Removed), RunError> {
         let stored_days: BTreeSet<i32> = tables
             .detail
             .partitions()
@@ -560,12 +667,8 @@ impl<'p> Run<'p> {
             .map(UsageDay::date32)
             .collect();
         let replaced: BTreeSet<i32> = match self.asked.full_refresh {
-            true => stored_days
-                .iter()
-                .chain(&loaded.days)
-                .copied()
-                .filter(|day| self.asked.window.holds(UsageDay::from_date32(*day)))
-                .collect(),
+            // Every row read lies in the window.
+            true => &self.replaced_days(&tables.detail) | &loaded.days,
             false => BTreeSet::new(),
         };
         let listed: HashMap<&str, i64> = selection
@@ -594,7 +697,8 @@ impl<'p> Run<'p> {
         loaded.rows.extend(met.into_iter().flatten());
         let merged = merge::merge(&loaded.rows, read, &replaced)?;
         loaded.settle_fates(&merged.fates);
-        Ok(merged)
+        let removed = self.removed(&tables.detail, &seqs, selection)?;
+        Ok((merged, removed))
     }
 
     fn stage_days(
@@ -683,36 +787,7 @@ impl<'p> Run<'p> {
         days: &BTreeSet<i32>,
         txn: i64,
     ) -> Result<(Commit, Vec<DailyCharge>), RunError> {
-        let settled = |row: &DailyCharge| days.contains(&row.usage_date.date32());
-        let mut after: Vec<DailyCharge> = before.iter().filter(|r| !settled(r)).cloned().collect();
-        // A row that says the same keeps the version it was computed from, so that nothing changes.
-        let unversioned = |row: &DailyCharge| DailyCharge { source_version: 0, ..row.clone() };
-        let old: HashMap<_, &DailyCharge> = before
-            .iter()
-            .map(|r| {
-                ((r.usage_date, r.settlement_date, r.account.as_str(), r.billing_tag.as_str()), r)
-            })
-            .collect();
-        after.extend(charges.into_iter().map(|row| {
-            let key = (
-                row.usage_date,
-                row.settlement_date,
-                row.account.as_str(),
-                row.billing_tag.as_str(),
-            );
-            match old.get(&key) {
-                Some(same) if unversioned(same) == unversioned(&row) => (*same).clone(),
-                _ => row,
-            }
-        }));
-        after.sort_by(|a, b| {
-            (a.usage_date, &a.account, &a.billing_tag, a.settlement_date).cmp(&(
-                b.usage_date,
-                &b.account,
-                &b.billing_tag,
-                b.settlement_date,
-            ))
-        });
+        let after = charges_after(before, charges, days);
         let months: BTreeSet<UsageMonth> =
             days.iter().map(|d| UsageDay::from_date32(*d).month()).collect();
         let tag_code = |label: &str| {
@@ -769,15 +844,15 @@ impl<'p> Run<'p> {
         table: &OpenTable,
         partition: Option<&str>,
         rows: usize,
-        batch: impl Fn() -> Result<arrow::array::RecordBatch, WriteError>,
+        batch: impl FnOnce() -> Result<arrow::array::RecordBatch, WriteError>,
     ) -> Result<Option<Staged>, WriteError> {
         if rows == 0 {
             return Ok(None);
         }
         let facts = vec![("faceledger.rows", rows.to_string())];
         let stats = serde_json::json!({ "numRecords": rows });
-        let batches = std::iter::once_with(batch);
-        table.stage(partition, rows as u64, batches, &facts, stats).map(Some)
+        let content = write::parquet::InMemory(batch()?);
+        table.stage(partition, rows as u64, &content, &facts, stats).map(Some)
     }
 
     fn report(
@@ -831,6 +906,15 @@ impl<'p> Run<'p> {
             unmapped: loaded.unmapped.advice(router).into_iter().map(Unmapped::from).collect(),
             changed: affected.changes.iter().take(CHANGES_MAX).cloned().collect(),
             restated: Vec::new(),
+            removed: Removed::default(),
+            fetched_at_seen: self
+                .pipeline
+                .source
+                .envelope
+                .as_ref()
+                .and_then(|e| e.fetched_at.as_ref())
+                .map(|_| loaded.fetched_at_seen),
+            daily_charge_shown: String::new(),
             daily_charge: Vec::new(),
             commits: Vec::new(),
             litter_deleted: 0,
@@ -847,14 +931,22 @@ impl<'p> Run<'p> {
         charges: &[DailyCharge],
         days: Option<&BTreeSet<i32>>,
     ) -> RunReport {
-        let latest: BTreeSet<i32>;
-        let days = match days {
-            Some(days) => days,
-            None => {
-                let all: BTreeSet<i32> = charges.iter().map(|c| c.usage_date.date32()).collect();
-                latest = all.into_iter().rev().take(LATEST_DAYS).collect();
-                &latest
+        let all: BTreeSet<i32> = charges.iter().map(|c| c.usage_date.date32()).collect();
+        let window = self.asked.window;
+        let (days, shown) = match days {
+            Some(days) => (days.clone(), "changed or read again by this run".to_owned()),
+            None if window.is_bounded() => {
+                let asked = |day: &&i32| window.holds(UsageDay::from_date32(**day));
+                (all.iter().filter(asked).copied().collect(), "asked for".to_owned())
             }
+            None => {
+                (all.iter().rev().take(LATEST_DAYS).copied().collect(), "the latest".to_owned())
+            }
+        };
+        let n = days.intersection(&all).count();
+        report.daily_charge_shown = match n == all.len() {
+            true => format!("all {n} days of daily_charge"),
+            false => format!("{n} of {} days of daily_charge: those {shown}", all.len()),
         };
         report.daily_charge = charges
             .iter()
@@ -879,6 +971,63 @@ impl<'p> Run<'p> {
     }
 }
 
+/// All daily charges once those of `days` are `charges`. A row that says the same as before stays as it is,
+/// the version it was computed from included, so that nothing changes.
+fn charges_after(
+    before: &[DailyCharge],
+    charges: Vec<DailyCharge>,
+    days: &BTreeSet<i32>,
+) -> Vec<DailyCharge> {
+    let settled = |row: &DailyCharge| days.contains(&row.usage_date.date32());
+    let mut after: Vec<DailyCharge> = before.iter().filter(|r| !settled(r)).cloned().collect();
+    let unversioned = |row: &DailyCharge| DailyCharge { source_version: 0, ..row.clone() };
+    type Key<'k> = (UsageDay, UsageDay, &'k str, &'k str);
+    fn key(r: &DailyCharge) -> Key<'_> {
+        (r.usage_date, r.settlement_date, &r.account, &r.billing_tag)
+    }
+    let old: HashMap<Key<'_>, &DailyCharge> = before.iter().map(|r| (key(r), r)).collect();
+    after.extend(charges.into_iter().map(|row| match old.get(&key(&row)) {
+        Some(same) if unversioned(same) == unversioned(&row) => (*same).clone(),
+        _ => row,
+    }));
+    after.sort_by(|a, b| {
+        (a.usage_date, &a.account, &a.billing_tag, a.settlement_date).cmp(&(
+            b.usage_date,
+            &b.account,
+            &b.billing_tag,
+            b.settlement_date,
+        ))
+    });
+    after
+}
+
+/// The daily charges of the changed days, from rows that are not written yet.
+fn preview(rows: &[Rows], affected: &Merged) -> Result<Vec<DailyCharge>, RunError> {
+    let schema = &schema::LIVENESS_DETAIL.file_schema;
+    let places = settle::COLUMNS.map(|name| schema::LIVENESS_DETAIL.position(name));
+    let columns = std::sync::Arc::new(schema.project(&places).map_err(WriteError::from)?);
+    let days: Vec<Vec<DailyCharge>> = affected
+        .days
+        .par_iter()
+        .map(|(day, order)| {
+            let mut settler = Settler::default();
+            let gathered = merge::Gathered::new(rows, order);
+            for index in 0..gathered.count() {
+                let group = gathered.group(index);
+                let arrays = places
+                    .iter()
+                    .map(|place| gathered.column(&group, *place))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let batch = arrow::array::RecordBatch::try_new(columns.clone(), arrays)
+                    .map_err(WriteError::from)?;
+                settler.add(UsageDay::from_date32(*day), &batch)?;
+            }
+            Ok(settler.finish(0))
+        })
+        .collect::<Result<_, RunError>>()?;
+    Ok(days.into_iter().flatten().collect())
+}
+
 /// Days shown by a run that touched none.
 const LATEST_DAYS: usize = 7;
 
@@ -889,7 +1038,7 @@ fn partition(day: i32) -> String {
 fn holds_any(table: &OpenTable, partition: &str, seqs: &SeqSet) -> Result<bool, WriteError> {
     for file in table.files_of(partition) {
         for batch in table.read(file, Some(&["seq"]))? {
-            if seqs.may_hold_any(batch.column(0).as_string()) {
+            if batch.column(0).as_string::<i32>().iter().flatten().any(|seq| seqs.may_hold(seq)) {
                 return Ok(true);
             }
         }
@@ -932,13 +1081,9 @@ fn stage_file(
         "maxValues": { "req_time": rfc3339(last) },
         "nullCount": { "req_time": 0 },
     });
-    let batches = merge::gather(rows, file_rows, GATHER_ROWS);
-    table.stage(Some(&partition(day)), n, batches, &facts, stats)
+    let content = merge::Gathered::new(rows, file_rows);
+    table.stage(Some(&partition(day)), n, &content, &facts, stats)
 }
-
-/// Rows gathered at a time on their way into a file: a part of a row group, so that a day in the making
-/// costs little more than its encoded bytes.
-const GATHER_ROWS: usize = 16_384;
 
 /// Days whose files and daily charges disagree in the number of attempts: an earlier run was cut off
 /// between the commits of the two tables.

@@ -1,9 +1,8 @@
 //! `rejects`: what was set aside, by reason.
 
-use super::{RunError, read_small};
+use super::{RunError, Tables, read_small};
 use crate::storage::Place;
 use crate::write::small::{self, RejectRow};
-use crate::write::{OpenTable, schema};
 use std::collections::BTreeMap;
 
 /// The rejects of one reason.
@@ -17,8 +16,8 @@ pub struct RejectCount {
 
 /// All rejects of the output, by key, and their counts by reason, most first.
 pub fn list_rejects(output: &Place) -> Result<(Vec<RejectCount>, Vec<RejectRow>), RunError> {
-    let table = OpenTable::open(output, &schema::REJECTS)?;
-    let mut rows = read_small(&table, small::rejects)?;
+    let tables = Tables::open_existing(output)?;
+    let mut rows = read_small(&tables.rejects, small::rejects)?;
     rows.sort();
     let mut by_reason: BTreeMap<&str, (u64, u64, &str, &str)> = BTreeMap::new();
     for row in &rows {

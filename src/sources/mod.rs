@@ -67,15 +67,21 @@ pub struct Selection {
 /// (size, etag) of each load of a key.
 pub type History = HashMap<String, Vec<(u64, Option<String>)>>;
 
-/// Picks the objects to read. `again` are keys to be read although they are known.
-pub fn select(
-    listing: Vec<ObjectInfo>,
-    pattern: Option<&KeyPattern>,
-    window: Window,
-    lookback_days: u16,
-    history: &History,
-    again: impl Fn(&str) -> bool,
-) -> Selection {
+/// By what objects are picked.
+pub struct Choice<'c> {
+    pub pattern: Option<&'c KeyPattern>,
+    pub window: Window,
+    pub lookback_days: u16,
+    pub history: &'c History,
+    /// Keys to be read although they are known.
+    pub again: &'c dyn Fn(&str) -> bool,
+    /// Keys to be read whatever their date.
+    pub concerned: &'c dyn Fn(&str) -> bool,
+}
+
+/// Picks the objects to read.
+pub fn select(listing: Vec<ObjectInfo>, choice: &Choice<'_>) -> Selection {
+    let Choice { pattern, window, lookback_days, history, again, concerned } = choice;
     let mut selection = Selection::default();
     for info in listing {
         if info.key.split('/').any(|s| s.starts_with('.') || s.starts_with('_')) {
@@ -97,7 +103,9 @@ pub fn select(
         };
         if let Some((_, date)) = captures.iter().find(|(name, _)| name == "date") {
             match UsageDay::parse(date) {
-                Some(date) if !window.may_concern(date, lookback_days) => {
+                Some(date)
+                    if !window.may_concern(date, *lookback_days) && !concerned(&info.key) =>
+                {
                     selection.outside += 1;
                     continue;
                 }
@@ -225,7 +233,15 @@ mod tests {
             .iter()
             .map(|(key, size)| object(key, *size).info)
             .collect();
-        let selection = select(listing, None, Window::default(), 3, &history, |_| false);
+        let choice = Choice {
+            pattern: None,
+            window: Window::default(),
+            lookback_days: 3,
+            history: &history,
+            again: &|_| false,
+            concerned: &|_| false,
+        };
+        let selection = select(listing, &choice);
         assert_eq!((selection.known, selection.hidden, selection.objects.len()), (1, 3, 1));
     }
 }

@@ -5,10 +5,11 @@
 //! The outcome depends on the rows alone, not on the order in which they come or on threads.
 
 use super::WriteError;
+use super::parquet::{ROW_GROUP_ROWS_MAX, RowGroups};
 use super::rows::Rows;
 use super::schema::LIVENESS_DETAIL;
 use arrow::array::{
-    Array, AsArray, BooleanArray, DictionaryArray, Int32Array, Int64Array, RecordBatch,
+    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, Int64Array, RecordBatch,
     StringArray, TimestampMillisecondArray,
 };
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
@@ -143,9 +144,9 @@ impl SeqSet {
         SeqSet(hashes)
     }
 
-    /// Whether one of `seqs` may be among them: false is certain.
-    pub fn may_hold_any(&self, seqs: &StringArray) -> bool {
-        (0..seqs.len()).any(|row| self.0.binary_search(&seq_hash(seqs.value(row))).is_ok())
+    /// Whether a Seq may be among them: false is certain.
+    pub fn may_hold(&self, seq: &str) -> bool {
+        self.0.binary_search(&seq_hash(seq)).is_ok()
     }
 }
 
@@ -289,22 +290,54 @@ fn same_row(keys: &[Keys<'_>], a: RowRef, b: RowRef) -> bool {
         && ka.rank_time[i] == kb.rank_time[j]
 }
 
-/// The rows of a day, gathered in order, a batch of at most `rows_max` at a time.
-pub fn gather<'r>(
+/// The rows of a file, gathered in order from wherever they lie.
+pub struct Gathered<'r> {
     rows: &'r [Rows],
-    day: &'r [RowRef],
-    rows_max: usize,
-) -> impl Iterator<Item = Result<RecordBatch, WriteError>> + 'r {
-    let batches: Vec<&RecordBatch> = rows.iter().map(|r| &r.batch).collect();
-    day.chunks(rows_max).map(move |chunk| {
-        // Only the batches that this chunk takes from: interleaving looks at every one it is given.
-        let mut used: Vec<u32> = chunk.iter().map(|r| r.batch).collect();
-        used.sort_unstable();
-        used.dedup();
-        let some: Vec<&RecordBatch> = used.iter().map(|b| batches[*b as usize]).collect();
-        let place = |b: u32| used.binary_search(&b).unwrap_or(0);
-        let indices: Vec<(usize, usize)> =
-            chunk.iter().map(|r| (place(r.batch), r.row as usize)).collect();
-        Ok(arrow::compute::interleave_record_batch(&some, &indices)?)
-    })
+    order: &'r [RowRef],
+}
+
+impl<'r> Gathered<'r> {
+    pub fn new(rows: &'r [Rows], order: &'r [RowRef]) -> Gathered<'r> {
+        Gathered { rows, order }
+    }
+}
+
+/// A row group in the making: the batches it takes from (looking at others would cost), and for each
+/// row which of those and where in it.
+pub struct GatheredGroup<'r> {
+    batches: Vec<&'r RecordBatch>,
+    places: Vec<(usize, usize)>,
+}
+
+impl<'r> RowGroups for Gathered<'r> {
+    type Group = GatheredGroup<'r>;
+
+    fn count(&self) -> usize {
+        self.order.len().div_ceil(ROW_GROUP_ROWS_MAX)
+    }
+
+    fn group(&self, index: usize) -> GatheredGroup<'r> {
+        let from = index * ROW_GROUP_ROWS_MAX;
+        let order = &self.order[from..self.order.len().min(from + ROW_GROUP_ROWS_MAX)];
+        let mut place_of = vec![usize::MAX; self.rows.len()];
+        let mut batches = Vec::new();
+        let places = order
+            .iter()
+            .map(|r| {
+                let place = &mut place_of[r.batch as usize];
+                if *place == usize::MAX {
+                    *place = batches.len();
+                    batches.push(&self.rows[r.batch as usize].batch);
+                }
+                (*place, r.row as usize)
+            })
+            .collect();
+        GatheredGroup { batches, places }
+    }
+
+    fn column(&self, group: &GatheredGroup<'r>, column: usize) -> Result<ArrayRef, WriteError> {
+        let parts: Vec<&dyn Array> =
+            group.batches.iter().map(|batch| batch.column(column).as_ref()).collect();
+        Ok(arrow::compute::interleave(&parts, &group.places)?)
+    }
 }

@@ -132,11 +132,11 @@ impl OpenTable {
         &self,
         partition: Option<&str>,
         rows: u64,
-        batches: impl Iterator<Item = Result<RecordBatch, WriteError>>,
+        content: &impl parquet::RowGroups,
         facts: &parquet::FileFacts,
         stats: serde_json::Value,
     ) -> Result<Staged, WriteError> {
-        let encoded = parquet::encode(self.table, batches, facts)?;
+        let encoded = parquet::encode(self.table, content, facts)?;
         self.read_back(&encoded.bytes, rows)?;
         let path = parquet::file_name(self.table, partition, &encoded.digest);
         let size = encoded.bytes.len() as u64;

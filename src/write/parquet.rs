@@ -4,7 +4,7 @@
 //! rows and the schema version alone: no clock, host, run or thread count goes into them.
 
 use super::schema::Table;
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
@@ -13,10 +13,12 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowWriterOptions, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -39,23 +41,71 @@ pub struct Encoded {
 /// What the key-value metadata says besides the schema version and the time zone.
 pub type FileFacts = Vec<(&'static str, String)>;
 
-/// Encodes batches (of the table's file schema, in order) as one file.
+/// The rows of a file, a row group at a time and a column at a time: a column is made only when it is
+/// encoded, by the thread that encodes it.
+pub trait RowGroups: Sync {
+    /// What the columns of a group share.
+    type Group: Sync;
+    fn count(&self) -> usize;
+    fn group(&self, index: usize) -> Self::Group;
+    /// In the type of the table's file schema.
+    fn column(&self, group: &Self::Group, column: usize) -> Result<ArrayRef, WriteError>;
+}
+
+/// A batch of the file schema that is in memory already.
+pub struct InMemory(pub RecordBatch);
+
+impl RowGroups for InMemory {
+    type Group = RecordBatch;
+
+    fn count(&self) -> usize {
+        self.0.num_rows().div_ceil(ROW_GROUP_ROWS_MAX)
+    }
+
+    fn group(&self, index: usize) -> RecordBatch {
+        let from = index * ROW_GROUP_ROWS_MAX;
+        self.0.slice(from, ROW_GROUP_ROWS_MAX.min(self.0.num_rows() - from))
+    }
+
+    fn column(&self, group: &RecordBatch, column: usize) -> Result<ArrayRef, WriteError> {
+        Ok(group.column(column).clone())
+    }
+}
+
+/// Encodes rows as one file. Columns of a row group are encoded side by side.
 pub fn encode(
     table: &Table,
-    batches: impl Iterator<Item = Result<RecordBatch, WriteError>>,
+    rows: &impl RowGroups,
     facts: &FileFacts,
 ) -> Result<Encoded, WriteError> {
-    let properties = properties(table, facts);
-    let mut writer = ArrowWriter::try_new_with_options(
-        Vec::with_capacity(1 << 20),
-        table.file_schema.clone(),
-        parquet::arrow::arrow_writer::ArrowWriterOptions::new()
-            .with_properties(properties)
-            // Plain types for every reader: a dictionary is an encoding here, not a type.
-            .with_skip_arrow_metadata(true),
-    )?;
-    for batch in batches {
-        writer.write(&batch?)?;
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties(table, facts))
+        // Plain types for every reader: a dictionary is an encoding here, not a type.
+        .with_skip_arrow_metadata(true);
+    let schema = &table.file_schema;
+    let sink = Vec::with_capacity(1 << 20);
+    let writer = ArrowWriter::try_new_with_options(sink, schema.clone(), options)?;
+    let (mut writer, factory) = writer.into_serialized_writer()?;
+    for index in 0..rows.count() {
+        let group = rows.group(index);
+        let columns = factory.create_column_writers(index)?;
+        let chunks: Vec<ArrowColumnChunk> = columns
+            .into_par_iter()
+            .zip(schema.fields().par_iter())
+            .enumerate()
+            .map(|(place, (mut column, field))| {
+                // No column is nested: each is one leaf.
+                for leaf in compute_leaves(field, &rows.column(&group, place)?)? {
+                    column.write(&leaf)?;
+                }
+                Ok(column.close()?)
+            })
+            .collect::<Result<_, WriteError>>()?;
+        let mut row_group = writer.next_row_group()?;
+        for chunk in chunks {
+            chunk.append_to_row_group(&mut row_group)?;
+        }
+        row_group.close()?;
     }
     let bytes = writer.into_inner()?;
     let digest = digest(&bytes);
@@ -163,7 +213,7 @@ pub fn decode(
 }
 
 /// The column by name, with its dictionary (if it has one) taken away.
-pub fn plain_column(batch: &RecordBatch, name: &str) -> Result<arrow::array::ArrayRef, WriteError> {
+pub fn plain_column(batch: &RecordBatch, name: &str) -> Result<ArrayRef, WriteError> {
     let column = batch.column_by_name(name).ok_or_else(|| {
         WriteError::Arrow(arrow::error::ArrowError::SchemaError(format!("no column {name}")))
     })?;

@@ -8,10 +8,11 @@ use crate::model::{Attempt, Record, UsageDay};
 use arrow::array::{
     ArrayRef, BooleanBuilder, Date32Array, Decimal128Builder, DictionaryArray, Int8Builder,
     Int32Array, Int32Builder, Int64Array, RecordBatch, StringArray, StringBuilder,
-    StringDictionaryBuilder, TimestampMillisecondArray, TimestampMillisecondBuilder,
+    TimestampMillisecondArray, TimestampMillisecondBuilder,
 };
 use arrow::datatypes::Int32Type;
 use arrow::error::ArrowError;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What the run knows of an attempt besides what its record says.
@@ -44,7 +45,8 @@ pub struct Rows {
     pub rank_time: Vec<i64>,
 }
 
-/// Strings of few values, told apart by address: for the labels and codes of the catalogue.
+/// Strings of few values, told apart by address: for the labels and codes of the catalogue, of which each
+/// stands at one place (were it at two, a dictionary would hold it twice, which changes no row).
 #[derive(Default)]
 struct Labels {
     keys: Vec<Option<i32>>,
@@ -54,11 +56,43 @@ struct Labels {
 impl Labels {
     fn push(&mut self, label: Option<&'static str>) {
         let key = label.map(|label| {
-            let found = self.values.iter().position(|v| std::ptr::eq(*v, label) || *v == label);
+            let found = self.values.iter().position(|v| std::ptr::eq(*v, label));
             found.unwrap_or_else(|| {
                 self.values.push(label);
                 self.values.len() - 1
             }) as i32
+        });
+        self.keys.push(key);
+    }
+
+    fn finish(self) -> Result<ArrayRef, ArrowError> {
+        dictionary(Int32Array::from(self.keys), StringArray::from(self.values))
+    }
+}
+
+/// Strings of few values, as received. Neighbours are mostly the same, and one comparison tells.
+#[derive(Default)]
+struct Words {
+    keys: Vec<Option<i32>>,
+    values: Vec<String>,
+    places: HashMap<String, i32>,
+    latest: usize,
+}
+
+impl Words {
+    fn push(&mut self, word: Option<&str>) {
+        let key = word.map(|word| {
+            if self.values.get(self.latest).is_none_or(|latest| latest != word) {
+                self.latest = match self.places.get(word) {
+                    Some(place) => *place as usize,
+                    None => {
+                        self.places.insert(word.to_owned(), self.values.len() as i32);
+                        self.values.push(word.to_owned());
+                        self.values.len() - 1
+                    }
+                };
+            }
+            self.latest as i32
         });
         self.keys.push(key);
     }
@@ -86,14 +120,14 @@ pub struct RowsBuilder {
     product: Labels,
     channel: Labels,
     compare_source: Labels,
-    compare_lib_type: StringDictionaryBuilder<Int32Type>,
+    compare_lib_type: Words,
     is_need_charge: BooleanBuilder,
     errcode: Int32Builder,
     livestatus: Int32Builder,
     comparestatus: Int32Builder,
-    errmsg: StringDictionaryBuilder<Int32Type>,
-    livemsg: StringDictionaryBuilder<Int32Type>,
-    comparemsg: StringDictionaryBuilder<Int32Type>,
+    errmsg: Words,
+    livemsg: Words,
+    comparemsg: Words,
     sim: Decimal128Builder,
     liveness_mode: Int8Builder,
     biz_token: StringBuilder,
@@ -140,14 +174,14 @@ impl RowsBuilder {
         self.product.push(placed.product);
         self.channel.push(placed.channel);
         self.compare_source.push(placed.compare_source);
-        self.compare_lib_type.append_option(attempt.compare_lib_type.as_deref());
+        self.compare_lib_type.push(attempt.compare_lib_type.as_deref());
         self.is_need_charge.append_option(attempt.is_need_charge);
         self.errcode.append_option(attempt.errcode);
         self.livestatus.append_option(attempt.livestatus);
         self.comparestatus.append_option(attempt.comparestatus);
-        self.errmsg.append_option(attempt.errmsg.as_deref());
-        self.livemsg.append_option(attempt.livemsg.as_deref());
-        self.comparemsg.append_option(attempt.comparemsg.as_deref());
+        self.errmsg.push(attempt.errmsg.as_deref());
+        self.livemsg.push(attempt.livemsg.as_deref());
+        self.comparemsg.push(attempt.comparemsg.as_deref());
         self.sim.append_option(attempt.sim.map(i128::from));
         self.liveness_mode.append_option(attempt.liveness_mode);
         self.biz_token.append_option(placed.biz_token);
@@ -183,14 +217,14 @@ impl RowsBuilder {
             self.product.finish()?,
             self.channel.finish()?,
             self.compare_source.finish()?,
-            Arc::new(self.compare_lib_type.finish()),
+            self.compare_lib_type.finish()?,
             Arc::new(self.is_need_charge.finish()),
             Arc::new(self.errcode.finish()),
             Arc::new(self.livestatus.finish()),
             Arc::new(self.comparestatus.finish()),
-            Arc::new(self.errmsg.finish()),
-            Arc::new(self.livemsg.finish()),
-            Arc::new(self.comparemsg.finish()),
+            self.errmsg.finish()?,
+            self.livemsg.finish()?,
+            self.comparemsg.finish()?,
             Arc::new(self.sim.finish().with_precision_and_scale(5, 2)?),
             Arc::new(self.liveness_mode.finish()),
             Arc::new(self.biz_token.finish()),
