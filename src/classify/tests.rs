@@ -528,7 +528,7 @@ fn a_field_of_many_values_is_hidden_and_does_not_split_groups() {
         note(
             &mut counts,
             &router,
-            &captures(&[("user", &format!("U{n}")), ("channel", "a")]),
+            &captures(&[("user", &format!("U{n}")), ("kind", "a")]),
             &Record::default(),
             None,
         );
@@ -537,7 +537,7 @@ fn a_field_of_many_values_is_hidden_and_does_not_split_groups() {
     note(
         &mut counts,
         &router,
-        &captures(&[("user", "U50"), ("channel", "b")]),
+        &captures(&[("user", "U50"), ("kind", "b")]),
         &Record::default(),
         None,
     );
@@ -545,10 +545,27 @@ fn a_field_of_many_values_is_hidden_and_does_not_split_groups() {
     assert_eq!(lines.iter().map(|line| line.count).collect::<Vec<_>>(), [50, 1]);
     assert_eq!(
         lines[0].what,
-        "no route matches: channel = \"a\", user: over 50 values (not shown: it may be an id), extra: absent"
+        "no route matches: kind = \"a\", user: over 50 values (not shown: it may be an id), extra: absent"
     );
-    assert!(lines[0].advice.contains("match = { channel = \"a\" }"));
+    assert!(lines[0].advice.contains("match = { kind = \"a\" }"));
     assert!(!format!("{counts:?}").contains("U1"));
+}
+
+/// Hours and shards of an export are no channels: what routes name, and the envelope, tells groups apart.
+#[test]
+fn only_fields_that_speak_of_channels_tell_groups_apart() {
+    let hours = |router: &Router| {
+        let mut counts = UnmappedCounts::default();
+        for n in 0..24 {
+            let key =
+                captures(&[("hour", &n.to_string()), ("lane", if n < 20 { "x" } else { "y" })]);
+            note(&mut counts, router, &key, &Record::default(), None);
+        }
+        counts.advice(router).iter().map(|line| line.count).collect::<Vec<_>>()
+    };
+    assert_eq!(hours(&router(Vec::new())), [1; 24]);
+    let named = route(&[("lane", &["z"])], "enhanced", Some("app_sdk"), None);
+    assert_eq!(hours(&router(vec![named])), [20, 4]);
 }
 
 #[test]
@@ -622,7 +639,7 @@ fn counts_are_the_same_in_any_split_and_order() {
                 captures(&[("channel", "app")])
             } else {
                 let (rule, shop) = ((n % 50).to_string(), ((n / 50) % 30).to_string());
-                captures(&[("rule_id", &rule), ("shop", &shop)])
+                captures(&[("lane", &rule), ("shop", &shop)])
             };
             (key, format!("extra{}", n % 300), format!("库{}", n % 120))
         })

@@ -15,6 +15,7 @@ use crate::write::small::RejectRow;
 use hmac::{Hmac, KeyInit, Mac};
 use rayon::prelude::*;
 use sha2::Sha256;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::ops::Range;
@@ -296,10 +297,8 @@ fn read_lines(
     let from = range.start.saturating_sub(1);
     let input = context.source.reader(&object.info.key, from)?;
     let mut input = Counted { input, bytes: bytes_read };
-    let mut bytes = Vec::with_capacity((range.end - from) as usize + (64 << 10));
-    (&mut input)
-        .take(range.end - from)
-        .read_to_end(&mut bytes)
+    let mut bytes = PIECE.take();
+    read_up_to(&mut input, (range.end - from) as usize, &mut bytes)
         .map_err(|error| failed_read(object, error))?;
     let begin = match range.start {
         0 => Some(0),
@@ -319,7 +318,30 @@ fn read_lines(
     }
     let mut decoder = Decoder::new(wanted, Framing::Lines, from + begin as u64);
     decoder.push(&bytes[begin..], true, loader);
+    PIECE.set(bytes);
     Ok(decoder.finish())
+}
+
+thread_local! {
+    /// A worker's buffer for pieces, kept from one to the next: fresh memory for each would cost more
+    /// than reading into it.
+    static PIECE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Reads `n` bytes, or to the end, into the buffer, whose content is replaced.
+fn read_up_to(input: &mut impl Read, n: usize, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    buffer.resize(n, 0);
+    let mut filled = 0;
+    while filled < n {
+        match input.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(())
 }
 
 /// The sink of one worker.

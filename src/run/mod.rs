@@ -28,7 +28,7 @@ use arrow::datatypes::Int32Type;
 use load::{Loaded, ObjectCount};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Exit statuses: a contract with schedulers.
@@ -60,6 +60,8 @@ pub enum RunError {
         "{0}: another run writes to it (it holds `_lock` there): wait for its end, then run again"
     )]
     Locked(String),
+    #[error("{0}; `run --full-refresh` makes the tables anew")]
+    Damaged(String),
     #[error("stopped as asked, nothing half-done is visible: run the same command again to go on")]
     Stopped,
     #[error("{0}")]
@@ -97,7 +99,7 @@ impl RunError {
             RunError::Settle(SettleError::Overflow { .. }) => Exit::ConservationBroken,
             RunError::Settle(_) => Exit::OurFailure,
             RunError::Read { .. } | RunError::Stopped => Exit::TryAgain,
-            RunError::Conservation(_) => Exit::ConservationBroken,
+            RunError::Conservation(_) | RunError::Damaged(_) => Exit::ConservationBroken,
             RunError::Locked(_) => Exit::AnotherWriter,
             RunError::Usage(_) => Exit::Usage,
         }
@@ -313,6 +315,10 @@ impl Tables {
         }
     }
 
+    fn each_mut(&mut self) -> [&mut OpenTable; 4] {
+        [&mut self.detail, &mut self.rejects, &mut self.daily, &mut self.inputs]
+    }
+
     fn each(&self) -> [&OpenTable; 4] {
         [&self.detail, &self.rejects, &self.daily, &self.inputs]
     }
@@ -360,24 +366,42 @@ impl Known {
             last_modified: HashMap::with_capacity(inputs.len()),
             with_rejects: BTreeSet::new(),
         };
-        // The latest load of a key says whether it still has rejects; run ids sort by time.
-        let mut latest: HashMap<String, (String, i64)> = HashMap::new();
+        // The latest load of a key says whether it still has rejects, and the latest of an object whether it
+        // is known: one of which some rows lay outside the window is not, they are missing. Run ids sort by time.
+        let mut inputs = inputs;
+        inputs.sort_by(|a, b| a.run_id.cmp(&b.run_id));
+        let mut rejects: HashMap<String, i64> = HashMap::new();
         for input in inputs {
             let modified = known.last_modified.entry(input.key.clone()).or_insert(i64::MIN);
             *modified = (*modified).max(input.last_modified);
-            let newest = latest.entry(input.key.clone()).or_default();
-            if newest.0 <= input.run_id {
-                *newest = (input.run_id, input.rejects);
-            }
-            // An object of which some rows lay outside the window is not known: those rows are missing.
+            rejects.insert(input.key.clone(), input.rejects);
+            let loads = known.loads.entry(input.key).or_default();
+            let object = (input.size as u64, input.etag);
+            loads.retain(|load| *load != object);
             if input.rows_outside == 0 {
-                known.loads.entry(input.key).or_default().push((input.size as u64, input.etag));
+                loads.push(object);
             }
         }
         known.with_rejects =
-            latest.into_iter().filter(|(_, (_, n))| *n > 0).map(|(key, _)| key).collect();
+            rejects.into_iter().filter(|(_, n)| *n > 0).map(|(key, _)| key).collect();
         known
     }
+}
+
+/// What is to be published.
+struct Job<'j> {
+    selection: &'j Selection,
+    loaded: &'j Loaded,
+    affected: &'j Merged,
+    stale: &'j BTreeSet<i32>,
+}
+
+/// What was published.
+struct Published {
+    commits: Vec<Commit>,
+    charged_after: Vec<DailyCharge>,
+    /// Days of which the daily charges were added up.
+    settle_days: BTreeSet<i32>,
 }
 
 /// Runs the job.
@@ -439,7 +463,7 @@ impl<'p> Run<'p> {
             }
         };
         let mut tables = Tables::open(&self.output)?;
-        let known = Known::of(read_small(&tables.inputs, small::inputs)?);
+        let known = Known::of(self.read_before(&tables.inputs, small::inputs)?);
         let selection = self.select(&tables, &known)?;
         self.phases.end("list");
 
@@ -462,7 +486,8 @@ impl<'p> Run<'p> {
         let mut loaded = loaded?;
         self.phases.end("read");
 
-        let charged_before = read_small(&tables.daily, small::daily_charges)?;
+        let charged_before = self.read_before(&tables.daily, small::daily_charges)?;
+        self.check_versions(&tables, &charged_before)?;
         let (affected, removed) = self.merge(&tables, &mut loaded, &known, &selection)?;
         self.phases.end("merge");
 
@@ -483,7 +508,7 @@ impl<'p> Run<'p> {
         }
         if self.asked.dry_run {
             let days: BTreeSet<i32> = affected.days.keys().copied().collect();
-            let charges = preview(&loaded.rows, &affected)?;
+            let charges = preview(&loaded.rows, &affected, self.threads)?;
             let after = charges_after(&charged_before, charges, &days);
             let mut report = self.finish(report, &after, Some(&days));
             report.restated = restated(&charged_before, &after, &days);
@@ -494,7 +519,7 @@ impl<'p> Run<'p> {
         for table in tables.each() {
             litter += table.delete_litter()?.len() as u64;
         }
-        let stale = stale_days(&tables.detail, &charged_before);
+        let stale = stale_days(&tables, &charged_before)?;
         // A first run makes the tables even if there is nothing to put into them.
         let nothing_to_do = selection.objects.is_empty()
             && stale.is_empty()
@@ -507,39 +532,16 @@ impl<'p> Run<'p> {
             return Ok(report);
         }
 
-        // Data files, invisible as yet, and the sums of what they hold, read back from the store.
-        let staged = self.stage_days(&tables.detail, &loaded.rows, &affected)?;
-        self.phases.end("write");
-        let mut settle_days: BTreeSet<i32> = affected.days.keys().copied().collect();
-        settle_days.extend(&loaded.days);
-        settle_days.extend(&stale);
-        let charges = self.settle(&tables.detail, &staged, &settle_days)?;
-        let rows_staged: u64 = staged.values().flatten().map(|s| s.rows).sum();
-        self.conserve(balance(&tables.detail, &affected, &loaded, &staged, &charges, rows_staged))?;
-        self.phases.end("settle");
-        self.check_stop()?;
-
-        // One commit a table, in this order: a crash in between is repaired by the next run. A signal is
-        // too late from here on: what is left takes less time than stopping in the middle would cost.
-        let txn = self.started_ms;
-        let mut commits = Vec::new();
-        let remove = affected
-            .days
-            .keys()
-            .flat_map(|day| tables.detail.files_of(&partition(*day)))
-            .map(|f| f.path.clone())
-            .collect();
-        let files: Vec<Staged> = staged.into_values().flatten().collect();
-        commits.push(tables.detail.commit(files, remove, &self.run_id, txn)?);
-        commits.push(self.commit_rejects(&mut tables.rejects, &selection, &loaded, txn)?);
-        let source_version = tables.detail.version().unwrap_or_default() as i64;
-        let charges: Vec<DailyCharge> =
-            charges.into_iter().map(|c| DailyCharge { source_version, ..c }).collect();
-        let (daily_commit, charged_after) =
-            self.commit_daily(&mut tables.daily, &charged_before, charges, &settle_days, txn)?;
-        commits.push(daily_commit);
-        commits.push(self.commit_inputs(&mut tables.inputs, &selection, &loaded, txn)?);
-        self.phases.end("commit");
+        let job =
+            Job { selection: &selection, loaded: &loaded, affected: &affected, stale: &stale };
+        let published = self.publish(&mut tables, &job, &charged_before).inspect_err(|_| {
+            // What was staged and not committed would be counted by whoever reads the folder.
+            for table in tables.each_mut() {
+                // The error that led here is the one to tell; the next run tries again.
+                let _ = table.discard_staged();
+            }
+        })?;
+        let Published { commits, charged_after, settle_days } = published;
 
         let mut report = self.finish(report, &charged_after, Some(&settle_days));
         report.restated = restated(&charged_before, &charged_after, &settle_days);
@@ -553,6 +555,87 @@ impl<'p> Run<'p> {
         report.litter_deleted = litter;
         self.publish_report(&report)?;
         Ok(report)
+    }
+
+    /// Stages, settles, checks and commits.
+    fn publish(
+        &mut self,
+        tables: &mut Tables,
+        job: &Job<'_>,
+        charged_before: &[DailyCharge],
+    ) -> Result<Published, RunError> {
+        // Data files, invisible as yet, and the sums of what they hold, read back from the store.
+        let staged = self.stage_days(&tables.detail, &job.loaded.rows, job.affected)?;
+        self.phases.end("write");
+        let mut settle_days: BTreeSet<i32> = job.affected.days.keys().copied().collect();
+        settle_days.extend(&job.loaded.days);
+        settle_days.extend(job.stale);
+        let charges = self.settle(&tables.detail, &staged, &settle_days)?;
+        let rows_staged: u64 = staged.values().flatten().map(|s| s.rows).sum();
+        self.conserve(balance(
+            &tables.detail,
+            job.affected,
+            job.loaded,
+            &staged,
+            &charges,
+            rows_staged,
+        ))?;
+        self.phases.end("settle");
+        self.check_stop()?;
+
+        // One commit a table, in this order: a crash in between is repaired by the next run. A signal is
+        // too late from here on: what is left takes less time than stopping in the middle would cost.
+        let txn = self.started_ms;
+        let mut commits = Vec::new();
+        let remove = job
+            .affected
+            .days
+            .keys()
+            .flat_map(|day| tables.detail.files_of(&partition(*day)))
+            .map(|f| f.path.clone())
+            .collect();
+        let files: Vec<Staged> = staged.into_values().flatten().collect();
+        commits.push(tables.detail.commit(files, remove, &self.run_id, txn)?);
+        commits.push(self.commit_rejects(&mut tables.rejects, job.selection, job.loaded, txn)?);
+        let source_version = tables.detail.version().unwrap_or_default() as i64;
+        let charges: Vec<DailyCharge> =
+            charges.into_iter().map(|c| DailyCharge { source_version, ..c }).collect();
+        let (daily_commit, charged_after) =
+            self.commit_daily(&mut tables.daily, charged_before, charges, &settle_days, txn)?;
+        commits.push(daily_commit);
+        commits.push(self.commit_inputs(&mut tables.inputs, job.selection, job.loaded, txn)?);
+        self.phases.end("commit");
+        Ok(Published { commits, charged_after, settle_days })
+    }
+
+    /// Whether all of the tables is made anew.
+    fn is_rebuild(&self) -> bool {
+        self.asked.full_refresh && !self.asked.window.is_bounded()
+    }
+
+    /// A small table as earlier runs left it. A rebuild makes do without one that cannot be read.
+    fn read_before<T: Send>(
+        &self,
+        table: &OpenTable,
+        rows: impl Fn(&arrow::array::RecordBatch) -> Result<Vec<T>, WriteError> + Sync,
+    ) -> Result<Vec<T>, WriteError> {
+        match read_small(table, rows) {
+            Err(_) if self.is_rebuild() => Ok(Vec::new()),
+            read => read,
+        }
+    }
+
+    /// A log that is behind what was made from it has lost entries: what it does not name is no litter.
+    fn check_versions(&self, tables: &Tables, charges: &[DailyCharge]) -> Result<(), RunError> {
+        let settled = charges.iter().map(|c| c.source_version).max().unwrap_or(-1);
+        let version = tables.detail.version().map_or(-1, |v| v as i64);
+        if settled > version && !self.is_rebuild() {
+            return Err(RunError::Damaged(format!(
+                "{}: the log of liveness_detail ends at version {version}, daily_charge was made from version {settled}: log entries are lost",
+                self.output
+            )));
+        }
+        Ok(())
     }
 
     fn conserve(&self, broken: Vec<Broken>) -> Result<(), RunError> {
@@ -630,7 +713,9 @@ impl<'p> Run<'p> {
         let mut gone = BTreeSet::new();
         for day in self.replaced_days(table) {
             for file in table.files_of(&partition(day)) {
-                for batch in table.read(file, Some(&["seq", "source_key", "is_need_charge"]))? {
+                // A file that cannot be read is what the refresh mends.
+                let columns = ["seq", "source_key", "is_need_charge"];
+                for batch in table.read(file, Some(&columns)).unwrap_or_default() {
                     let seq = plain_column(&batch, "seq")?;
                     let key = plain_column(&batch, "source_key")?;
                     let flag = plain_column(&batch, "is_need_charge")?;
@@ -680,7 +765,8 @@ impl<'p> Run<'p> {
             known.last_modified.get(key).or_else(|| listed.get(key)).copied().unwrap_or(i64::MIN)
         };
         let read = loaded.rows.len();
-        let seqs = SeqSet::of(&loaded.rows);
+        // Asked only about stored rows.
+        let seqs = SeqSet::of(if stored_days.is_empty() { &[] } else { &loaded.rows });
         let met: Vec<Vec<Rows>> = stored_days
             .par_iter()
             .filter(|day| !replaced.contains(day))
@@ -727,23 +813,21 @@ impl<'p> Run<'p> {
         staged: &BTreeMap<i32, Vec<Staged>>,
         days: &BTreeSet<i32>,
     ) -> Result<Vec<DailyCharge>, RunError> {
-        let parts: Vec<Vec<DailyCharge>> = days
-            .par_iter()
-            .map(|day| {
-                let mut settler = Settler::default();
-                let usage_date = UsageDay::from_date32(*day);
-                let files: Vec<write::delta::LiveFile> = match staged.get(day) {
-                    Some(files) => files.iter().map(Staged::as_live).collect(),
-                    None => table.files_of(&partition(*day)).into_iter().cloned().collect(),
-                };
-                for file in &files {
-                    for batch in table.read(file, Some(&settle::COLUMNS))? {
-                        settler.add(usage_date, &batch)?;
-                    }
+        let days: Vec<i32> = days.iter().copied().collect();
+        let parts = on_threads(self.threads, &days, |day| {
+            let mut settler = Settler::default();
+            let usage_date = UsageDay::from_date32(*day);
+            let files: Vec<write::delta::LiveFile> = match staged.get(day) {
+                Some(files) => files.iter().map(Staged::as_live).collect(),
+                None => table.files_of(&partition(*day)).into_iter().cloned().collect(),
+            };
+            for file in &files {
+                for batch in table.read(file, Some(&settle::COLUMNS))? {
+                    settler.add(usage_date, &batch)?;
                 }
-                Ok(settler.finish(0))
-            })
-            .collect::<Result<_, RunError>>()?;
+            }
+            Ok(settler.finish(0))
+        })?;
         Ok(parts.into_iter().flatten().collect())
     }
 
@@ -756,7 +840,7 @@ impl<'p> Run<'p> {
         txn: i64,
     ) -> Result<Commit, RunError> {
         let read: BTreeSet<&str> = selection.objects.iter().map(|o| o.info.key.as_str()).collect();
-        let all_anew = self.asked.full_refresh && !self.asked.window.is_bounded();
+        let all_anew = self.is_rebuild();
         let mut rows: Vec<RejectRow> = loaded.rejects.clone();
         for row in &mut rows {
             row.run_id.clone_from(&self.run_id);
@@ -765,7 +849,8 @@ impl<'p> Run<'p> {
         let files: Vec<_> = table.files().to_vec();
         for file in &files {
             let mut stored = Vec::new();
-            for batch in table.read(file, None)? {
+            // What is made anew as a whole need not be readable.
+            for batch in if all_anew { Vec::new() } else { table.read(file, None)? } {
                 stored.extend(small::rejects(&batch)?);
             }
             if all_anew || stored.iter().any(|r| read.contains(r.source_key.as_str())) {
@@ -829,7 +914,7 @@ impl<'p> Run<'p> {
             })
             .collect();
         rows.sort();
-        let all_anew = self.asked.full_refresh && !self.asked.window.is_bounded();
+        let all_anew = self.is_rebuild();
         let remove = match all_anew {
             true => table.files().iter().map(|f| f.path.clone()).collect(),
             false => Vec::new(),
@@ -1001,30 +1086,65 @@ fn charges_after(
     after
 }
 
+/// Works through items on plain threads, results in order. For work that calls Polars: from a worker of
+/// our pool it would wait inside Polars' pool, and steal from ours the next item that calls Polars, and so
+/// on until the stack ends (at some 400 days).
+fn on_threads<I: Sync, T: Send>(
+    threads: usize,
+    items: &[I],
+    work: impl Fn(&I) -> Result<T, RunError> + Sync,
+) -> Result<Vec<T>, RunError> {
+    let next = AtomicUsize::new(0);
+    let take = || {
+        let mut done = Vec::new();
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(place) else { return Ok(done) };
+            match work(item) {
+                Ok(result) => done.push((place, result)),
+                Err(error) => {
+                    next.store(items.len(), Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+        }
+    };
+    let mut all = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.min(items.len())).map(|_| scope.spawn(take)).collect();
+        let mut all = Vec::with_capacity(items.len());
+        for worker in workers {
+            match worker.join() {
+                Ok(done) => all.extend(done?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok::<_, RunError>(all)
+    })?;
+    all.sort_unstable_by_key(|(place, _)| *place);
+    Ok(all.into_iter().map(|(_, result)| result).collect())
+}
+
 /// The daily charges of the changed days, from rows that are not written yet.
-fn preview(rows: &[Rows], affected: &Merged) -> Result<Vec<DailyCharge>, RunError> {
+fn preview(rows: &[Rows], affected: &Merged, threads: usize) -> Result<Vec<DailyCharge>, RunError> {
     let schema = &schema::LIVENESS_DETAIL.file_schema;
     let places = settle::COLUMNS.map(|name| schema::LIVENESS_DETAIL.position(name));
     let columns = std::sync::Arc::new(schema.project(&places).map_err(WriteError::from)?);
-    let days: Vec<Vec<DailyCharge>> = affected
-        .days
-        .par_iter()
-        .map(|(day, order)| {
-            let mut settler = Settler::default();
-            let gathered = merge::Gathered::new(rows, order);
-            for index in 0..gathered.count() {
-                let group = gathered.group(index);
-                let arrays = places
-                    .iter()
-                    .map(|place| gathered.column(&group, *place))
-                    .collect::<Result<Vec<_>, _>>()?;
-                let batch = arrow::array::RecordBatch::try_new(columns.clone(), arrays)
-                    .map_err(WriteError::from)?;
-                settler.add(UsageDay::from_date32(*day), &batch)?;
-            }
-            Ok(settler.finish(0))
-        })
-        .collect::<Result<_, RunError>>()?;
+    let days: Vec<(&i32, &Vec<RowRef>)> = affected.days.iter().collect();
+    let days = on_threads(threads, &days, |(day, order)| {
+        let mut settler = Settler::default();
+        let gathered = merge::Gathered::new(rows, order);
+        for index in 0..gathered.count() {
+            let group = gathered.group(index);
+            let arrays = places
+                .iter()
+                .map(|place| gathered.column(&group, *place))
+                .collect::<Result<Vec<_>, _>>()?;
+            let batch = arrow::array::RecordBatch::try_new(columns.clone(), arrays)
+                .map_err(WriteError::from)?;
+            settler.add(UsageDay::from_date32(**day), &batch)?;
+        }
+        Ok(settler.finish(0))
+    })?;
     Ok(days.into_iter().flatten().collect())
 }
 
@@ -1085,9 +1205,13 @@ fn stage_file(
     table.stage(Some(&partition(day)), n, &content, &facts, stats)
 }
 
-/// Days whose files and daily charges disagree in the number of attempts: an earlier run was cut off
-/// between the commits of the two tables.
-fn stale_days(detail: &OpenTable, charges: &[DailyCharge]) -> BTreeSet<i32> {
+/// Days whose daily charges may not be those of their files, because an earlier run was cut off between the
+/// commits of the two tables: all days when the newest commit of liveness_detail belongs to a run that made
+/// none later, and any that disagree in the number of attempts.
+fn stale_days(tables: &Tables, charges: &[DailyCharge]) -> Result<BTreeSet<i32>, WriteError> {
+    let detail = &tables.detail;
+    let finished = tables.daily.last_run()?.max(tables.inputs.last_run()?);
+    let unfinished = detail.last_run()? > finished;
     let mut rows: BTreeMap<i32, i64> = BTreeMap::new();
     for file in detail.files() {
         if let Some(day) = file.partition.as_deref().and_then(UsageDay::parse) {
@@ -1099,7 +1223,7 @@ fn stale_days(detail: &OpenTable, charges: &[DailyCharge]) -> BTreeSet<i32> {
         *attempts.entry(charge.usage_date.date32()).or_default() += charge.attempts;
     }
     let days: BTreeSet<i32> = rows.keys().chain(attempts.keys()).copied().collect();
-    days.into_iter().filter(|day| rows.get(day) != attempts.get(day)).collect()
+    Ok(days.into_iter().filter(|day| unfinished || rows.get(day) != attempts.get(day)).collect())
 }
 
 /// The laws that need the files: rows in and out of the changed days, and daily charges against rows.

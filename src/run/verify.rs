@@ -5,7 +5,8 @@
 use super::{RunError, Tables, partition, read_small};
 use crate::model::{DailyCharge, UsageDay};
 use crate::storage::Place;
-use crate::write::{OpenTable, parquet, schema, small};
+use crate::write::delta::DeltaError;
+use crate::write::{OpenTable, WriteError, parquet, schema, small};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Date32Type, Int32Type, TimestampMillisecondType};
 use rayon::prelude::*;
@@ -40,8 +41,26 @@ impl Verified {
 
 /// Verifies an output.
 pub fn verify(output: &Place) -> Result<Verified, RunError> {
-    let tables = Tables::open_existing(output)?;
+    let tables = match Tables::open_existing(output) {
+        // A log that cannot be read is what this command is asked about.
+        Err(RunError::Write(WriteError::Delta(DeltaError::Other { .. }))) => {
+            let what = format!(
+                "{output}: the log of a table cannot be read: it was damaged after it was written"
+            );
+            return Ok(Verified { broken: vec![what], ..Verified::default() });
+        }
+        tables => tables?,
+    };
+    // Files that a run in progress has staged are no strays. Who may not write there cannot ask, and
+    // looks all the same.
+    let lock = output.lock();
+    if matches!(lock, Ok(None)) {
+        return Err(RunError::Locked(output.to_string()));
+    }
     let mut found = Verified::default();
+    for table in tables.each().into_iter().filter(|t| t.version().is_none()) {
+        found.broken(format!("{}: the table is missing", table.table.name));
+    }
     for table in tables.each() {
         strays(table, &mut found)?;
         found.files += table.files().len() as u64;
@@ -259,6 +278,15 @@ fn agree(tables: &Tables, days: BTreeMap<i32, Day>, found: &mut Verified) -> Res
         (c.usage_date, c.settlement_date, c.account.clone(), c.billing_tag.clone())
     };
     let mut stored: BTreeMap<_, DailyCharge> = BTreeMap::new();
+    for file in tables.daily.files() {
+        for batch in tables.daily.read(file, None)? {
+            let rows = small::daily_charges(&batch)?;
+            let month = |row: &DailyCharge| row.usage_date.month().to_string();
+            if rows.iter().any(|row| Some(month(row)) != file.partition) {
+                found.broken(format!("daily_charge/{}: rows of another month", file.path));
+            }
+        }
+    }
     for row in read_small(&tables.daily, small::daily_charges)? {
         if row.attempts != row.charged + row.free + row.unknown {
             found.broken(format!(

@@ -192,14 +192,14 @@ pub fn merge(rows: &[Rows], read: usize, replaced: &BTreeSet<i32>) -> Result<Mer
         changes.extend(part.changes);
     }
     days.par_iter_mut().for_each(|(_, day)| {
-        let at = |r: &RowRef| (&keys[r.batch as usize], r.row as usize);
-        day.par_sort_unstable_by(|a, b| {
-            let ((ka, i), (kb, j)) = (at(a), at(b));
-            ka.req_time
-                .value(i)
-                .cmp(&kb.req_time.value(j))
-                .then_with(|| ka.seq.value(i).cmp(kb.seq.value(j)))
-        });
+        // The time beside the place: most comparisons need not go and look for it.
+        let mut timed: Vec<(i64, RowRef)> = day
+            .par_iter()
+            .map(|r| (keys[r.batch as usize].req_time.value(r.row as usize), *r))
+            .collect();
+        let seq = |r: &RowRef| keys[r.batch as usize].seq.value(r.row as usize);
+        timed.par_sort_unstable_by(|(t, a), (u, b)| t.cmp(u).then_with(|| seq(a).cmp(seq(b))));
+        *day = timed.into_iter().map(|(_, r)| r).collect();
     });
     changes.sort_by(|a: &Change, b: &Change| {
         a.seq.cmp(&b.seq).then(a.after.req_time.cmp(&b.after.req_time))
@@ -229,7 +229,8 @@ fn merge_shard(mut shard: Vec<(u64, RowRef)>, keys: &[Keys<'_>], read: usize) ->
             continue;
         }
         same_hash.sort_unstable_by(|(_, a), (_, b)| {
-            seq(*a).cmp(seq(*b)).then_with(|| rank(at(*a), at(*b))).then_with(|| a.cmp(b))
+            // The same place read again: what was just read counts. (Batches read come before stored ones.)
+            seq(*a).cmp(seq(*b)).then_with(|| rank(at(*a), at(*b))).then_with(|| b.cmp(a))
         });
         let rows: Vec<RowRef> = same_hash.iter().map(|(_, row)| *row).collect();
         for snapshots in rows.chunk_by(|a, b| seq(*a) == seq(*b)) {
@@ -247,17 +248,10 @@ fn settle_one(part: &mut Part, snapshots: &[RowRef], keys: &[Keys<'_>], read: us
     let facts = |r: RowRef| keys[r.batch as usize].facts(r.row as usize);
     part.winners.push(winner);
     let stored = snapshots.iter().copied().find(|r| !is_read(*r));
-    match stored {
-        Some(stored) if is_read(winner) && !same_row(keys, winner, stored) => {
-            part.changed_days.extend([day(stored), day(winner)]);
-        }
-        Some(stored) => {
-            // The stored row stays as it is, whichever copy of it is written.
-            let _ = stored;
-        }
-        None => {
-            part.changed_days.insert(day(winner));
-        }
+    // A day whose rows turn out the same is made again to the same bytes, and nothing is committed.
+    if is_read(winner) {
+        part.changed_days.insert(day(winner));
+        part.changed_days.extend(stored.map(day));
     }
     if snapshots.len() == 1 {
         return;
@@ -278,16 +272,6 @@ fn settle_one(part: &mut Part, snapshots: &[RowRef], keys: &[Keys<'_>], read: us
         part.fates
             .push((snapshot, if changed.is_some() { Fate::Changed } else { Fate::Duplicate }));
     }
-}
-
-/// Whether a row read again is the stored row: the same place, saying the same.
-fn same_row(keys: &[Keys<'_>], a: RowRef, b: RowRef) -> bool {
-    let (ka, i) = (&keys[a.batch as usize], a.row as usize);
-    let (kb, j) = (&keys[b.batch as usize], b.row as usize);
-    ka.key(i) == kb.key(j)
-        && ka.source_record.value(i) == kb.source_record.value(j)
-        && ka.detail_index.value(i) == kb.detail_index.value(j)
-        && ka.rank_time[i] == kb.rank_time[j]
 }
 
 /// The rows of a file, gathered in order from wherever they lie.

@@ -36,6 +36,9 @@ pub enum WriteError {
     ReadBack { table: String, what: String },
 }
 
+/// By this name the log tells our commits from others'.
+const APP_ID: &str = "faceledger";
+
 /// One table of the output, as of a version of its log.
 pub struct OpenTable {
     pub table: &'static Table,
@@ -95,6 +98,17 @@ impl OpenTable {
         self.delta.files()
     }
 
+    /// Deletes what was staged for a commit that did not come about.
+    pub fn discard_staged(&mut self) -> Result<(), WriteError> {
+        self.delta.reload()?;
+        self.delete_litter().map(|_| ())
+    }
+
+    /// The number of the run that made the newest commit; see [`OpenTable::commit`].
+    pub fn last_run(&self) -> Result<Option<i64>, WriteError> {
+        Ok(self.delta.last_commit_of(APP_ID)?)
+    }
+
     pub fn files_of(&self, partition: &str) -> Vec<&LiveFile> {
         self.files().iter().filter(|f| f.partition.as_deref() == Some(partition)).collect()
     }
@@ -140,10 +154,8 @@ impl OpenTable {
         self.read_back(&encoded.bytes, rows)?;
         let path = parquet::file_name(self.table, partition, &encoded.digest);
         let size = encoded.bytes.len() as u64;
-        // The name is made of the content: a file of that name and size that is live is this file.
-        if !self.files().iter().any(|f| f.path == path && f.size == size) {
-            self.place.put(&path, encoded.bytes)?;
-        }
+        // Even where a file of that name is live: it may have been damaged since.
+        self.place.put(&path, encoded.bytes)?;
         Ok(Staged { partition: partition.map(str::to_owned), path, size, rows, stats })
     }
 
@@ -199,7 +211,7 @@ impl OpenTable {
         let version = self.delta.commit(Change {
             add,
             remove: remove.clone(),
-            txn: ("faceledger".to_owned(), txn),
+            txn: (APP_ID.to_owned(), txn),
             info,
         })?;
         commit.version = Some(version);
@@ -209,9 +221,13 @@ impl OpenTable {
     }
 
     /// Deletes data files that the log does not name: what a run that was cut off has left. Only the
-    /// one writer of the table may call it. Where there is no log yet the folder may be anybody's: only
+    /// one writer of the table may call it, and only on a local folder is it known to be the only one: in
+    /// other stores the files stay, because they may be another writer's, about to be committed. Where there is no log yet the folder may be anybody's: only
     /// files that bear our names go.
     pub fn delete_litter(&self) -> Result<Vec<String>, WriteError> {
+        if self.place.local_folder().is_none() {
+            return Ok(Vec::new());
+        }
         let ours = |path: &str| self.version().is_some() || parquet::is_file_name(self.table, path);
         let live: BTreeSet<&str> = self.files().iter().map(|f| f.path.as_str()).collect();
         let litter: Vec<String> = self

@@ -273,8 +273,9 @@ fn a_second_writer_leaves_with_exit_6() {
     lock.try_lock().unwrap();
     let ran = world.faceledger(&["run", "pipeline.toml"]).exits(6);
     assert!(ran.stderr.contains("another run"), "{}", ran.stderr);
-    // Who only reads is not kept out.
-    world.verify();
+    // Files that the other has staged would look like strays.
+    world.faceledger(&["verify", "pipeline.toml"]).exits(6);
+    // Who only asks is not kept out.
     world.faceledger(&["run", "pipeline.toml", "--dry-run"]).exits(0);
     drop(lock);
     world.run(&[]);
@@ -291,4 +292,142 @@ fn a_full_refresh_of_nothing_does_not_empty_the_tables() {
         .exits(2);
     assert!(ran.stderr.contains("would be emptied"), "{}", ran.stderr);
     assert_eq!(detail_files(&world), before);
+}
+
+/// The one object of `late` lies far behind the day it speaks of.
+#[test]
+fn a_ranged_full_refresh_loses_no_attempt() {
+    let pipeline =
+        PLAIN_PIPELINE.replace("url = \"source/\"", "url = \"source/\"\nkeys = \"dt={date}/*\"");
+    let world = World::new(&pipeline);
+    world.put(&Object::new("dt=2024-11-01/a.json", one("a", TIME), SOME_TIME));
+    world.put(&Object::new("dt=2024-11-20/late.json", one("late", TIME), SOME_TIME));
+    world.run(&[]);
+    let refresh = ["--full-refresh", "--from", "2024-11-01", "--to", "2024-11-01"];
+    let ran = world.run(&refresh);
+    assert_eq!(ran.json()["removed"]["rows"], 0);
+    assert_eq!(world.table("liveness_detail").rows().len(), 2);
+    // Of an object that has gone, its rows go, and the run says so.
+    world.remove("dt=2024-11-20/late.json");
+    let ran = world.run(&refresh);
+    assert_eq!(ran.json()["removed"]["rows"], 1);
+    assert!(ran.stderr.contains("REMOVED   1 row (1 charged)"), "{}", ran.stderr);
+    world.verify();
+}
+
+/// A Seq that moved out of the range: the object that still holds it is read again by the next run.
+#[test]
+fn a_ranged_full_refresh_forgets_no_object() {
+    let world = World::new(PLAIN_PIPELINE);
+    world.put(&Object::new("x.json", one("s", TIME), SOME_TIME));
+    world.put(&Object::new("y.json", one("s", TIME + 86_400_000), SOME_TIME + 1000));
+    world.put(&Object::new("z.json", one("t", TIME + 86_400_000), SOME_TIME));
+    world.run(&[]);
+    world.remove("y.json");
+    world.run(&["--full-refresh", "--from", "2024-11-02", "--to", "2024-11-02"]);
+    world.run(&[]);
+    let mut seqs: Vec<String> = world
+        .table("liveness_detail")
+        .rows()
+        .iter()
+        .map(|r| r["seq"].as_str().unwrap().to_owned())
+        .collect();
+    seqs.sort();
+    assert_eq!(seqs, ["s", "t"]);
+    world.verify();
+}
+
+#[test]
+fn many_days_settle() {
+    let world = World::new(PLAIN_PIPELINE);
+    let lines: Vec<String> =
+        (0..700).map(|i| one(&format!("s-{i}"), 1_420_041_600_000 + i * 86_400_000)).collect();
+    world.put(&Object::new("a.ndjson", lines.join("\n"), SOME_TIME));
+    let ran = world.run(&[]);
+    assert_eq!(ran.json()["daily_charge"].as_array().unwrap().len(), 700);
+    world.verify();
+}
+
+/// The same place says something else: what was read last counts.
+#[test]
+fn an_object_written_over_with_its_old_fetch_time_counts() {
+    let pipeline = PLAIN_PIPELINE
+        .replace("[output]", "[source.envelope]\nresponse = \"/r\"\nfetched_at = \"/t\"\n[output]");
+    let world = World::new(&pipeline);
+    let pull = |flag| json!({"t": TIME, "r": result(vec![attempt("s", TIME, flag)])}).to_string();
+    world.put(&Object::new("a.json", pull(None), SOME_TIME));
+    world.run(&[]);
+    world.put(&Object::new("a.json", pull(Some(true)), SOME_TIME + 1000));
+    let ran = world.run(&[]);
+    assert_eq!(ran.tally("details_changed"), 1);
+    assert_eq!(world.table("liveness_detail").rows()[0]["is_need_charge"], true);
+    world.verify();
+}
+
+#[test]
+fn a_full_refresh_mends_damaged_files() {
+    let world = two_days();
+    world.run(&[]);
+    let before = detail_files(&world);
+    let file = before.keys().next().unwrap().clone();
+    for table in ["liveness_detail", "daily_charge"] {
+        let path = world.path("out").join(table).join(match table {
+            "liveness_detail" => file.clone(),
+            _ => world.table(table).files.keys().next().unwrap().clone(),
+        });
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        world.faceledger(&["verify", "out"]).exits(5);
+        world.run(&["--full-refresh"]);
+        world.verify();
+        fs::remove_file(&path).unwrap();
+        world.faceledger(&["verify", "out"]).exits(5);
+        world.run(&["--full-refresh"]);
+        world.verify();
+    }
+    assert_eq!(detail_files(&world), before);
+}
+
+#[test]
+fn a_log_that_has_lost_entries_is_not_built_upon() {
+    let world = two_days();
+    world.run(&[]);
+    world.put(&Object::new("c.json", one("c", TIME + 2 * 86_400_000), SOME_TIME));
+    world.run(&[]);
+    fs::remove_file(world.path("out/liveness_detail/_delta_log/00000000000000000001.json"))
+        .unwrap();
+    let files = fs::read_dir(world.path("out/liveness_detail")).unwrap().count();
+    let ran = world.faceledger(&["run", "pipeline.toml"]).exits(5);
+    assert!(ran.stderr.contains("log entries are lost"), "{}", ran.stderr);
+    assert_eq!(
+        fs::read_dir(world.path("out/liveness_detail")).unwrap().count(),
+        files,
+        "nothing was deleted"
+    );
+    world.run(&["--full-refresh"]);
+    world.verify();
+    assert_eq!(world.table("liveness_detail").rows().len(), 3);
+}
+
+#[test]
+fn a_dry_run_shows_the_charges_it_would_make() {
+    let world = two_days();
+    let ran = world.run(&["--dry-run"]);
+    let sums: Vec<i64> = ran.json()["daily_charge"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| l["charged"].as_i64().unwrap())
+        .collect();
+    assert_eq!(sums, [1, 1]);
+    assert!(!world.path("out").exists());
+    let lost = Command::new(env!("CARGO_BIN_EXE_faceledger"))
+        .arg("tags")
+        .stdout(fs::File::options().write(true).open("/dev/full").unwrap())
+        .stderr(fs::File::options().write(true).open("/dev/full").unwrap())
+        .status()
+        .unwrap();
+    assert_eq!(lost.code(), Some(1), "output that is lost is no success");
 }
