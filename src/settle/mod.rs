@@ -5,12 +5,13 @@
 //! here in checked integers, because Polars' own sums wrap. It is the only room that knows Polars.
 
 use crate::model::{DailyCharge, UsageDay};
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, Date32Type, Int32Type, TimeUnit};
 use arrow::error::ArrowError;
 use polars::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SettleError {
@@ -35,6 +36,9 @@ pub const COLUMNS: [&str; 7] = [
     "snapshot_final",
 ];
 
+/// Those of them that Polars adds up.
+const SUMMED: [&str; 4] = ["req_time", "is_need_charge", "errcode", "snapshot_final"];
+
 /// Daily charges as they add up.
 #[derive(Default)]
 pub struct Settler {
@@ -47,20 +51,18 @@ impl Settler {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let sums = add_up(batch)?;
+        let group = Groups::of(batch)?;
+        let sums = add_up(batch, group.keys)?;
         let int = |name: &str| -> Result<Int64Chunked, SettleError> {
             Ok(sums.column(name)?.cast(&polars::prelude::DataType::Int64)?.i64()?.clone())
         };
-        let settlement = sums.column("settlement_date")?.cast(&polars::prelude::DataType::Int32)?;
-        let settlement = settlement.i32()?;
-        let (account, tag) = (sums.column("account")?.str()?, sums.column("billing_tag")?.str()?);
+        let keys = int("key")?;
         let (attempts, charged, free) = (int("attempts")?, int("charged")?, int("free")?);
         let (failed, not_final) = (int("charged_failed")?, int("not_final")?);
         let (first, last) = (int("first_req_time")?, int("last_req_time")?);
         for i in 0..sums.height() {
-            let settlement_date = UsageDay::from_date32(settlement.get(i).unwrap_or_default());
-            let account = account.get(i).unwrap_or_default().to_owned();
-            let tag = tag.get(i).unwrap_or_default().to_owned();
+            let key = keys.get(i).unwrap_or_default() as usize;
+            let (settlement_date, account, tag) = group.values[key].clone();
             let count = |sums: &Int64Chunked| sums.get(i).unwrap_or_default();
             let part = DailyCharge {
                 usage_date,
@@ -114,15 +116,63 @@ fn add_checked(sum: &mut DailyCharge, part: &DailyCharge) -> Result<(), SettleEr
     Ok(())
 }
 
-/// One batch, grouped. A batch has fewer than 2^31 rows, so that no sum of it can wrap.
-fn add_up(batch: &RecordBatch) -> Result<DataFrame, SettleError> {
-    let columns =
-        COLUMNS.iter().map(|name| to_polars(batch, name)).collect::<Result<Vec<_>, _>>()?;
+/// The groups of a batch. Strings are told apart here, by their dictionary, so that Polars groups by one
+/// number.
+struct Groups {
+    /// Of each row, the place of its group in `values`.
+    keys: Int64Array,
+    /// Settlement date, account, billing tag.
+    values: Vec<(UsageDay, String, String)>,
+}
+
+impl Groups {
+    fn of(batch: &RecordBatch) -> Result<Groups, SettleError> {
+        let column = |name: &'static str| {
+            batch.column_by_name(name).ok_or(SettleError::Column { column: name })
+        };
+        let settlement = column("settlement_date")?.as_primitive::<Date32Type>();
+        let account = column("account")?.as_dictionary::<Int32Type>();
+        let tag = column("billing_tag")?.as_dictionary::<Int32Type>();
+        let (accounts, tags) =
+            (account.values().as_string::<i32>(), tag.values().as_string::<i32>());
+        let mut places: HashMap<(i32, i32, i32), i64> = HashMap::new();
+        let mut values = Vec::new();
+        let mut latest = ((i32::MIN, -1, -1), -1);
+        let keys = (0..batch.num_rows())
+            .map(|row| {
+                let (a, t) = (account.keys().value(row), tag.keys().value(row));
+                let group = (settlement.value(row), a, t);
+                if latest.0 != group {
+                    let place = *places.entry(group).or_insert_with(|| {
+                        let settlement_date = UsageDay::from_date32(group.0);
+                        let account = accounts.value(a as usize).to_owned();
+                        values.push((settlement_date, account, tags.value(t as usize).to_owned()));
+                        values.len() as i64 - 1
+                    });
+                    latest = (group, place);
+                }
+                latest.1
+            })
+            .collect();
+        Ok(Groups { keys, values })
+    }
+}
+
+/// One batch, grouped by key. A batch has fewer than 2^31 rows, so that no sum of it can wrap.
+fn add_up(batch: &RecordBatch, keys: Int64Array) -> Result<DataFrame, SettleError> {
+    let mut columns = SUMMED
+        .iter()
+        .map(|name| {
+            let column = batch.column_by_name(name).ok_or(SettleError::Column { column: name })?;
+            to_polars(name, column)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    columns.push(to_polars("key", &(Arc::new(keys) as ArrayRef))?);
     let frame = DataFrame::new(batch.num_rows(), columns)?;
     let yes = |e: Expr| e.fill_null(lit(false)).cast(polars::prelude::DataType::Int64).sum();
     let sums = frame
         .lazy()
-        .group_by([col("settlement_date"), col("account"), col("billing_tag")])
+        .group_by([col("key")])
         .agg([
             len().cast(polars::prelude::DataType::Int64).alias("attempts"),
             yes(col("is_need_charge")).alias("charged"),
@@ -137,13 +187,10 @@ fn add_up(batch: &RecordBatch) -> Result<DataFrame, SettleError> {
 }
 
 /// One column, handed over by the Arrow C Data Interface: the two crates share no types.
-fn to_polars(batch: &RecordBatch, name: &'static str) -> Result<Column, SettleError> {
-    let column = batch.column_by_name(name).ok_or(SettleError::Column { column: name })?;
-    // Plain types only: what is added up needs neither dictionaries nor time units.
+fn to_polars(name: &'static str, column: &ArrayRef) -> Result<Column, SettleError> {
+    // Plain types only: what is added up needs no time units.
     let plain: ArrayRef = match column.data_type() {
-        DataType::Dictionary(_, _) => cast(column, &DataType::Utf8View)?,
         DataType::Timestamp(TimeUnit::Millisecond, _) => cast(column, &DataType::Int64)?,
-        DataType::Date32 => cast(column, &DataType::Int32)?,
         _ => column.clone(),
     };
     let (array, schema) = arrow::ffi::to_ffi(&plain.to_data())?;

@@ -165,10 +165,17 @@ fn properties(table: &Table, facts: &FileFacts) -> WriterProperties {
         .set_sorting_columns(Some(sorting))
         .set_key_value_metadata(Some(metadata));
     for column in &table.columns {
-        if Some(&column.name) == table.partition.as_ref() || column.dictionary {
+        if Some(&column.name) == table.partition.as_ref() {
             continue;
         }
         let path = ColumnPath::from(column.name.as_str());
+        if column.dictionary {
+            // What the service says has no useful least and greatest; finding them costs a comparison a row.
+            if column.name.ends_with("msg") {
+                builder = builder.set_column_statistics_enabled(path, EnabledStatistics::None);
+            }
+            continue;
+        }
         // Ids and times do not repeat: a dictionary of them only costs time.
         let encoding = match column.kind.as_str() {
             "utf8" => Encoding::DELTA_LENGTH_BYTE_ARRAY,
@@ -177,7 +184,11 @@ fn properties(table: &Table, facts: &FileFacts) -> WriterProperties {
         };
         builder = builder
             .set_column_dictionary_enabled(path.clone(), false)
-            .set_column_encoding(path, encoding);
+            .set_column_encoding(path.clone(), encoding);
+        // Ids in the order of time are in no order: a page's least and greatest exclude nothing.
+        if column.kind == "utf8" && column.name != "seq" {
+            builder = builder.set_column_statistics_enabled(path, EnabledStatistics::Chunk);
+        }
     }
     if table.name == "liveness_detail" {
         let seq = ColumnPath::from("seq");

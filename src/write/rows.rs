@@ -49,7 +49,7 @@ pub struct Rows {
 /// stands at one place (were it at two, a dictionary would hold it twice, which changes no row).
 #[derive(Default)]
 struct Labels {
-    keys: Vec<Option<i32>>,
+    keys: Int32Builder,
     values: Vec<&'static str>,
 }
 
@@ -62,18 +62,18 @@ impl Labels {
                 self.values.len() - 1
             }) as i32
         });
-        self.keys.push(key);
+        self.keys.append_option(key);
     }
 
-    fn finish(self) -> Result<ArrayRef, ArrowError> {
-        dictionary(Int32Array::from(self.keys), StringArray::from(self.values))
+    fn finish(mut self) -> Result<ArrayRef, ArrowError> {
+        dictionary(self.keys.finish(), StringArray::from(self.values))
     }
 }
 
 /// Strings of few values, as received. Neighbours are mostly the same, and one comparison tells.
 #[derive(Default)]
 struct Words {
-    keys: Vec<Option<i32>>,
+    keys: Int32Builder,
     values: Vec<String>,
     places: HashMap<String, i32>,
     latest: usize,
@@ -94,11 +94,11 @@ impl Words {
             }
             self.latest as i32
         });
-        self.keys.push(key);
+        self.keys.append_option(key);
     }
 
-    fn finish(self) -> Result<ArrayRef, ArrowError> {
-        dictionary(Int32Array::from(self.keys), StringArray::from(self.values))
+    fn finish(mut self) -> Result<ArrayRef, ArrowError> {
+        dictionary(self.keys.finish(), StringArray::from(self.values))
     }
 }
 
