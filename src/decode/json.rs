@@ -84,6 +84,7 @@ impl<'a> Cursor<'a> {
         self.bytes().get(at).copied()
     }
 
+    #[inline(always)]
     pub fn white_space(&mut self) {
         let bytes = self.bytes();
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(self.pos) {
@@ -92,6 +93,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next byte that is not white space, not consumed.
+    #[inline(always)]
     pub fn peek(&mut self) -> Option<u8> {
         self.white_space();
         self.bytes().get(self.pos).copied()
@@ -173,6 +175,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// After an item: true when `close` ends the container, false when a comma leads to the next.
+    #[inline(always)]
     fn next_item(&mut self, close: u8) -> Parsed<bool> {
         match self.peek() {
             Some(b) if b == close => {
@@ -327,6 +330,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a string, the cursor at its opening quote.
+    #[inline(always)]
     pub fn string(&mut self) -> Parsed<Cow<'a, str>> {
         let start = self.pos + 1;
         let end = self.plain_run(start)?;
@@ -339,6 +343,7 @@ impl<'a> Cursor<'a> {
         Ok(Cow::Owned(owned))
     }
 
+    #[inline(always)]
     fn skip_string(&mut self) -> Parsed<()> {
         let start = self.pos + 1;
         let end = self.plain_run(start)?;
@@ -350,7 +355,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// From `from` (inside a string) to the next quote or backslash, whose offset is returned.
-    #[inline]
+    #[inline(always)]
     fn plain_run(&self, from: usize) -> Parsed<usize> {
         let bytes = self.bytes();
         // Most strings of a result are short: look at the first bytes eight at a time.
