@@ -6,12 +6,12 @@ use super::{RunError, Tables, partition, read_small};
 use crate::model::{DailyCharge, UsageDay};
 use crate::storage::Place;
 use crate::write::delta::DeltaError;
+use crate::write::merge::seq_hash;
 use crate::write::{OpenTable, WriteError, parquet, schema, small};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Date32Type, Int32Type, TimestampMillisecondType};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 /// What `verify` found.
 #[derive(Debug, Default, serde::Serialize)]
@@ -240,10 +240,6 @@ fn add_file(
             sum.last_req_time = sum.last_req_time.max(at.0);
         }
     }
-}
-
-fn seq_hash(seq: &str) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(seq)
 }
 
 /// A Seq stands once, over all days.

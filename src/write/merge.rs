@@ -123,7 +123,7 @@ const SHARDS: usize = 64;
 
 /// Hashes without a seed from outside: the outcome does not depend on it, but a run that can be repeated
 /// exactly is easier to mend.
-fn seq_hash(seq: &str) -> u64 {
+pub fn seq_hash(seq: &str) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(seq)
 }
 
