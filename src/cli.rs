@@ -1,6 +1,7 @@
 //! Flags as typed, and what can be checked of them without data.
 
 use crate::model::UsageDay;
+use crate::run::Order;
 use crate::sources::Window;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -27,6 +28,8 @@ pub enum Command {
     Check(PipelineArgs),
     /// Say what a run would read: objects, bytes, requests, shards.
     Plan(PlanArgs),
+    /// Rewrite small files, write checkpoints of the logs, delete what was superseded or left behind.
+    Compact(PipelineArgs),
     /// Check the tables from the outputs alone: conservation, one row a Seq, daily charges.
     Verify(OutputArgs),
     /// Follow one Seq from its daily charge to the byte it was read from.
@@ -58,11 +61,19 @@ pub struct WindowArgs {
     /// Last usage day, YYYY-MM-DD.
     #[arg(long, value_parser = day)]
     pub to: Option<UsageDay>,
+    /// A scheduled run for one day: this usage day and the `source.lookback_days` before it, of which results may
+    /// have come late.
+    #[arg(long, value_parser = day, conflicts_with_all = ["from", "to"])]
+    pub day: Option<UsageDay>,
 }
 
 impl WindowArgs {
     /// `Err` when it holds no day.
-    pub fn window(&self) -> Result<Window, String> {
+    pub fn window(&self, lookback_days: u16) -> Result<Window, String> {
+        if let Some(day) = self.day {
+            let from = Some(day.plus(-i32::from(lookback_days)));
+            return Ok(Window { from, to: Some(day) });
+        }
         match (self.from, self.to) {
             (Some(from), Some(to)) if from > to => {
                 Err(format!("--from {from} is after --to {to}: swap them"))
@@ -88,6 +99,12 @@ pub struct RunArgs {
     /// Do all but write.
     #[arg(long)]
     pub dry_run: bool,
+    /// Which dates to load first, where `source.keys` captures `{date}`.
+    #[arg(long, value_enum, default_value_t)]
+    pub order: Order,
+    /// Exit with this status, instead of 0, when there was nothing new.
+    #[arg(long, value_name = "STATUS")]
+    pub if_nothing_new_exit: Option<u8>,
 }
 
 #[derive(Debug, Args)]

@@ -21,5 +21,5 @@ fn main() -> ExitCode {
             return ExitCode::from(status);
         }
     };
-    ExitCode::from(report::command(cli) as u8)
+    ExitCode::from(report::command(cli).status())
 }

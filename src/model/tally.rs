@@ -16,6 +16,8 @@ pub struct Tally {
     pub objects_parsed: u64,
     /// Objects of which nothing at all could be read.
     pub objects_rejected: u64,
+    /// Objects that were listed and had gone when they were to be read.
+    pub objects_gone: u64,
     /// Records begun in the objects read.
     pub records_seen: u64,
     /// Records of at least one attempt, kept or rejected one by one.
@@ -63,6 +65,7 @@ impl Tally {
             objects_known,
             objects_parsed,
             objects_rejected,
+            objects_gone,
             records_seen,
             records_with_attempts,
             records_empty,
@@ -81,6 +84,7 @@ impl Tally {
             (&mut self.objects_known, objects_known),
             (&mut self.objects_parsed, objects_parsed),
             (&mut self.objects_rejected, objects_rejected),
+            (&mut self.objects_gone, objects_gone),
             (&mut self.records_seen, records_seen),
             (&mut self.records_with_attempts, records_with_attempts),
             (&mut self.records_empty, records_empty),
@@ -104,9 +108,12 @@ impl Tally {
     pub fn broken(&self) -> Vec<Broken> {
         let laws = [
             (
-                "objects listed = known + parsed + rejected",
+                "objects listed = known + parsed + rejected + gone",
                 self.objects_listed,
-                self.objects_known + self.objects_parsed + self.objects_rejected,
+                self.objects_known
+                    + self.objects_parsed
+                    + self.objects_rejected
+                    + self.objects_gone,
             ),
             (
                 "records seen = with attempts + empty + error responses + rejected",
@@ -139,10 +146,11 @@ mod tests {
 
     fn balanced() -> Tally {
         Tally {
-            objects_listed: 6,
+            objects_listed: 7,
             objects_known: 1,
             objects_parsed: 3,
             objects_rejected: 2,
+            objects_gone: 1,
             records_seen: 10,
             records_with_attempts: 4,
             records_empty: 3,
@@ -162,11 +170,12 @@ mod tests {
     fn one_lost_anywhere_breaks_one_law() {
         assert_eq!(balanced().broken(), []);
         type Counter = fn(&mut Tally) -> &mut u64;
-        let counters: [(Counter, &str); 15] = [
+        let counters: [(Counter, &str); 16] = [
             (|t| &mut t.objects_listed, "objects"),
             (|t| &mut t.objects_known, "objects"),
             (|t| &mut t.objects_parsed, "objects"),
             (|t| &mut t.objects_rejected, "objects"),
+            (|t| &mut t.objects_gone, "objects"),
             (|t| &mut t.records_seen, "records"),
             (|t| &mut t.records_with_attempts, "records"),
             (|t| &mut t.records_empty, "records"),

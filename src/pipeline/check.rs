@@ -21,6 +21,10 @@ pub(super) struct Checked {
     pub settlement: Option<Settlement>,
     pub key: Option<Key>,
     pub memory_max: Option<u64>,
+    pub batch_bytes: Option<u64>,
+    pub retry_for_ms: Option<i64>,
+    pub retain_ms: Option<i64>,
+    pub lease_term_ms: Option<i64>,
     pub routes: Vec<Route>,
 }
 
@@ -32,7 +36,18 @@ pub(super) fn check(draft: &mut Draft) -> Checked {
     envelope(draft);
     let fields = fields(draft);
     let routes = routes(draft, fields.as_ref());
-    Checked { settlement, key: key(draft), memory_max: memory_max(draft), routes }
+    let limits = super::written::LimitsSection::default();
+    Checked {
+        settlement,
+        key: key(draft),
+        memory_max: bytes(draft, "/limits/memory_max", &limits.memory_max),
+        batch_bytes: bytes(draft, "/limits/batch_bytes", &limits.batch_bytes),
+        retry_for_ms: duration(draft, "/limits/retry_for", &limits.retry_for, 0..=3_600_000),
+        // A century: more is a mistake, and would pass what a clock counts.
+        retain_ms: duration(draft, "/output/retain", "0s", 0..=36_525 * 86_400_000),
+        lease_term_ms: duration(draft, "/output/lease_term", "60s", 1_000..=3_600_000),
+        routes,
+    }
 }
 
 /// Longest name of a job: it stands in file metadata and in reports, where more is noise.
@@ -499,10 +514,10 @@ fn key(draft: &mut Draft) -> Option<Key> {
     Some(Key(key.into_bytes()))
 }
 
-fn memory_max(draft: &mut Draft) -> Option<u64> {
-    let at = "/limits/memory_max";
+/// An amount of bytes with its unit, or its default.
+fn bytes(draft: &mut Draft, at: &str, default: &str) -> Option<u64> {
     if draft.value.pointer(at).is_none() {
-        return bytes_of(&super::written::LimitsSection::default().memory_max);
+        return bytes_of(default);
     }
     let text = draft.text(at)?;
     let bytes = bytes_of(&text).filter(|bytes| *bytes > 0);
@@ -510,10 +525,47 @@ fn memory_max(draft: &mut Draft) -> Option<u64> {
         let shown = draft.shown(at);
         draft.mistake(
             at,
-            format!("{shown} is no amount of memory: write a number with its unit, like \"512MiB\" or \"2GiB\""),
+            format!("{shown} is no amount of bytes: write a number with its unit, like \"512MiB\" or \"2GiB\""),
         );
     }
     bytes
+}
+
+/// A time with its unit, or its default, within bounds: milliseconds.
+fn duration(
+    draft: &mut Draft,
+    at: &str,
+    default: &str,
+    bounds: std::ops::RangeInclusive<i64>,
+) -> Option<i64> {
+    if draft.value.pointer(at).is_none() {
+        return duration_of(default);
+    }
+    let text = draft.text(at)?;
+    let ms = duration_of(&text).filter(|ms| bounds.contains(ms));
+    if ms.is_none() {
+        let shown = draft.shown(at);
+        let (least, most) = (bounds.start() / 1000, bounds.end() / 1000);
+        draft.mistake(
+            at,
+            format!("{shown} is no time this takes: write a number with its unit (s, min, h, d), like \"90s\" or \"7d\", from {least} to {most} seconds"),
+        );
+    }
+    ms
+}
+
+/// "90s" or "7 d" in milliseconds; `None` when it is none, or too long to count.
+fn duration_of(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let seconds: i64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "s" => 1,
+        "min" | "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.parse::<i64>().ok()?.checked_mul(seconds)?.checked_mul(1000)
 }
 
 const UNITS: [(&str, u128); 9] = [

@@ -55,9 +55,14 @@ pub struct Source {
     pub compression: Compression,
     /// Days after a usage day in which its results may still arrive.
     pub lookback_days: u16,
+    /// What stands for the listing.
+    pub inventory: Option<Inventory>,
     /// Secret.
     pub options: BTreeMap<String, String>,
 }
+
+/// A file that stands for a listing.
+pub use written::InventorySection as Inventory;
 
 /// Where the tables go.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,6 +71,10 @@ pub struct Output {
     pub url: String,
     /// Secret.
     pub options: BTreeMap<String, String>,
+    /// Superseded files stay so long; milliseconds.
+    pub retain_ms: i64,
+    /// A remote store is held so long by a run that gives no sign of life; milliseconds.
+    pub lease_term_ms: i64,
 }
 
 /// The key with which a personal field is digested; `None`: the field is dropped.
@@ -94,6 +103,12 @@ pub struct Limits {
     pub memory_max: u64,
     /// 0: one per core.
     pub threads: usize,
+    /// Dates are loaded together up to so many objects, at least 1.
+    pub batch_objects: usize,
+    /// And up to so many stored bytes.
+    pub batch_bytes: u64,
+    /// A request is tried again for so long; milliseconds.
+    pub retry_for_ms: i64,
 }
 
 /// One thing to put right in a pipeline file or in a `--set` argument.
@@ -165,18 +180,28 @@ pub fn parse(
     let checked = check::check(&mut draft);
     let value = draft.mistakes()?;
 
-    // The errors of serde quote values, so they are not passed on; and after the schema there are none.
-    let written: Option<PipelineFile> = serde_json::from_value(value).ok();
-    let (Some(written), Some(settlement), Some(memory_max)) =
-        (written, checked.settlement, checked.memory_max)
-    else {
+    let fault_of_ours = || {
         let message = "passes the checks but cannot be read: please report this file as a fault of faceledger";
-        return Err(vec![Mistake {
+        vec![Mistake {
             file: file.to_owned(),
             line: None,
             key: String::new(),
             message: message.to_owned(),
-        }]);
+        }]
+    };
+    // The errors of serde quote values, so they are not passed on; and after the schema there are none.
+    let written: Option<PipelineFile> = serde_json::from_value(value).ok();
+    let times = (checked.retry_for_ms, checked.retain_ms, checked.lease_term_ms);
+    let sizes = (checked.memory_max, checked.batch_bytes);
+    let (Some(written), Some(settlement)) = (written, checked.settlement) else {
+        return Err(fault_of_ours());
+    };
+    let (
+        (Some(retry_for_ms), Some(retain_ms), Some(lease_term_ms)),
+        (Some(memory_max), Some(batch_bytes)),
+    ) = (times, sizes)
+    else {
+        return Err(fault_of_ours());
     };
     let key_if = |personal: Personal| checked.key.clone().filter(|_| personal == Personal::Hmac);
     let mut pipeline = Pipeline {
@@ -191,6 +216,7 @@ pub fn parse(
             format: written.source.format,
             compression: written.source.compression,
             lookback_days: written.source.lookback_days,
+            inventory: written.source.inventory,
             options: written.source.options,
         },
         routes: checked.routes,
@@ -199,7 +225,12 @@ pub fn parse(
             .into_iter()
             .map(|(value, source)| (value, source.into()))
             .collect(),
-        output: Output { url: written.output.url, options: written.output.options },
+        output: Output {
+            url: written.output.url,
+            options: written.output.options,
+            retain_ms,
+            lease_term_ms,
+        },
         privacy: Privacy {
             idcard: key_if(written.privacy.idcard),
             name: key_if(written.privacy.name),
@@ -208,6 +239,9 @@ pub fn parse(
             rejects_ratio_max: written.limits.rejects_ratio_max,
             memory_max,
             threads: written.limits.threads,
+            batch_objects: written.limits.batch_objects,
+            batch_bytes,
+            retry_for_ms,
         },
     };
     pipeline.digest = digest(&pipeline);
@@ -228,7 +262,9 @@ fn digest(pipeline: &Pipeline) -> String {
         privacy,
         limits,
     } = pipeline;
-    let Source { url, keys, envelope, format, compression, lookback_days, options } = source;
+    let Source { url, keys, envelope, format, compression, lookback_days, inventory, options } =
+        source;
+    let inventory = inventory.as_ref().map(|i| json!([i.url, i.prefix, i.encoded]));
     let routes: Vec<Value> = routes
         .iter()
         .map(|route| {
@@ -254,12 +290,13 @@ fn digest(pipeline: &Pipeline) -> String {
     let said = json!([
         name,
         [account.uin, format!("{:?}", account.settlement)],
-        [url, keys, envelope, format, compression, lookback_days, names(options)],
+        [url, keys, envelope, format, compression, lookback_days, inventory, names(options)],
         routes,
         compare_lib_types,
-        [output.url, names(&output.options)],
+        [output.url, names(&output.options), output.retain_ms, output.lease_term_ms],
         [privacy.idcard.is_some(), privacy.name.is_some()],
         [limits.rejects_ratio_max, limits.memory_max, limits.threads],
+        [limits.batch_objects, limits.batch_bytes, limits.retry_for_ms],
     ]);
     Sha256::digest(said.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -275,7 +312,8 @@ impl fmt::Debug for Hidden<'_> {
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Source { url, keys, envelope, format, compression, lookback_days, options } = self;
+        let Source { url, keys, envelope, format, compression, lookback_days, inventory, options } =
+            self;
         f.debug_struct("Source")
             .field("url", url)
             .field("keys", keys)
@@ -283,6 +321,7 @@ impl fmt::Debug for Source {
             .field("format", format)
             .field("compression", compression)
             .field("lookback_days", lookback_days)
+            .field("inventory", inventory)
             .field("options", &Hidden(options))
             .finish()
     }
@@ -293,6 +332,8 @@ impl fmt::Debug for Output {
         f.debug_struct("Output")
             .field("url", &self.url)
             .field("options", &Hidden(&self.options))
+            .field("retain_ms", &self.retain_ms)
+            .field("lease_term_ms", &self.lease_term_ms)
             .finish()
     }
 }

@@ -77,10 +77,30 @@ pub struct SourceSection {
     /// `{date}` up to D plus this many days are read. Results can be pulled for three days.
     #[serde(default = "lookback_days")]
     pub lookback_days: u16,
+    /// A file that stands for the listing, for buckets too large to list: a COS or S3 inventory. Default: none, the
+    /// store is listed.
+    #[serde(default)]
+    pub inventory: Option<InventorySection>,
     /// Options of the source's store, credentials too, as `object_store` names them, in quotes (e.g.
     /// aws_endpoint = "https://…"). Never printed. Default: none, the environment decides (`AWS_*` and so on).
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+}
+
+/// A list of objects instead of a listing.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InventorySection {
+    /// The inventory: a CSV file (plain or gzip) of key, size, last-modified and etag, with or without a first line
+    /// that names its columns; or the manifest.json of an S3 or COS inventory. A path or a URL, reached with source.options.
+    pub url: String,
+    /// The part of the keys that source.url stands for: keys in an inventory are counted from the top of the
+    /// bucket. Default: the path of source.url, where that is a bucket's; else nothing.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// Whether keys are URL-encoded, as S3 writes them. Default: true for a manifest, false for a CSV file.
+    #[serde(default)]
+    pub encoded: Option<bool>,
 }
 
 fn lookback_days() -> u16 {
@@ -145,6 +165,23 @@ pub struct OutputSection {
     /// Options of the output's store, as in source.options. Never printed. Default: none, the environment decides.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// How long data files that a load or a compaction has superseded stay, for readers of older versions of the
+    /// Delta tables: a number and a unit (s, min, h, d). With "0s" they go at once, and whoever reads the plain
+    /// folders sees each row once as soon as a command has ended.
+    #[serde(default = "retain")]
+    pub retain: String,
+    /// How long a store other than a local folder is held by a run that gives no sign of life: a number and a unit
+    /// (s, min, h, d). A run whose predecessor was killed waits so long at most.
+    #[serde(default = "lease_term")]
+    pub lease_term: String,
+}
+
+fn retain() -> String {
+    "0s".to_owned()
+}
+
+fn lease_term() -> String {
+    "60s".to_owned()
 }
 
 /// What becomes of ID numbers and names.
@@ -186,11 +223,26 @@ pub struct LimitsSection {
     /// Worker threads; 0 for one per core.
     #[schemars(range(min = 0, max = 1024))]
     pub threads: usize,
+    /// Where source.keys captures `{date}`, a run loads and commits one date after the other; dates of few objects
+    /// are taken together, up to this many objects. A date with more is a step of its own.
+    #[schemars(range(min = 1))]
+    pub batch_objects: usize,
+    /// The same in stored bytes: bytes, with a unit.
+    pub batch_bytes: String,
+    /// How long a request that fails is tried again, with growing pauses: a number and a unit (s, min, h, d).
+    pub retry_for: String,
 }
 
 impl Default for LimitsSection {
     fn default() -> LimitsSection {
-        LimitsSection { rejects_ratio_max: 0.001, memory_max: "2GiB".to_owned(), threads: 0 }
+        LimitsSection {
+            rejects_ratio_max: 0.001,
+            memory_max: "2GiB".to_owned(),
+            threads: 0,
+            batch_objects: 20_000,
+            batch_bytes: "256MiB".to_owned(),
+            retry_for: "3min".to_owned(),
+        }
     }
 }
 

@@ -5,14 +5,15 @@ use crate::classify::Catalogue;
 use crate::cli::{Cli, Command, OutputArgs, PipelineArgs, RejectsArgs, SchemaArgs, SchemaFormat};
 use crate::model::RejectReason;
 use crate::pipeline::{self, Mistake, Pipeline};
-use crate::run::{self, Asked, Exit, RunError};
-use crate::storage::Place;
+use crate::run::{self, Asked, Exit, Outcome, RunError};
+use crate::storage::{self, Place};
 use crate::write::schema;
 use clap::CommandFactory;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Why a command did not do its work.
 enum Failed {
@@ -68,13 +69,19 @@ fn carry_out(cli: &Cli) -> Result<(), Failed> {
     match &cli.command {
         Command::Run(args) => {
             let pipeline = load(&args.pipeline)?;
+            let window = args.window.window(pipeline.source.lookback_days);
             let asked = Asked {
-                window: args.window.window().map_err(RunError::Usage)?,
+                window: window.map_err(RunError::Usage)?,
                 full_refresh: args.full_refresh,
                 dry_run: args.dry_run,
                 retry_rejects: false,
+                order: args.order,
             };
-            run_and_report(&pipeline, &asked, json)
+            let outcome = run_and_report(&pipeline, &asked, json)?;
+            match (outcome, args.if_nothing_new_exit) {
+                (Outcome::NothingNew, Some(status)) => Err(Failed::Said(Exit::Asked(status))),
+                _ => Ok(()),
+            }
         }
         Command::Check(args) => {
             let pipeline = load(args)?;
@@ -87,9 +94,17 @@ fn carry_out(cli: &Cli) -> Result<(), Failed> {
         }
         Command::Plan(args) => {
             let pipeline = load(&args.pipeline)?;
-            let window = args.window.window().map_err(RunError::Usage)?;
-            let plan = run::plan(&pipeline, window, args.full_refresh)?;
+            let window = args.window.window(pipeline.source.lookback_days);
+            let window = window.map_err(RunError::Usage)?;
+            let asked = Asked { window, full_refresh: args.full_refresh, ..Asked::default() };
+            let plan = run::plan(&pipeline, &asked)?;
             print(json, &plan, || text::plan(&plan))?;
+            Ok(())
+        }
+        Command::Compact(args) => {
+            let pipeline = load(args)?;
+            let compacted = stopping(|_| run::compact(&pipeline))?;
+            print(json, &compacted, || text::compacted(&compacted))?;
             Ok(())
         }
         Command::Verify(args) => {
@@ -129,7 +144,9 @@ fn carry_out(cli: &Cli) -> Result<(), Failed> {
 
 fn load(args: &PipelineArgs) -> Result<Pipeline, Failed> {
     let env = |name: &str| std::env::var(name).ok();
-    pipeline::load(&args.pipeline, &args.sets, &env).map_err(Failed::Mistakes)
+    let pipeline = pipeline::load(&args.pipeline, &args.sets, &env).map_err(Failed::Mistakes)?;
+    storage::set_retry_for(Duration::from_millis(pipeline.limits.retry_for_ms.unsigned_abs()));
+    Ok(pipeline)
 }
 
 /// The output that a command is about: that of a pipeline file, or a folder or URL itself.
@@ -144,7 +161,10 @@ fn output(args: &OutputArgs) -> Result<Place, Failed> {
     Ok(Place::open(&url, &options).map_err(RunError::from)?)
 }
 
-fn run_and_report(pipeline: &Pipeline, asked: &Asked, json: bool) -> Result<(), Failed> {
+/// Does work that a signal may end: between commits, or at once where it waits for a store.
+fn stopping<T>(
+    work: impl FnOnce(&Arc<AtomicBool>) -> Result<T, RunError>,
+) -> Result<T, RunError> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         // The second signal ends the program at once, as people expect of a second Ctrl-C.
@@ -157,15 +177,30 @@ fn run_and_report(pipeline: &Pipeline, asked: &Asked, json: bool) -> Result<(), 
             );
         }
     }
-    let report = run::run(pipeline, asked, &stop).inspect_err(|_| {
+    let watched = stop.clone();
+    // It only waits, and ends with the process.
+    std::thread::spawn(move || {
+        while !watched.load(Ordering::Relaxed) {
+            std::thread::sleep(SIGNALS_LOOKED_AT_EVERY);
+        }
+        storage::stop();
+    });
+    work(&stop).inspect_err(|_| {
         if stop.load(Ordering::Relaxed) {
             talk("faceledger: asked to stop\n");
         }
-    })?;
+    })
+}
+
+/// How soon a signal is passed on to those who wait for a store.
+const SIGNALS_LOOKED_AT_EVERY: Duration = Duration::from_millis(50);
+
+fn run_and_report(pipeline: &Pipeline, asked: &Asked, json: bool) -> Result<Outcome, Failed> {
+    let report = stopping(|stop| run::run(pipeline, asked, stop))?;
     talk(&text::summary(&report));
     print(json, &report, || text::daily_charges(&report.daily_charge))?;
     match report.exit() {
-        Exit::Done => Ok(()),
+        Exit::Done => Ok(report.outcome),
         exit => Err(Failed::Said(exit)),
     }
 }
@@ -190,7 +225,7 @@ fn rejects(args: &RejectsArgs, json: bool) -> Result<(), Failed> {
             sets: args.output.sets.clone(),
         })?;
         let asked = Asked { retry_rejects: true, ..Asked::default() };
-        return run_and_report(&pipeline, &asked, json);
+        return run_and_report(&pipeline, &asked, json).map(drop);
     }
     let (mut counts, mut rows) = run::list_rejects(&output(&args.output)?)?;
     if let Some(reason) = &args.reason {

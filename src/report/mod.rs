@@ -12,3 +12,8 @@ fn talk(text: &str) {
     use std::io::Write;
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
+
+/// A line of talk about something that goes on: why a run waits, how far a backfill has come.
+pub fn note(line: &str) {
+    talk(&format!("faceledger: {line}\n"));
+}

@@ -1,7 +1,7 @@
 //! What people read: tables for a terminal, a summary of a run.
 
 use crate::classify::Catalogue;
-use crate::run::{Checked, DailyLine, Explained, Outcome, Plan, RejectCount, RunReport, Verified};
+use crate::run::{Checked, Compacted, DailyLine, Explained, Outcome, Plan, RejectCount, RunReport, Verified};
 use crate::write::schema::Table as TableSchema;
 use crate::write::small::RejectRow;
 use comfy_table::{Cell, CellAlignment, Table, presets};
@@ -316,6 +316,16 @@ fn others(report: &RunReport) -> String {
     if report.objects_outside > 0 {
         parts.push(format!("{} of other dates", report.objects_outside));
     }
+    if report.tally.objects_gone > 0 {
+        parts.push(format!("{} gone since they were listed", report.tally.objects_gone));
+    }
+    if report.folders_unmatched > 0 {
+        let folders = plural(report.folders_unmatched, "folder");
+        parts.push(format!("{folders} that source.keys does not take"));
+    }
+    if report.folders_outside > 0 {
+        parts.push(format!("{} of other dates", plural(report.folders_outside, "folder")));
+    }
     if parts.is_empty() { String::new() } else { format!("; besides {}", parts.join(", ")) }
 }
 
@@ -352,12 +362,38 @@ pub fn plan(plan: &Plan) -> String {
         n(plan.objects_hidden),
         n(plan.objects_outside)
     );
+    let _ = writeln!(
+        text,
+        "not seen  {} that source.keys does not take, {} of other dates",
+        plural(plan.folders_unmatched, "folder"),
+        plural(plan.folders_outside, "folder")
+    );
     if !plan.dates.is_empty() {
         let mut t = table(&["date", "objects", "bytes"], 1);
         for (date, (objects, bytes)) in &plan.dates {
             add_row(&mut t, vec![date.clone(), n(*objects), HumanBytes(*bytes).to_string()], 1);
         }
         text.push_str(&printed(&t));
+    }
+    text
+}
+
+pub fn compacted(done: &Compacted) -> String {
+    let mut text = String::new();
+    for commit in done.commits.iter().filter(|c| c.committed) {
+        let _ = writeln!(
+            text,
+            "{} version {}: {} instead of {}",
+            commit.table,
+            commit.version.unwrap_or_default(),
+            plural(commit.files_added, "file"),
+            commit.files_removed
+        );
+    }
+    let _ = writeln!(text, "{} deleted that no version in use names", plural(done.deleted, "file"));
+    if done.retained > 0 {
+        let files = plural(done.retained, "superseded file");
+        let _ = writeln!(text, "{files} retained for readers of older versions");
     }
     text
 }

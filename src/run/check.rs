@@ -1,11 +1,13 @@
 //! `check` and `plan`: what a run would meet, without doing its work.
 
-use super::{Exit, Known, RunError, Tables, open_source, read_small};
+use super::batches::Batches;
+use super::{Asked, Exit, RunError, Tables, io_threads, on_threads, open_source};
+use crate::model::UsageDay;
 use crate::pipeline::Pipeline;
-use crate::sources::{self, Choice, KeyPattern, SHARD_BYTES, Window};
-use crate::storage::Place;
-use crate::write::small;
+use crate::sources::{self, Choice, Folders, KeyPattern, SHARD_BYTES, Verdict, Window};
+use crate::storage::{CreateOnly, Place};
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 
 /// What `check` found of a pipeline that parses.
 #[derive(Debug, serde::Serialize)]
@@ -42,31 +44,11 @@ pub fn check(pipeline: &Pipeline) -> Checked {
             Err(error) => Probe { what, ok: false, detail: error.to_string(), exit: error.exit() },
         });
     };
-    let source = &pipeline.source;
-    let keys = source.keys.as_deref().map(KeyPattern::parse);
-    let folder = keys.as_ref().and_then(KeyPattern::folder);
-    let listed = open_source(pipeline)
-        .and_then(|place| Ok((place.to_string(), place.list(folder).map_err(RunError::from)?)));
-    match listed {
-        Ok((shown, listing)) => {
-            let total = listing.len();
-            let choice = Choice {
-                pattern: keys.as_ref(),
-                window: Window::default(),
-                lookback_days: 0,
-                history: &Default::default(),
-                again: &|_| true,
-                concerned: &|_| false,
-            };
-            let selection = sources::select(listing, &choice);
-            let taken = selection.objects.len();
-            let detail = format!(
-                "{total} objects, {taken} taken by source.keys, {} hidden or `_`-prefixed",
-                selection.hidden
-            );
+    match look_at_source(pipeline) {
+        Ok(found) => {
+            let SourceFound { shown, detail, unmatched } = found;
             note(format!("source {shown}: list"), Ok(detail));
-            if taken == 0 && selection.unmatched > 0 {
-                let example = selection.unmatched_examples.first().cloned().unwrap_or_default();
+            if let Some(example) = unmatched {
                 let detail = format!("no object fits source.keys; one that does not: {example}");
                 note("source.keys".into(), Err(RunError::Usage(detail)));
             }
@@ -76,7 +58,19 @@ pub fn check(pipeline: &Pipeline) -> Checked {
     match Place::open(&pipeline.output.url, &pipeline.output.options) {
         Ok(place) => {
             let outcome = place.probe_write().map(|()| "written, read back and deleted".into());
+            let writable = outcome.is_ok();
             note(format!("output {place}: write"), outcome.map_err(RunError::from));
+            if writable && place.local_folder().is_none() {
+                match super::abilities(&place, true) {
+                    Ok(abilities) => {
+                        for found in &abilities.found {
+                            note(format!("output {place}: store"), Ok(found.clone()));
+                        }
+                        note(format!("output {place}: commit"), Ok(way(abilities.create).into()));
+                    }
+                    Err(error) => note(format!("output {place}: store"), Err(error)),
+                }
+            }
             match Tables::open(&place) {
                 Ok(tables) => {
                     for table in tables.each() {
@@ -102,8 +96,68 @@ pub fn check(pipeline: &Pipeline) -> Checked {
     }
 }
 
+/// How a commit will be made, for people.
+fn way(create: CreateOnly) -> &'static str {
+    match create {
+        CreateOnly::IfNoneMatch => "by conditional create: the store itself lets one writer win",
+        CreateOnly::CopyHeader => "by copy-if-not-exists: the store itself lets one writer win",
+        CreateOnly::UnderLease => {
+            "under the lease: the store does not tell writers apart, only faceledger's own lease does"
+        }
+    }
+}
+
+/// What was seen of a source.
+struct SourceFound {
+    shown: String,
+    detail: String,
+    /// A key that source.keys does not take, where it takes none.
+    unmatched: Option<String>,
+}
+
+/// Lists a source, or of one whose folders tell dates only the newest: a bucket of years is not walked to
+/// answer whether it can be reached.
+fn look_at_source(pipeline: &Pipeline) -> Result<SourceFound, RunError> {
+    let place = open_source(pipeline)?;
+    let pattern = pipeline.source.keys.as_deref().map(KeyPattern::parse);
+    let threads = io_threads(1, &place);
+    let each = |folders: &[String], list: &(dyn Fn(&String) -> _ + Sync)| {
+        on_threads(threads, folders, list)
+    };
+    let folders: Folders = sources::folders(&place, pattern.as_ref(), &|_| true, each)?;
+    let dates: Vec<UsageDay> = folders.groups.iter().filter_map(|g| g.date).collect();
+    let newest = dates.last().copied();
+    let mut listing = Vec::new();
+    for group in &folders.groups {
+        listing.extend(group.objects.iter().cloned());
+        if group.date.is_none() || group.date == newest {
+            for objects in on_threads(threads, &group.folders, |f| Ok(place.list(Some(f))?))? {
+                listing.extend(objects);
+            }
+        }
+    }
+    let choice = Choice {
+        pattern: pattern.as_ref(),
+        window: Window::default(),
+        lookback_days: 0,
+        concerned: &|_| false,
+    };
+    let selection = sources::select(listing, &choice, |_| Ok::<_, RunError>(Verdict::Read))?;
+    let taken = selection.objects.len();
+    let mut detail = format!(
+        "{} objects, {taken} taken by source.keys, {} hidden or `_`-prefixed",
+        selection.keys, selection.hidden
+    );
+    if let (Some(first), Some(last)) = (dates.first(), newest) {
+        detail = format!("{} dates in its folders, {first} to {last}; of the last: {detail}", dates.len());
+    }
+    let examples = selection.unmatched_examples.into_iter().chain(folders.unmatched_examples);
+    let unmatched = examples.take(usize::from(taken == 0)).next();
+    Ok(SourceFound { shown: place.to_string(), detail, unmatched })
+}
+
 /// What a run would read.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, Default, serde::Serialize)]
 pub struct Plan {
     pub objects: u64,
     pub bytes: u64,
@@ -111,6 +165,11 @@ pub struct Plan {
     pub objects_unmatched: u64,
     pub objects_hidden: u64,
     pub objects_outside: u64,
+    /// Folders not looked into: no key of the pattern lies there, or their date cannot concern the window.
+    pub folders_unmatched: u64,
+    pub folders_outside: u64,
+    /// Steps in which the run would load and commit.
+    pub batches: u64,
     /// Shards that the workers take one by one; larger plain NDJSON objects are split on top of these.
     pub shards: u64,
     /// GET requests at least: one an object, one more a piece.
@@ -119,41 +178,33 @@ pub struct Plan {
     pub dates: BTreeMap<String, (u64, u64)>,
 }
 
-pub fn plan(pipeline: &Pipeline, window: Window, full_refresh: bool) -> Result<Plan, RunError> {
-    let source = &pipeline.source;
+pub fn plan(pipeline: &Pipeline, asked: &Asked) -> Result<Plan, RunError> {
     let output = Place::open(&pipeline.output.url, &pipeline.output.options)?;
-    let known = Known::of(read_small(&Tables::open(&output)?.inputs, small::inputs)?);
-    let keys = source.keys.as_deref().map(KeyPattern::parse);
-    let listing = open_source(pipeline)?.list(keys.as_ref().and_then(KeyPattern::folder))?;
-    let choice = Choice {
-        pattern: keys.as_ref(),
-        window,
-        lookback_days: source.lookback_days,
-        history: &known.loads,
-        again: &|_| full_refresh,
-        concerned: &|_| false,
-    };
-    let selection = sources::select(listing, &choice);
-    let shards = sources::shards(&selection.objects, |_| false).len() as u64;
-    let mut dates: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    let mut requests = 0;
-    for object in &selection.objects {
-        requests += 1 + object.info.size / SHARD_BYTES;
-        if let Some((_, date)) = object.captures.iter().find(|(name, _)| name == "date") {
-            let sum = dates.entry(date.clone()).or_default();
-            sum.0 += 1;
-            sum.1 += object.info.size;
+    let tables = Tables::open(&output)?;
+    let source = open_source(pipeline)?;
+    let stop = AtomicBool::new(false);
+    let threads = io_threads(1, &source);
+    let mut batches = Batches::find(pipeline, &source, asked, &stop, threads, &tables)?;
+    let mut plan = Plan::default();
+    while let Some(batch) = batches.next(&tables.inputs)? {
+        plan.batches += 1;
+        plan.shards += sources::shards(&batch.objects, |_| false).len() as u64;
+        for object in &batch.objects {
+            plan.objects += 1;
+            plan.bytes += object.info.size;
+            plan.requests += 1 + object.info.size / SHARD_BYTES;
+            if let Some((_, date)) = object.captures.iter().find(|(name, _)| name == "date") {
+                let sum = plan.dates.entry(date.clone()).or_default();
+                sum.0 += 1;
+                sum.1 += object.info.size;
+            }
         }
     }
-    Ok(Plan {
-        objects: selection.objects.len() as u64,
-        bytes: selection.objects.iter().map(|o| o.info.size).sum(),
-        objects_known: selection.known,
-        objects_unmatched: selection.unmatched,
-        objects_hidden: selection.hidden,
-        objects_outside: selection.outside,
-        shards,
-        requests,
-        dates,
-    })
+    plan.objects_known = batches.counts.known;
+    plan.objects_unmatched = batches.counts.unmatched;
+    plan.objects_hidden = batches.counts.hidden;
+    plan.objects_outside = batches.counts.outside;
+    plan.folders_unmatched = batches.folders_unmatched;
+    plan.folders_outside = batches.folders_outside;
+    Ok(plan)
 }

@@ -1,14 +1,14 @@
 //! Shards to rows: every worker reads, decodes and classifies on its own, and what they give is put
 //! together in key order, so that the number of workers changes nothing.
 
-use super::RunError;
+use super::{RunError, on_threads};
 use crate::classify::{Catalogue, Router, UnmappedCounts, settlement_date};
 use crate::decode::{self, Decoder, Framing, Sink, Wanted};
 use crate::model::{Attempt, Compression, Record, Reject, RejectReason, Tally, UsageDay};
 use crate::pipeline::{Key, Pipeline};
 use crate::report::Progress;
 use crate::sources::{self, Object, Shard, Window};
-use crate::storage::Place;
+use crate::storage::{ObjectInfo, Place};
 use crate::write::merge::{Fate, RowRef};
 use crate::write::rows::{Placed, Rows, RowsBuilder};
 use crate::write::small::RejectRow;
@@ -29,6 +29,8 @@ pub struct Context<'c> {
     pub window: Window,
     pub progress: &'c Progress,
     pub stop: &'c AtomicBool,
+    /// Objects of a remote source that are read side by side.
+    pub threads: usize,
 }
 
 /// Everything that was read.
@@ -52,6 +54,8 @@ pub struct Loaded {
 /// What came of one object.
 #[derive(Clone, Debug, Default)]
 pub struct ObjectCount {
+    /// As it was when it was read, which may be another version than was listed; None when it had gone.
+    pub read: Option<ObjectInfo>,
     pub records: i64,
     pub rows_new: i64,
     pub rows_duplicate: i64,
@@ -91,6 +95,7 @@ struct ShardOut {
 /// What one object, or one piece of it, gave.
 struct Part {
     object: usize,
+    read: Option<ObjectInfo>,
     tally: Tally,
     rejects: Vec<Reject>,
     rows: i64,
@@ -106,6 +111,8 @@ pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<Loaded, RunErro
     let shards = sources::shards(objects, |object| {
         let head = match context.source.read_range(&object.info.key, 0..HEAD_BYTES) {
             Ok(head) => head,
+            // Gone since it was listed: who reads it will find out.
+            Err(error) if error.is_not_found() => return false,
             Err(error) => {
                 failed.get_or_insert(error);
                 return false;
@@ -122,15 +129,12 @@ pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<Loaded, RunErro
         context.pipeline.privacy.idcard.is_some(),
         context.pipeline.privacy.name.is_some(),
     );
-    let outs: Vec<ShardOut> = shards
-        .into_par_iter()
-        .map(|shard| {
-            if context.stop.load(Ordering::Relaxed) {
-                return Err(RunError::Stopped);
-            }
-            read_shard(context, objects, &shard, &wanted)
-        })
-        .collect::<Result<_, RunError>>()?;
+    let read = |shard: &Shard| read_shard(context, objects, shard, &wanted);
+    let outs: Vec<ShardOut> = match context.source.local_folder() {
+        Some(_) => shards.par_iter().map(read).collect::<Result<_, RunError>>()?,
+        // A worker that waits for a store would keep a core idle.
+        None => on_threads(context.threads, &shards, read)?,
+    };
     put_together(objects, outs)
 }
 
@@ -147,6 +151,8 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> Result<Loaded, RunEr
         loaded.fetched_at_seen += out.fetched_at_seen;
         for part in out.parts {
             let count = &mut loaded.objects[part.object];
+            // Pieces of an object are all of the version that was listed.
+            count.read = part.read;
             count.records += part.tally.records_seen as i64;
             count.rows_new += part.rows;
             count.rejects += part.rejects.len() as i64;
@@ -178,6 +184,7 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> Result<Loaded, RunEr
     for (object, unreadable) in loaded.objects.iter().zip(unreadable) {
         // An empty array is read to its end and holds nothing.
         match unreadable && object.records > 0 {
+            _ if object.read.is_none() => loaded.tally.objects_gone += 1,
             true => loaded.tally.objects_rejected += 1,
             false => loaded.tally.objects_parsed += 1,
         }
@@ -202,6 +209,7 @@ fn read_shard(
         object: &objects[first_object],
         rejects: Vec::new(),
         outside: 0,
+        modified_ms: 0,
         rows_before: 0,
         fetched_at_seen: 0,
     };
@@ -210,22 +218,27 @@ fn read_shard(
     match shard {
         Shard::Objects(range) => {
             for place in range.clone() {
+                if context.stop.load(Ordering::Relaxed) {
+                    return Err(RunError::Stopped);
+                }
                 let object = &objects[place];
-                loader.begin(object);
                 let before = bytes_read.load(Ordering::Relaxed);
-                let tally = read_whole(context, object, wanted, &mut loader, &bytes_read)?;
+                let part = read_whole(context, place, object, wanted, &mut loader, &bytes_read)?;
+                parts.push(part);
                 let bytes = bytes_read.load(Ordering::Relaxed) - before;
-                parts.push(loader.end(place, tally));
                 let part = &parts[parts.len() - 1];
                 context.progress.add(1, bytes, part.rows as u64, part.rejects.len() as u64);
             }
         }
         Shard::Lines { object: place, bytes } => {
+            if context.stop.load(Ordering::Relaxed) {
+                return Err(RunError::Stopped);
+            }
             let object = &objects[*place];
-            loader.begin(object);
+            loader.begin(object, object.info.last_modified_ms);
             let tally =
                 read_lines(context, object, bytes.clone(), wanted, &mut loader, &bytes_read)?;
-            parts.push(loader.end(*place, tally));
+            parts.push(loader.end(*place, Some(object.info.clone()), tally));
             let whole = u64::from(bytes.end == object.info.size);
             let part = &parts[parts.len() - 1];
             context.progress.add(
@@ -263,17 +276,28 @@ fn failed_read(object: &Object, source: std::io::Error) -> RunError {
     RunError::Read { key: object.info.key.clone(), source }
 }
 
-fn read_whole(
+/// Reads an object from its first byte to its last. One that has gone since it was listed is no failure: the next
+/// listing does not hold it.
+fn read_whole<'c>(
     context: &Context<'_>,
-    object: &Object,
+    place: usize,
+    object: &'c Object,
     wanted: &Wanted,
-    loader: &mut Loader<'_>,
+    loader: &mut Loader<'c>,
     bytes_read: &AtomicU64,
-) -> Result<Tally, RunError> {
+) -> Result<Part, RunError> {
     let source = &context.pipeline.source;
-    let input = context.source.reader(&object.info.key, 0)?;
+    let (info, input) = match context.source.open_object(&object.info.key, 0, None) {
+        Ok((opened, input)) => (version_read(&object.info, opened), input),
+        Err(error) if error.is_not_found() => {
+            loader.begin(object, object.info.last_modified_ms);
+            return Ok(loader.end(place, None, Tally::default()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    loader.begin(object, info.last_modified_ms);
     let mut input = Counted { input, bytes: bytes_read };
-    decode::read_object(
+    let tally = decode::read_object(
         &mut input,
         &object.info.key,
         source.format,
@@ -281,7 +305,22 @@ fn read_whole(
         wanted,
         loader,
     )
-    .map_err(|error| failed_read(object, error))
+    .map_err(|error| failed_read(object, error))?;
+    Ok(loader.end(place, Some(info), tally))
+}
+
+/// What is known of the version that was read: what was listed, unless the object was overwritten since.
+/// A listing may give no etag, and tells times more finely than the answer to a GET.
+fn version_read(listed: &ObjectInfo, opened: ObjectInfo) -> ObjectInfo {
+    let same_etag = match (&listed.etag, &opened.etag) {
+        (Some(listed), Some(opened)) => listed == opened,
+        _ => listed.last_modified_ms.div_euclid(1000) == opened.last_modified_ms.div_euclid(1000),
+    };
+    match same_etag && listed.size == opened.size {
+        true => listed.clone(),
+        // As a listing would tell it, or the next one would not know it again.
+        false => ObjectInfo { etag: opened.etag.filter(|_| listed.etag.is_some()), ..opened },
+    }
 }
 
 /// The lines that begin within `range`: the last of them is read to its end, beyond the range.
@@ -295,7 +334,8 @@ fn read_lines(
 ) -> Result<Tally, RunError> {
     // One byte earlier: a line begins at the range's start only if a line break stands before it.
     let from = range.start.saturating_sub(1);
-    let input = context.source.reader(&object.info.key, from)?;
+    let etag = object.info.etag.as_deref();
+    let (_, input) = context.source.open_object(&object.info.key, from, etag)?;
     let mut input = Counted { input, bytes: bytes_read };
     let mut bytes = PIECE.take();
     read_up_to(&mut input, (range.end - from) as usize, &mut bytes)
@@ -352,21 +392,25 @@ struct Loader<'c> {
     object: &'c Object,
     rejects: Vec<Reject>,
     outside: i64,
+    /// Last-modified time of the version that is read.
+    modified_ms: i64,
     rows_before: usize,
     fetched_at_seen: u64,
 }
 
 impl<'c> Loader<'c> {
-    fn begin(&mut self, object: &'c Object) {
+    fn begin(&mut self, object: &'c Object, modified_ms: i64) {
         self.object = object;
+        self.modified_ms = modified_ms;
         self.rows.begin_object(&object.info.key);
         self.rows_before = self.rows.len();
     }
 
-    fn end(&mut self, object: usize, mut tally: Tally) -> Part {
+    fn end(&mut self, object: usize, read: Option<ObjectInfo>, mut tally: Tally) -> Part {
         tally.details_outside = self.outside as u64;
         Part {
             object,
+            read,
             tally,
             rejects: std::mem::take(&mut self.rejects),
             rows: (self.rows.len() - self.rows_before) as i64,
@@ -384,7 +428,7 @@ impl Sink for Loader<'_> {
         let earliest = attempts.iter().map(|a| a.req_time).min();
         let snapshot_final = record.snapshot_final(earliest);
         self.fetched_at_seen += u64::from(record.fetched_at.is_some());
-        let rank_time = record.fetched_at.unwrap_or(object.info.last_modified_ms);
+        let rank_time = record.fetched_at.unwrap_or(self.modified_ms);
         for attempt in attempts {
             let usage_date = UsageDay::of_instant(attempt.req_time);
             if !context.window.holds(usage_date) {

@@ -4,7 +4,7 @@
 
 use super::{RunError, Tables, partition, read_small};
 use crate::model::{DailyCharge, UsageDay};
-use crate::storage::Place;
+use crate::storage::{LeaseError, Place};
 use crate::write::delta::DeltaError;
 use crate::write::merge::seq_hash;
 use crate::write::{OpenTable, WriteError, parquet, schema, small};
@@ -12,6 +12,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Date32Type, Int32Type, TimestampMillisecondType};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// What `verify` found.
 #[derive(Debug, Default, serde::Serialize)]
@@ -27,6 +28,9 @@ pub struct Verified {
     /// What is no breach and still worth knowing.
     pub notes: Vec<String>,
 }
+
+/// What a writer of a remote output holds while it writes; see [`Place::lease`].
+const LEASE: &str = "_lease";
 
 /// Breaches listed at most: a broken disk would otherwise fill the terminal.
 const BROKEN_MAX: usize = 200;
@@ -53,16 +57,21 @@ pub fn verify(output: &Place) -> Result<Verified, RunError> {
     };
     // Files that a run in progress has staged are no strays. Who may not write there cannot ask, and
     // looks all the same.
-    let lock = output.lock();
-    if matches!(lock, Ok(None)) {
-        return Err(RunError::Locked(output.to_string()));
-    }
+    let _lease = match output.local_folder() {
+        Some(_) => match output.lease("verify", Duration::from_secs(1), None, &|_| {}) {
+            Err(error @ LeaseError::Held { .. }) => return Err(error.into()),
+            lease => lease.ok(),
+        },
+        None => None,
+    };
     let mut found = Verified::default();
     for table in tables.each().into_iter().filter(|t| t.version().is_none()) {
         found.broken(format!("{}: the table is missing", table.table.name));
     }
+    // A remote output is held by its writers alone: asking must not stop tomorrow's run.
+    let being_written = output.local_folder().is_none() && output.head(LEASE)?.is_some();
     for table in tables.each() {
-        strays(table, &mut found)?;
+        strays(table, being_written, &mut found)?;
         found.files += table.files().len() as u64;
     }
     for table in [&tables.rejects, &tables.daily, &tables.inputs] {
@@ -80,14 +89,33 @@ pub fn verify(output: &Place) -> Result<Verified, RunError> {
     Ok(found)
 }
 
-/// Data files that the log does not name would be counted by whoever reads the folder.
-fn strays(table: &OpenTable, found: &mut Verified) -> Result<(), RunError> {
+/// Data files that the log does not name would be counted by whoever reads the folder, unless they are kept
+/// for readers of older versions.
+fn strays(
+    table: &OpenTable,
+    being_written: bool,
+    found: &mut Verified,
+) -> Result<(), RunError> {
     let live: BTreeSet<&str> = table.files().iter().map(|f| f.path.as_str()).collect();
+    let mut superseded = None;
     for path in table.stored_files()? {
-        if path.ends_with(".parquet") && !live.contains(path.as_str()) {
+        if !path.ends_with(".parquet") || live.contains(path.as_str()) {
+            continue;
+        }
+        let superseded = match &mut superseded {
+            Some(superseded) => superseded,
+            none => none.insert(table.superseded()?),
+        };
+        let name = &table.table.name;
+        if superseded.contains(&path) {
+            found.notes.push(format!(
+                "{name}/{path}: superseded; who reads the plain folder counts it until output.retain is over and a run or `compact` deletes it"
+            ));
+        } else if being_written {
+            found.notes.push(format!("{name}/{path}: not in the table's log: a run is writing"));
+        } else {
             found.broken(format!(
-                "{}/{path}: a data file that the table's log does not name: a reader of the folder would count it",
-                table.table.name
+                "{name}/{path}: a data file that the table's log does not name: a reader of the folder would count it"
             ));
         }
     }
@@ -110,7 +138,7 @@ fn sound_file(
             "{name}: its content is not what its name says: it was changed after it was written"
         ));
     }
-    let batches = parquet::decode(table.table, bytes, None).map_err(|e| format!("{name}: {e}"))?;
+    let batches = parquet::decode(table.table, bytes).map_err(|e| format!("{name}: {e}"))?;
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     if rows as u64 != file.rows {
         return Err(format!("{name}: {rows} rows, the log says {}", file.rows));
@@ -143,7 +171,7 @@ fn detail_days(table: &OpenTable, found: &mut Verified) -> BTreeMap<i32, Day> {
                     day.broken.push(format!("{}: usage_date={name} is no date", table.table.name))
                 }
                 Some(usage_date) => {
-                    for file in table.files_of(name) {
+                    for file in table.files_of(Some(name)) {
                         match sound_file(table, file) {
                             Ok(batches) => add_file(&mut day, usage_date, file, &batches),
                             Err(what) => day.broken.push(what),
@@ -254,7 +282,7 @@ fn unique(table: &OpenTable, days: &BTreeMap<i32, Day>, found: &mut Verified) {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for day in days.keys() {
         let name = partition(*day);
-        for file in table.files_of(&name) {
+        for file in table.files_of(Some(&name)) {
             for batch in table.read(file, Some(&["seq"])).unwrap_or_default() {
                 let seqs = batch.column(0).as_string::<i32>();
                 for seq in seqs.iter().flatten().filter(|s| twice.contains(&seq_hash(s))) {

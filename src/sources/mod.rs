@@ -1,16 +1,18 @@
 //! Which objects count, and in what shards they are read.
 //!
-//! Takes a listing, the key pattern, a window of usage days and the load history; gives the objects to
+//! Takes a source, the key pattern, a window of usage days and what is known already; gives the objects to
 //! read, packed into shards of about equal bytes. It reads no object, but for the first bytes of those
 //! large enough to be split.
 
+mod folders;
+mod inventory;
 mod pattern;
 
+pub use folders::{Folders, Group, folders};
 pub use pattern::KeyPattern;
 
 use crate::model::UsageDay;
 use crate::storage::ObjectInfo;
-use std::collections::HashMap;
 use std::ops::Range;
 
 /// An object to read.
@@ -19,6 +21,8 @@ pub struct Object {
     pub info: ObjectInfo,
     /// What the pattern captured, by name.
     pub captures: Vec<(String, String)>,
+    /// The `{date}` among the captures, where it is one.
+    pub date: Option<UsageDay>,
 }
 
 /// Usage days asked for, both ends included; `None` is no bound.
@@ -39,7 +43,7 @@ impl Window {
 
     /// Whether an object of this date may hold attempts of the window. A token made late on a day has
     /// attempts up to two hours into the next, and its result can be pulled for `lookback_days`.
-    fn may_concern(&self, date: UsageDay, lookback_days: u16) -> bool {
+    pub fn may_concern(&self, date: UsageDay, lookback_days: u16) -> bool {
         self.from.is_none_or(|from| date.plus(1) >= from)
             && self.to.is_none_or(|to| date <= to.plus(i32::from(lookback_days)))
     }
@@ -50,13 +54,15 @@ impl Window {
 pub struct Selection {
     /// To be read, by key.
     pub objects: Vec<Object>,
+    /// All that the listing held.
+    pub keys: u64,
     /// Already loaded, by (key, size, etag).
     pub known: u64,
     /// Not taken by the pattern.
     pub unmatched: u64,
     /// Hidden or `_`-prefixed: not data.
     pub hidden: u64,
-    /// Of dates that cannot concern the window.
+    /// Of dates that cannot concern the window, or not asked for.
     pub outside: u64,
     /// A few of the unmatched, to show.
     pub unmatched_examples: Vec<String>,
@@ -64,25 +70,49 @@ pub struct Selection {
     pub undated: u64,
 }
 
-/// (size, etag) of each load of a key.
-pub type History = HashMap<String, Vec<(u64, Option<String>)>>;
+/// Examples of keys that a selection shows.
+const EXAMPLES_MAX: usize = 3;
+
+impl Selection {
+    /// Adds the counts of another selection; the objects stay where they are.
+    pub fn count(&mut self, other: &Selection) {
+        self.keys += other.keys;
+        self.known += other.known;
+        self.unmatched += other.unmatched;
+        self.hidden += other.hidden;
+        self.outside += other.outside;
+        self.undated += other.undated;
+        let left = EXAMPLES_MAX.saturating_sub(self.unmatched_examples.len());
+        self.unmatched_examples.extend(other.unmatched_examples.iter().take(left).cloned());
+    }
+}
+
+/// What is to be done with an object that pattern and window take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Read,
+    Known,
+    /// Another run's work.
+    Leave,
+}
 
 /// By what objects are picked.
 pub struct Choice<'c> {
     pub pattern: Option<&'c KeyPattern>,
     pub window: Window,
     pub lookback_days: u16,
-    pub history: &'c History,
-    /// Keys to be read although they are known.
-    pub again: &'c dyn Fn(&str) -> bool,
     /// Keys to be read whatever their date.
     pub concerned: &'c dyn Fn(&str) -> bool,
 }
 
-/// Picks the objects to read.
-pub fn select(listing: Vec<ObjectInfo>, choice: &Choice<'_>) -> Selection {
-    let Choice { pattern, window, lookback_days, history, again, concerned } = choice;
-    let mut selection = Selection::default();
+/// Picks the objects to read. `verdict` is asked about those that pattern and window take.
+pub fn select<E>(
+    listing: Vec<ObjectInfo>,
+    choice: &Choice<'_>,
+    mut verdict: impl FnMut(&Object) -> Result<Verdict, E>,
+) -> Result<Selection, E> {
+    let Choice { pattern, window, lookback_days, concerned } = choice;
+    let mut selection = Selection { keys: listing.len() as u64, ..Selection::default() };
     for info in listing {
         if info.key.split('/').any(|s| s.starts_with('.') || s.starts_with('_')) {
             selection.hidden += 1;
@@ -94,36 +124,34 @@ pub fn select(listing: Vec<ObjectInfo>, choice: &Choice<'_>) -> Selection {
                 Some(captures) => captures,
                 None => {
                     selection.unmatched += 1;
-                    if selection.unmatched_examples.len() < 3 {
+                    if selection.unmatched_examples.len() < EXAMPLES_MAX {
                         selection.unmatched_examples.push(info.key);
                     }
                     continue;
                 }
             },
         };
-        if let Some((_, date)) = captures.iter().find(|(name, _)| name == "date") {
-            match UsageDay::parse(date) {
-                Some(date)
-                    if !window.may_concern(date, *lookback_days) && !concerned(&info.key) =>
-                {
-                    selection.outside += 1;
-                    continue;
-                }
-                Some(_) => {}
-                None => selection.undated += 1,
-            }
+        let captured = captures.iter().find(|(name, _)| name == "date");
+        let date = captured.and_then(|(_, date)| UsageDay::parse(date));
+        if captured.is_some() && date.is_none() {
+            selection.undated += 1;
         }
-        let known = history
-            .get(&info.key)
-            .is_some_and(|loads| loads.iter().any(|(s, e)| *s == info.size && *e == info.etag));
-        if known && !again(&info.key) {
-            selection.known += 1;
+        if let Some(date) = date
+            && !window.may_concern(date, *lookback_days)
+            && !concerned(&info.key)
+        {
+            selection.outside += 1;
             continue;
         }
-        selection.objects.push(Object { info, captures });
+        let object = Object { info, captures, date };
+        match verdict(&object)? {
+            Verdict::Read => selection.objects.push(object),
+            Verdict::Known => selection.known += 1,
+            Verdict::Leave => selection.outside += 1,
+        }
     }
     selection.objects.sort_by(|a, b| a.info.key.cmp(&b.info.key));
-    selection
+    Ok(selection)
 }
 
 /// What one worker reads at a time.
@@ -183,7 +211,7 @@ mod tests {
     fn object(key: &str, size: u64) -> Object {
         let info =
             ObjectInfo { key: key.into(), size, etag: Some("e".into()), last_modified_ms: 0 };
-        Object { info, captures: Vec::new() }
+        Object { info, captures: Vec::new(), date: None }
     }
 
     #[test]
@@ -227,21 +255,33 @@ mod tests {
     }
 
     #[test]
-    fn a_new_size_or_etag_is_a_new_object_and_hidden_keys_are_no_data() {
-        let history = History::from([("a".to_owned(), vec![(1, Some("e".to_owned()))])]);
-        let listing: Vec<ObjectInfo> = [("a", 1), ("a", 2), ("_a", 1), ("x/.y/z", 1), ("x/_y", 1)]
-            .iter()
-            .map(|(key, size)| object(key, *size).info)
-            .collect();
-        let choice = Choice {
+    fn every_key_listed_is_counted_once_and_hidden_keys_are_no_data() {
+        let keys = ["a", "b", "c", "_a", "x/.y/z", "x/_y", "dt=2024-11-09/k", "dt=today/k"];
+        let listing: Vec<ObjectInfo> = keys.iter().map(|key| object(key, 1).info).collect();
+        let pattern = KeyPattern::parse("dt={date}/*");
+        let day = UsageDay::parse("2024-11-02");
+        let mut choice = Choice {
             pattern: None,
-            window: Window::default(),
+            window: Window { from: day, to: day },
             lookback_days: 3,
-            history: &history,
-            again: &|_| false,
             concerned: &|_| false,
         };
-        let selection = select(listing, &choice);
-        assert_eq!((selection.known, selection.hidden, selection.objects.len()), (1, 3, 1));
+        let verdict = |object: &Object| {
+            Ok::<_, ()>(match object.info.key.as_str() {
+                "a" => Verdict::Known,
+                "b" => Verdict::Leave,
+                _ => Verdict::Read,
+            })
+        };
+        let all = select(listing.clone(), &choice, verdict).unwrap();
+        let sum = |s: &Selection| {
+            s.known + s.unmatched + s.hidden + s.outside + s.objects.len() as u64
+        };
+        assert_eq!((all.known, all.hidden, all.outside, all.objects.len()), (1, 3, 1, 3));
+        assert_eq!((all.keys, sum(&all)), (8, 8));
+        choice.pattern = Some(&pattern);
+        let dated = select(listing, &choice, verdict).unwrap();
+        assert_eq!((dated.unmatched, dated.outside, dated.undated), (3, 1, 1));
+        assert_eq!((dated.keys, sum(&dated)), (8, 8));
     }
 }

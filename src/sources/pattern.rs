@@ -8,6 +8,15 @@
 pub struct KeyPattern {
     parts: Vec<Part>,
     names: Vec<String>,
+    /// The pattern of each folder, from the top, up to the first that `**` makes uncertain.
+    folders: Vec<Segment>,
+}
+
+/// The pattern of one name between slashes.
+#[derive(Clone, Debug)]
+struct Segment {
+    parts: Vec<Part>,
+    names: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -21,40 +30,34 @@ enum Part {
 impl KeyPattern {
     /// The pipeline's check has made sure that braces pair and names differ.
     pub fn parse(pattern: &str) -> KeyPattern {
-        let mut parts = Vec::new();
-        let mut names = Vec::new();
-        let mut literal = String::new();
-        let mut rest = pattern;
-        let flush = |literal: &mut String, parts: &mut Vec<Part>| {
-            if !literal.is_empty() {
-                parts.push(Part::Literal(std::mem::take(literal)));
-            }
-        };
-        while let Some(c) = rest.chars().next() {
-            if let Some(after) = rest.strip_prefix("**") {
-                flush(&mut literal, &mut parts);
-                parts.push(Part::Anything);
-                rest = after;
-            } else if c == '*' {
-                flush(&mut literal, &mut parts);
-                parts.push(Part::Segment);
-                rest = &rest[1..];
-            } else if c == '{'
-                && let Some(close) = rest.find('}')
-            {
-                flush(&mut literal, &mut parts);
-                names.push(rest[1..close].to_owned());
-                parts.push(Part::Capture);
-                rest = &rest[close + 1..];
-            } else {
-                literal.push(c);
-                rest = &rest[c.len_utf8()..];
-            }
-        }
-        flush(&mut literal, &mut parts);
-        KeyPattern { parts, names }
+        let (parts, names) = take_apart(pattern);
+        let mut segments: Vec<&str> = pattern.split('/').collect();
+        segments.pop();
+        let folders = segments
+            .into_iter()
+            .take_while(|segment| !segment.contains("**"))
+            .map(|segment| {
+                let (parts, names) = take_apart(segment);
+                Segment { parts, names }
+            })
+            .collect();
+        KeyPattern { parts, names, folders }
     }
 
+    /// How deep the folder lies whose name holds `{date}`: 0 for the topmost; `None` where no folder tells it.
+    pub fn date_depth(&self) -> Option<usize> {
+        self.folders.iter().position(|folder| folder.names.iter().any(|name| name == "date"))
+    }
+
+    /// Whether keys of the pattern may lie in a folder of this name, so deep, and the `{date}` in the name.
+    pub fn folder_at(&self, depth: usize, name: &str) -> Option<Option<String>> {
+        let folder = self.folders.get(depth)?;
+        let mut values = Vec::with_capacity(folder.names.len());
+        matches(&folder.parts, name, &mut values).then(|| {
+            let date = folder.names.iter().position(|name| name == "date");
+            date.map(|place| values[place].to_owned())
+        })
+    }
     /// The captures of a key that the pattern takes, by name; `None` when it does not take it.
     /// Where several splits fit, each capture is as short as it can be, from the left.
     pub fn captures(&self, key: &str) -> Option<Vec<(String, String)>> {
@@ -71,6 +74,42 @@ impl KeyPattern {
             _ => None,
         }
     }
+}
+
+/// The parts of a pattern, and the names of its captures.
+fn take_apart(pattern: &str) -> (Vec<Part>, Vec<String>) {
+    let mut parts = Vec::new();
+    let mut names = Vec::new();
+    let mut literal = String::new();
+    let mut rest = pattern;
+    let flush = |literal: &mut String, parts: &mut Vec<Part>| {
+        if !literal.is_empty() {
+            parts.push(Part::Literal(std::mem::take(literal)));
+        }
+    };
+    while let Some(c) = rest.chars().next() {
+        if let Some(after) = rest.strip_prefix("**") {
+            flush(&mut literal, &mut parts);
+            parts.push(Part::Anything);
+            rest = after;
+        } else if c == '*' {
+            flush(&mut literal, &mut parts);
+            parts.push(Part::Segment);
+            rest = &rest[1..];
+        } else if c == '{'
+            && let Some(close) = rest.find('}')
+        {
+            flush(&mut literal, &mut parts);
+            names.push(rest[1..close].to_owned());
+            parts.push(Part::Capture);
+            rest = &rest[close + 1..];
+        } else {
+            literal.push(c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    flush(&mut literal, &mut parts);
+    (parts, names)
 }
 
 fn matches<'k>(parts: &[Part], key: &'k str, values: &mut Vec<&'k str>) -> bool {
@@ -133,6 +172,21 @@ mod tests {
         assert_eq!(captured("**/x/{n}", "a/a/x/b").as_deref(), Some("n=b"));
         assert_eq!(captured("**", "a/b/c").as_deref(), Some(""));
         assert_eq!(captured("{n}*.json", "abc.json").as_deref(), Some("n=a"));
+    }
+
+    #[test]
+    fn a_folder_tells_its_date_and_whether_keys_may_lie_in_it() {
+        let pattern = KeyPattern::parse("in/{channel}/dt={date}/{token}.json");
+        assert_eq!(pattern.date_depth(), Some(2));
+        assert_eq!(pattern.folder_at(0, "in"), Some(None));
+        assert_eq!(pattern.folder_at(0, "out"), None);
+        assert_eq!(pattern.folder_at(1, "微信"), Some(None));
+        assert_eq!(pattern.folder_at(2, "dt=2024-11-01"), Some(Some("2024-11-01".to_owned())));
+        assert_eq!(pattern.folder_at(2, "2024-11-01"), None);
+        assert_eq!(pattern.folder_at(3, "x"), None, "a file's name is no folder's");
+        assert_eq!(KeyPattern::parse("{channel}/{date}-{token}.json").date_depth(), None);
+        assert_eq!(KeyPattern::parse("**/{date}/x").date_depth(), None);
+        assert_eq!(KeyPattern::parse("{date}/**/x").date_depth(), Some(0));
     }
 
     #[test]

@@ -21,8 +21,10 @@ use deltalake_core::kernel::{
     Action, Add, DataType, LogicalFileView, StructField, StructType, Transaction, new_metadata,
 };
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use deltalake_core::protocol::checkpoints::{cleanup_expired_logs_for, create_checkpoint};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::table::state::DeltaTableState;
+use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::prefix::PrefixStore;
 use serde_json::{Value, json};
@@ -49,10 +51,20 @@ pub struct TableSpec {
 pub struct LiveFile {
     /// Relative to the table, decoded.
     pub path: String,
-    /// As the log writes it: `2024-11-01` for a date. None where the table has no partition column.
+    /// As the log writes it: `2024-11-01` for a date. None where the table has no partition column, or
+    /// the value is null.
     pub partition: Option<String>,
     pub size: u64,
     pub rows: u64,
+}
+
+/// A file that is no longer live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Superseded {
+    /// Relative to the table, decoded.
+    pub path: String,
+    /// When its removal was committed, by the clock of who did: milliseconds since the epoch.
+    pub removed_ms: i64,
 }
 
 /// A file to make visible. It must be written already.
@@ -60,7 +72,7 @@ pub struct LiveFile {
 pub struct NewFile {
     /// Relative to the table, not encoded.
     pub path: String,
-    /// The value of the partition column: `2024-11-01` for a date, the text itself for a string.
+    /// The value of the partition column: `2024-11-01` for a date, the text itself for a string; None for null.
     pub partition: Option<String>,
     pub size: u64,
     pub rows: u64,
@@ -170,18 +182,74 @@ impl DeltaTable {
         self.accept(state)
     }
 
+    /// Writes the state of the log as one checkpoint, so that opening need not read every entry before it.
+    /// Readers need none: a checkpoint that could not be written is missed by nobody.
+    pub fn checkpoint(&self) -> Result<(), DeltaError> {
+        if self.state.is_none() {
+            return Ok(());
+        }
+        block_on(async {
+            let mut table = deltalake_core::DeltaTable::new(Arc::clone(&self.log));
+            table.load().await?;
+            create_checkpoint(&table, None).await
+        })
+        .map_err(|error| self.failed("write a checkpoint of", &error))
+    }
+
+    /// Deletes log entries older than `before_ms` (milliseconds since the epoch) that the newest checkpoint
+    /// before them makes needless; returns how many.
+    pub fn expire_log(&self, before_ms: i64) -> Result<usize, DeltaError> {
+        let Some(version) = self.version() else {
+            return Ok(0);
+        };
+        block_on(cleanup_expired_logs_for(version, self.log.as_ref(), before_ms, None))
+            .map_err(|error| self.failed("delete old entries of the log of", &error))
+    }
+
+    /// Files that were removed and that the log still knows of.
+    pub fn superseded(&self) -> Result<Vec<Superseded>, DeltaError> {
+        let Some(state) = &self.state else {
+            return Ok(Vec::new());
+        };
+        let stones: Vec<_> = block_on(state.all_tombstones(self.log.as_ref()).try_collect())
+            .map_err(|error| self.failed("read the log of", &error))?;
+        Ok(stones
+            .iter()
+            .map(|stone| Superseded {
+                path: stone.path().into_owned(),
+                removed_ms: stone.deletion_timestamp().unwrap_or(0),
+            })
+            .collect())
+    }
+
     /// Makes a change visible in one commit, creating the table in it when there is none, and returns
     /// the version that holds it. Files that are live already, with the same size and rows, are left
     /// out (removing and adding the same file is nothing, too); a change with nothing left makes no
     /// commit and returns the current version, but it does create the table.
     pub fn commit(&mut self, change: Change) -> Result<u64, DeltaError> {
         let (add, remove) = self.effective(&change)?;
-        if let Some(version) = self.version()
-            && add.is_empty()
-            && remove.is_empty()
-        {
-            return Ok(version);
+        match self.version() {
+            Some(version) if add.is_empty() && remove.is_empty() => Ok(version),
+            _ => self.commit_actions(change.txn.clone(), change.info.clone(), add, &remove),
         }
+    }
+
+    /// An entry of the log that changes nothing: whoever opened the table before it cannot commit any more.
+    pub fn fence(
+        &mut self,
+        txn: (String, i64),
+        info: BTreeMap<String, Value>,
+    ) -> Result<u64, DeltaError> {
+        self.commit_actions(txn, info, Vec::new(), &BTreeSet::new())
+    }
+
+    fn commit_actions(
+        &mut self,
+        txn: (String, i64),
+        mut info: BTreeMap<String, Value>,
+        add: Vec<&NewFile>,
+        remove: &BTreeSet<&str>,
+    ) -> Result<u64, DeltaError> {
         let mut actions = match self.state {
             Some(_) => Vec::new(),
             None => self.creation()?,
@@ -198,8 +266,7 @@ impl DeltaTable {
             actions.push(Action::Add(self.add_action(file)?));
         }
         let id = commit_id();
-        let (app_id, number) = change.txn;
-        let mut info = change.info;
+        let (app_id, number) = txn;
         info.insert(COMMIT_ID.to_owned(), Value::from(id.as_str()));
         let properties = CommitProperties::default()
             .with_max_retries(0)
@@ -272,9 +339,8 @@ impl DeltaTable {
             if !paths.insert(file.path.as_str()) {
                 return Err(self.wrong(format!("{} is added twice", file.path)));
             }
-            if file.partition.is_some() != self.spec.partition.is_some() {
-                return Err(self
-                    .wrong(format!("{} needs a partition value, or has one too many", file.path)));
+            if file.partition.is_some() && self.spec.partition.is_none() {
+                return Err(self.wrong(format!("{} has a partition value too many", file.path)));
             }
             match live(&file.path) {
                 None => add.push(file),
@@ -730,6 +796,53 @@ mod tests {
     }
 
     #[test]
+    fn a_null_partition_comes_back_as_none() {
+        let output = place("memory://delta-null");
+        let mut table = DeltaTable::open(&output, &spec()).expect("opens");
+        let path = "usage_date=__HIVE_DEFAULT_PARTITION__/x.parquet";
+        let mut null = change(1, &[(path, 1)], &[]);
+        null.add[0].partition = None;
+        table.commit(null).expect("commits");
+        let again = DeltaTable::open(&output, &spec()).expect("opens");
+        let file = LiveFile { path: path.to_owned(), partition: None, size: 40, rows: 1 };
+        assert_eq!(again.files(), [file]);
+    }
+
+    #[test]
+    fn a_checkpoint_stands_for_the_entries_before_it() {
+        let (_folder, local) = {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let local = place(folder.path().to_str().expect("UTF-8"));
+            (folder, local)
+        };
+        for output in [place("memory://delta-checkpoint/out"), local] {
+            let mut table = DeltaTable::open(&output, &spec()).expect("opens");
+            table.checkpoint().expect("nothing to write");
+            table.commit(change(1, &[(FIRST, 2), (SECOND, 3)], &[])).expect("creates");
+            table.commit(change(2, &[(THIRD, 4)], &[SECOND])).expect("replaces");
+            table.checkpoint().expect("writes");
+            let gone: Vec<String> =
+                table.superseded().expect("reads").into_iter().map(|gone| gone.path).collect();
+            assert_eq!(gone, [SECOND]);
+            // Without the entries, the checkpoint alone tells all.
+            let entries = ["00000000000000000000.json", "00000000000000000001.json"];
+            let entries = entries.map(|name| format!("liveness_detail/_delta_log/{name}"));
+            output.delete(&entries[..1]).expect("deletes");
+            let mut again = DeltaTable::open(&output, &spec()).expect("reopens");
+            assert_eq!(again.version(), Some(1));
+            assert_eq!(paths(&again), [FIRST, THIRD]);
+            assert_eq!(again.last_commit_of("faceledger").expect("reads"), Some(2));
+            assert_eq!(again.superseded().expect("reads").len(), 1);
+            let fence = ("faceledger".to_owned(), 3);
+            assert_eq!(again.fence(fence, BTreeMap::new()).expect("commits"), 2);
+            assert!(
+                table.commit(change(4, &[(SECOND, 3)], &[])).is_err(),
+                "who opened the table before the fence is shut out"
+            );
+        }
+    }
+
+    #[test]
     fn wrong_changes_and_foreign_tables_are_refused() {
         let output = place("memory://delta-wrong");
         let mut table = DeltaTable::open(&output, &spec()).expect("opens");
@@ -738,7 +851,6 @@ mod tests {
             (change(2, &[(FIRST, 3)], &[]), "is live already with other content"),
             (change(2, &[], &[SECOND]), "which is not live"),
             (change(2, &[(SECOND, 1), (SECOND, 1)], &[]), "is added twice"),
-            (change(2, &[("no-partition.parquet", 1)], &[]), "needs a partition value"),
         ];
         for (wrong, cause) in cases {
             let refused = table.commit(wrong).expect_err(cause).to_string();

@@ -13,12 +13,13 @@ pub mod small;
 
 use crate::storage::{Place, StorageError};
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Int32Type, TimestampMillisecondType};
+use arrow::datatypes::TimestampMillisecondType;
 use bytes::Bytes;
 use delta::{Change, DeltaError, DeltaTable, LiveFile, NewFile, TableSpec};
 use rows::Rows;
 use schema::Table;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -39,11 +40,40 @@ pub enum WriteError {
 /// By this name the log tells our commits from others'.
 const APP_ID: &str = "faceledger";
 
+/// The folder beside the tables that holds, for each data file of `liveness_detail` whose rows have no fetch
+/// time of their own, the rank each row came in by: the last-modified time of its object. Not in the data
+/// file, whose bytes must not depend on when a copy of the objects was made.
+const RANKS: &str = "_ranks";
+
+/// A log gets a checkpoint every so many versions: as often as other writers of Delta tables do it.
+const CHECKPOINT_EVERY: u64 = 10;
+
+/// Entries of a log that a checkpoint makes needless stay for 30 days, as other writers of Delta tables
+/// leave them: readers of older versions need them.
+const LOG_RETAIN_MS: i64 = 30 * 86_400_000;
+
+/// Begin and end of the hidden names under which `storage` writes local files before it renames them.
+const UNFINISHED: (&str, &str) = (".faceledger-", ".tmp");
+
 /// One table of the output, as of a version of its log.
 pub struct OpenTable {
     pub table: &'static Table,
     place: Place,
+    ranks: Place,
     delta: DeltaTable,
+}
+
+/// Which run writes, and how long what it supersedes stays.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    pub run_id: String,
+    /// Grows from commit to commit; see [`OpenTable::last_run`].
+    pub txn: i64,
+    /// Superseded files stay so long for readers of older versions; 0: they are deleted by the commit that
+    /// supersedes them.
+    pub retain_ms: i64,
+    /// Milliseconds since the epoch.
+    pub now_ms: i64,
 }
 
 /// What a table's commit did.
@@ -87,7 +117,7 @@ impl OpenTable {
             partition: table.partition.as_deref(),
         };
         let delta = DeltaTable::open(output, &spec)?;
-        Ok(OpenTable { table, place: output.at(&table.name), delta })
+        Ok(OpenTable { table, place: output.at(&table.name), ranks: output.at(RANKS), delta })
     }
 
     pub fn version(&self) -> Option<u64> {
@@ -99,9 +129,9 @@ impl OpenTable {
     }
 
     /// Deletes what was staged for a commit that did not come about.
-    pub fn discard_staged(&mut self) -> Result<(), WriteError> {
+    pub fn discard_staged(&mut self, writer: &Writer) -> Result<(), WriteError> {
         self.delta.reload()?;
-        self.delete_litter().map(|_| ())
+        self.delete_litter(writer).map(|_| ())
     }
 
     /// The number of the run that made the newest commit; see [`OpenTable::commit`].
@@ -109,11 +139,12 @@ impl OpenTable {
         Ok(self.delta.last_commit_of(APP_ID)?)
     }
 
-    pub fn files_of(&self, partition: &str) -> Vec<&LiveFile> {
-        self.files().iter().filter(|f| f.partition.as_deref() == Some(partition)).collect()
+    /// The files of a partition; those of the null partition, or of a table without any, for None.
+    pub fn files_of(&self, partition: Option<&str>) -> Vec<&LiveFile> {
+        self.files().iter().filter(|f| f.partition.as_deref() == partition).collect()
     }
 
-    /// Partition values that have files.
+    /// Partition values that have files; null is none.
     pub fn partitions(&self) -> BTreeSet<String> {
         self.files().iter().filter_map(|f| f.partition.clone()).collect()
     }
@@ -123,22 +154,51 @@ impl OpenTable {
         Ok(self.place.read_all(&file.path)?)
     }
 
-    /// All rows of a data file, or some of its columns.
+    /// All rows of a data file, or some of its columns, of which alone the bytes are fetched.
     pub fn read(
         &self,
         file: &LiveFile,
         columns: Option<&[&str]>,
     ) -> Result<Vec<RecordBatch>, WriteError> {
-        parquet::decode(self.table, self.bytes(file)?, columns).map_err(|source| WriteError::File {
-            file: format!("{}/{}", self.table.name, file.path),
+        let batches = match columns {
+            None => parquet::decode(self.table, self.bytes(file)?),
+            Some(columns) => {
+                let fetch = |range: Range<u64>| Ok(self.place.read_range(&file.path, range)?);
+                parquet::decode_columns(self.table, file.size, &fetch, columns)
+            }
+        };
+        batches.map_err(|source| self.of_file(&file.path, source))
+    }
+
+    fn of_file(&self, path: &str, source: WriteError) -> WriteError {
+        WriteError::File { file: format!("{}/{path}", self.table.name), source: Box::new(source) }
+    }
+
+    /// The ranks of a data file's rows, in row order: milliseconds since the epoch.
+    pub fn ranks(&self, file: &LiveFile) -> Result<Vec<i64>, WriteError> {
+        let key = ranks_key(&file.path);
+        let of_ranks = |source: WriteError| WriteError::File {
+            file: format!("{RANKS}/{key}"),
             source: Box::new(source),
-        })
+        };
+        let bytes = self.ranks.read_all(&key).map_err(|e| of_ranks(e.into()))?;
+        let ranks = parquet::decode_numbers(bytes).map_err(of_ranks)?;
+        if ranks.len() as u64 != file.rows {
+            let what = format!("{} ranks for {} rows", ranks.len(), file.rows);
+            return Err(of_ranks(WriteError::ReadBack { table: self.table.name.clone(), what }));
+        }
+        Ok(ranks)
     }
 
     /// Every file below the table's folder that is no part of its log, live or not.
     pub fn stored_files(&self) -> Result<Vec<String>, WriteError> {
         let files = self.place.list(None)?;
         Ok(files.into_iter().map(|f| f.key).filter(|k| !k.starts_with("_delta_log/")).collect())
+    }
+
+    /// Files that are not live and stay for readers of older versions, or would if they were asked to.
+    pub fn superseded(&self) -> Result<BTreeSet<String>, WriteError> {
+        Ok(self.delta.superseded()?.into_iter().map(|gone| gone.path).collect())
     }
 
     /// Encodes rows and puts the file in its place, invisible as yet.
@@ -159,6 +219,13 @@ impl OpenTable {
         Ok(Staged { partition: partition.map(str::to_owned), path, size, rows, stats })
     }
 
+    /// Puts the ranks of a staged file's rows, in row order, where [`OpenTable::ranks`] finds them. Ranks of a
+    /// live file may be put anew: they are facts about its rows, not about a version of the table.
+    pub fn stage_ranks(&self, staged: &Staged, ranks: Vec<i64>) -> Result<(), WriteError> {
+        let bytes = parquet::encode_numbers("rank_time", ranks)?;
+        Ok(self.ranks.put(&ranks_key(&staged.path), bytes)?)
+    }
+
     /// The footer of what is about to be written must say what was asked for.
     fn read_back(&self, bytes: &Bytes, rows: u64) -> Result<(), WriteError> {
         use ::parquet::file::reader::FileReader;
@@ -172,13 +239,12 @@ impl OpenTable {
     }
 
     /// Makes staged files visible and takes `remove` away, in one commit, then deletes what is no
-    /// longer live. Nothing to change is no commit.
+    /// longer live, unless it is to be retained. Nothing to change is no commit.
     pub fn commit(
         &mut self,
         staged: impl IntoIterator<Item = Staged>,
         remove: Vec<String>,
-        run_id: &str,
-        txn: i64,
+        writer: &Writer,
     ) -> Result<Commit, WriteError> {
         let staged: Vec<Staged> = staged.into_iter().collect();
         let live: BTreeSet<&str> = self.files().iter().map(|f| f.path.as_str()).collect();
@@ -206,65 +272,126 @@ impl OpenTable {
         if add.is_empty() && remove.is_empty() && self.version().is_some() {
             return Ok(commit);
         }
-        let info =
-            BTreeMap::from([("faceledger.run_id".to_owned(), serde_json::Value::from(run_id))]);
         let version = self.delta.commit(Change {
             add,
             remove: remove.clone(),
-            txn: (APP_ID.to_owned(), txn),
-            info,
+            txn: (APP_ID.to_owned(), writer.txn),
+            info: info(writer),
         })?;
         commit.version = Some(version);
         commit.committed = true;
-        self.place.delete(&remove)?;
+        if writer.retain_ms == 0 {
+            self.delete_files(remove)?;
+        }
+        if version % CHECKPOINT_EVERY == 0 && version > 0 {
+            // The table is whole without it, and the next one makes up for it.
+            let _ = self.checkpoint(writer);
+        }
         Ok(commit)
     }
 
-    /// Deletes data files that the log does not name: what a run that was cut off has left. Only the
-    /// one writer of the table may call it, and only on a local folder is it known to be the only one: in
-    /// other stores the files stay, because they may be another writer's, about to be committed. Where there is no log yet the folder may be anybody's: only
-    /// files that bear our names go.
-    pub fn delete_litter(&self) -> Result<Vec<String>, WriteError> {
-        if self.place.local_folder().is_none() {
-            return Ok(Vec::new());
+    /// Writes a checkpoint of the log and deletes old entries that it makes needless.
+    pub fn checkpoint(&self, writer: &Writer) -> Result<(), WriteError> {
+        self.delta.checkpoint()?;
+        self.delta.expire_log(writer.now_ms - LOG_RETAIN_MS)?;
+        Ok(())
+    }
+
+    fn delete_files(&self, paths: Vec<String>) -> Result<(), WriteError> {
+        if self.has_ranks() {
+            let ranks: Vec<String> = paths.iter().map(|path| ranks_key(path)).collect();
+            self.ranks.delete(&ranks)?;
         }
-        let ours = |path: &str| self.version().is_some() || parquet::is_file_name(self.table, path);
+        Ok(self.place.delete(&paths)?)
+    }
+
+    fn has_ranks(&self) -> bool {
+        self.table.name == schema::LIVENESS_DETAIL.name
+    }
+
+    /// Deletes data files that the log does not name (what a run that was cut off has left) and those that
+    /// were superseded long enough ago. Only the one writer of the output may call it. Where there is no log
+    /// yet the folder may be anybody's: only files that bear our names go.
+    ///
+    /// In a store where a writer is known by a lease, one that was thought dead may still be about to commit
+    /// such files: an entry of the log is made first, after which it cannot.
+    pub fn delete_litter(&mut self, writer: &Writer) -> Result<Vec<String>, WriteError> {
+        let retained = self.retained(writer)?;
         let live: BTreeSet<&str> = self.files().iter().map(|f| f.path.as_str()).collect();
+        let needed = |path: &str| live.contains(path) || retained.contains(path);
+        let ours = |path: &str| self.version().is_some() || parquet::is_file_name(self.table, path);
+        let unfinished = |path: &str| {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1)
+        };
         let litter: Vec<String> = self
             .stored_files()?
             .into_iter()
             .filter(|path| {
-                path.ends_with(".parquet") && !live.contains(path.as_str()) && ours(path)
+                (path.ends_with(".parquet") && !needed(path) && ours(path)) || unfinished(path)
             })
             .collect();
+        let mut stray_ranks = Vec::new();
+        if self.has_ranks() {
+            let needed: BTreeSet<String> = live
+                .iter()
+                .copied()
+                .chain(retained.iter().map(String::as_str))
+                .map(ranks_key)
+                .collect();
+            let stored = self.ranks.list(None)?.into_iter().map(|rank| rank.key);
+            stray_ranks.extend(stored.filter(|key| !needed.contains(key)));
+        }
+        if self.place.local_folder().is_none()
+            && self.version().is_some()
+            && !(litter.is_empty() && stray_ranks.is_empty())
+        {
+            self.delta.fence((APP_ID.to_owned(), writer.txn), info(writer))?;
+        }
+        self.ranks.delete(&stray_ranks)?;
         self.place.delete(&litter)?;
         Ok(litter)
     }
+
+    /// Superseded files whose time has not come.
+    fn retained(&self, writer: &Writer) -> Result<BTreeSet<String>, WriteError> {
+        if writer.retain_ms == 0 {
+            return Ok(BTreeSet::new());
+        }
+        let since = writer.now_ms - writer.retain_ms;
+        let gone = self.delta.superseded()?.into_iter();
+        Ok(gone.filter(|gone| gone.removed_ms > since).map(|gone| gone.path).collect())
+    }
 }
 
-/// Stored rows of a day, with the rank they came in by: their envelope's fetch time, else
-/// `last_modified` of their object's key, in milliseconds since the epoch.
-pub fn stored_rows(
-    table: &OpenTable,
-    day: i32,
-    partition: &str,
-    last_modified: impl Fn(&str) -> i64,
-) -> Result<Vec<Rows>, WriteError> {
+fn info(writer: &Writer) -> BTreeMap<String, serde_json::Value> {
+    BTreeMap::from([("faceledger.run_id".to_owned(), writer.run_id.as_str().into())])
+}
+
+/// Where the ranks of a data file stand.
+fn ranks_key(path: &str) -> String {
+    format!("{}.ranks", path.strip_suffix(".parquet").unwrap_or(path))
+}
+
+/// Stored rows of a day, with the rank they came in by: their envelope's fetch time, else what was
+/// written down when they were loaded; milliseconds since the epoch.
+pub fn stored_rows(table: &OpenTable, day: i32, partition: &str) -> Result<Vec<Rows>, WriteError> {
     let mut all = Vec::new();
-    for file in table.files_of(partition) {
-        for batch in table.read(file, None)? {
+    for file in table.files_of(Some(partition)) {
+        let batches = table.read(file, None)?;
+        let fetched = |batch: &RecordBatch| {
             let fetched = batch.column(table.table.position("fetched_at"));
-            let fetched = fetched.as_primitive::<TimestampMillisecondType>();
-            let key = batch.column(table.table.position("source_key"));
-            let key = key.as_dictionary::<Int32Type>();
-            let keys = key.values().as_string::<i32>();
-            let times: Vec<i64> = (0..keys.len()).map(|k| last_modified(keys.value(k))).collect();
-            let rank_time = (0..batch.num_rows())
-                .map(|row| match fetched.is_valid(row) {
-                    true => fetched.value(row),
-                    false => times[key.keys().value(row) as usize],
-                })
-                .collect();
+            fetched.as_primitive::<TimestampMillisecondType>().clone()
+        };
+        let mut ranks = match batches.iter().all(|batch| fetched(batch).null_count() == 0) {
+            true => None,
+            false => Some(table.ranks(file)?.into_iter()),
+        };
+        for batch in batches {
+            let rank_time = match &mut ranks {
+                Some(ranks) => ranks.by_ref().take(batch.num_rows()).collect(),
+                None => fetched(&batch).values().to_vec(),
+            };
             let usage_date = vec![day; batch.num_rows()];
             all.push(Rows { batch, usage_date, rank_time });
         }

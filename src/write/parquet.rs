@@ -4,10 +4,10 @@
 //! rows and the schema version alone: no clock, host, run or thread count goes into them.
 
 use super::schema::Table;
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, SchemaRef};
-use bytes::Bytes;
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use bytes::{Buf, Bytes};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -15,11 +15,14 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowWriterOptions, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{KeyValue, ParquetMetaDataReader, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::WriteError;
@@ -119,12 +122,13 @@ pub fn digest(bytes: &[u8]) -> String {
 
 /// Name of a data file within its table.
 pub fn file_name(table: &Table, partition: Option<&str>, digest: &str) -> String {
-    let value = partition.unwrap_or("all");
-    let file = format!("{}-{value}-v{}-{digest}.parquet", table.name, table.version);
-    match (&table.partition, partition) {
-        (Some(column), Some(value)) => format!("{column}={value}/{file}"),
-        _ => file,
-    }
+    let (folder, value) = match (&table.partition, partition) {
+        (Some(column), Some(value)) => (format!("{column}={value}/"), value),
+        // As Hive and everybody after it writes null.
+        (Some(column), None) => (format!("{column}=__HIVE_DEFAULT_PARTITION__/"), "none"),
+        (None, _) => (String::new(), "all"),
+    };
+    format!("{folder}{}-{value}-v{}-{digest}.parquet", table.name, table.version)
 }
 
 /// Whether a path within the table's folder is one that [`file_name`] gives.
@@ -200,27 +204,135 @@ fn properties(table: &Table, facts: &FileFacts) -> WriterProperties {
     builder.build()
 }
 
-/// Reads a data file, all columns or those named, dictionaries kept where the schema has them.
-pub fn decode(
-    table: &Table,
-    bytes: Bytes,
-    columns: Option<&[&str]>,
-) -> Result<Vec<RecordBatch>, WriteError> {
-    let plain: SchemaRef = Arc::new(arrow::datatypes::Schema::new(
-        table.file_schema.fields().iter().map(|f| f.as_ref().clone()).collect::<Vec<_>>(),
-    ));
-    let options = ArrowReaderOptions::new().with_schema(plain);
+/// Reads a data file, dictionaries kept where the schema has them.
+pub fn decode(table: &Table, bytes: Bytes) -> Result<Vec<RecordBatch>, WriteError> {
+    let options = ArrowReaderOptions::new().with_schema(plain_schema(table));
     let metadata = ArrowReaderMetadata::load(&bytes, options)?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata)
         .with_batch_size(ROW_GROUP_ROWS_MAX);
-    let builder = match columns {
-        Some(columns) => {
-            let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-            builder.with_projection(mask)
-        }
-        None => builder,
-    };
     Ok(builder.build()?.collect::<Result<Vec<_>, _>>()?)
+}
+
+/// Bytes at the end of a file that mostly hold its footer.
+const TAIL_BYTES: u64 = 64 << 10;
+
+/// Reads some columns of a data file of `size` bytes, fetching no more than its footer and those columns.
+pub fn decode_columns(
+    table: &Table,
+    size: u64,
+    fetch: &dyn Fn(Range<u64>) -> Result<Bytes, WriteError>,
+    columns: &[&str],
+) -> Result<Vec<RecordBatch>, WriteError> {
+    let mut tail_bytes = TAIL_BYTES.min(size);
+    let (footer, mut parts) = loop {
+        let from = size - tail_bytes;
+        let tail = fetch(from..size)?;
+        let mut reader = ParquetMetaDataReader::new();
+        match reader.try_parse_sized(&tail, size) {
+            Ok(()) => break (reader.finish()?, vec![(from, tail)]),
+            Err(ParquetError::NeedMoreData(bytes)) if (bytes as u64) > tail_bytes => {
+                tail_bytes = (bytes as u64).min(size);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let wanted =
+        ProjectionMask::columns(footer.file_metadata().schema_descr(), columns.iter().copied());
+    for group in footer.row_groups() {
+        for (place, column) in group.columns().iter().enumerate() {
+            let (from, bytes) = column.byte_range();
+            if wanted.leaf_included(place) && from < size - tail_bytes {
+                parts.push((from, fetch(from..from + bytes)?));
+            }
+        }
+    }
+    parts.sort_by_key(|(from, _)| *from);
+    let options = ArrowReaderOptions::new().with_schema(plain_schema(table));
+    let metadata = ArrowReaderMetadata::try_new(Arc::new(footer), options)?;
+    let builder =
+        ParquetRecordBatchReaderBuilder::new_with_metadata(Parts { size, parts }, metadata)
+            .with_batch_size(ROW_GROUP_ROWS_MAX)
+            .with_projection(wanted);
+    Ok(builder.build()?.collect::<Result<Vec<_>, _>>()?)
+}
+
+/// A file of which some parts are here, by the byte they start at.
+struct Parts {
+    size: u64,
+    parts: Vec<(u64, Bytes)>,
+}
+
+impl Parts {
+    /// From a byte to the end of the part that holds it.
+    fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
+        let after = self.parts.partition_point(|(from, _)| *from <= start);
+        let part = after.checked_sub(1).map(|at| &self.parts[at]);
+        part.filter(|(from, bytes)| start <= from + bytes.len() as u64)
+            .map(|(from, bytes)| bytes.slice((start - from) as usize..))
+            .ok_or_else(|| ParquetError::EOF(format!("byte {start} was not fetched")))
+    }
+}
+
+impl Length for Parts {
+    fn len(&self) -> u64 {
+        self.size
+    }
+}
+
+impl ChunkReader for Parts {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(self.from(start)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let bytes = self.from(start)?;
+        match bytes.len() >= length {
+            true => Ok(bytes.slice(..length)),
+            false => {
+                Err(ParquetError::EOF(format!("{length} bytes from {start} were not fetched")))
+            }
+        }
+    }
+}
+
+fn plain_schema(table: &Table) -> SchemaRef {
+    let fields = table.file_schema.fields().iter().map(|f| f.as_ref().clone()).collect::<Vec<_>>();
+    Arc::new(arrow::datatypes::Schema::new(fields))
+}
+
+/// Whole numbers of rows, in row order, as a small file of their own.
+pub fn encode_numbers(name: &str, numbers: Vec<i64>) -> Result<Bytes, WriteError> {
+    let field = arrow::datatypes::Field::new(name, DataType::Int64, false);
+    let schema = Arc::new(arrow::datatypes::Schema::new(vec![field]));
+    let properties = WriterProperties::builder()
+        .set_created_by("faceledger".into())
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_dictionary_enabled(false)
+        .set_encoding(Encoding::DELTA_BINARY_PACKED)
+        .build();
+    let batch = RecordBatch::try_new(
+        schema.clone(),
+        vec![Arc::new(Int64Array::from(numbers)) as ArrayRef],
+    )?;
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties))?;
+    writer.write(&batch)?;
+    Ok(Bytes::from(writer.into_inner()?))
+}
+
+/// What [`encode_numbers`] wrote.
+pub fn decode_numbers(bytes: Bytes) -> Result<Vec<i64>, WriteError> {
+    let mut numbers = Vec::new();
+    for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()? {
+        let batch = batch?;
+        let column = batch.columns().first().and_then(|c| c.as_primitive_opt::<Int64Type>());
+        let column = column.ok_or_else(|| {
+            WriteError::Parquet(ParquetError::General("not a column of numbers".into()))
+        })?;
+        numbers.extend(column.values());
+    }
+    Ok(numbers)
 }
 
 /// The column by name, with its dictionary (if it has one) taken away.

@@ -1,0 +1,287 @@
+//! What a run reads, in batches: listed, subtracted and handed out one date after the other, so that neither
+//! the listing nor the history nor the rows of a year are ever held at once.
+
+use super::history::Loads;
+use super::{Asked, Order, RunError, Tables, on_threads, partition};
+use crate::model::{Broken, UsageDay};
+use crate::pipeline::Pipeline;
+use crate::sources::{self, Choice, Group, KeyPattern, Object, Selection, Verdict};
+use crate::storage::{ObjectInfo, Place};
+use crate::write::OpenTable;
+use crate::write::small;
+use arrow::array::AsArray;
+use arrow::datatypes::Int32Type;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Groups listed side by side at most, when the ones before held little that is new.
+const GROUPS_MAX: usize = 32;
+
+/// So few new objects in the groups last listed, and more groups are listed at once.
+const FEW_OBJECTS: usize = 1_000;
+
+/// Objects to be loaded and committed together, by key.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub objects: Vec<Object>,
+    /// First and last `{date}` of their keys, where they have them.
+    pub dates: Option<(UsageDay, UsageDay)>,
+    bytes: u64,
+}
+
+impl Batch {
+    fn add(&mut self, part: Part) {
+        self.bytes += part.bytes();
+        if let Some(date) = part.date {
+            let (first, last) = self.dates.unwrap_or((date, date));
+            self.dates = Some((first.min(date), last.max(date)));
+        }
+        self.objects.extend(part.objects);
+    }
+}
+
+/// New objects of one date.
+struct Part {
+    date: Option<UsageDay>,
+    objects: Vec<Object>,
+}
+
+impl Part {
+    fn bytes(&self) -> u64 {
+        self.objects.iter().map(|o| o.info.size).sum()
+    }
+}
+
+/// What of a source is still to be read.
+pub struct Batches<'r> {
+    pipeline: &'r Pipeline,
+    source: &'r Place,
+    asked: &'r Asked,
+    stop: &'r AtomicBool,
+    io_threads: usize,
+    pattern: Option<KeyPattern>,
+    /// Not yet listed, in the order asked for.
+    groups: VecDeque<Group>,
+    /// Listed and new, not yet handed out.
+    parts: VecDeque<Part>,
+    stride: usize,
+    /// Keys that a refresh of some days reads whatever their date.
+    contributors: BTreeSet<String>,
+    /// Keys that a retry reads.
+    retried: BTreeSet<String>,
+    /// What was listed so far; it holds no objects.
+    pub counts: Selection,
+    pub folders_unmatched: u64,
+    pub folders_outside: u64,
+}
+
+impl<'r> Batches<'r> {
+    /// Finds the folders to list.
+    pub fn find(
+        pipeline: &'r Pipeline,
+        source: &'r Place,
+        asked: &'r Asked,
+        stop: &'r AtomicBool,
+        io_threads: usize,
+        tables: &Tables,
+    ) -> Result<Batches<'r>, RunError> {
+        let pattern = pipeline.source.keys.as_deref().map(KeyPattern::parse);
+        let ranged_refresh = asked.full_refresh && asked.window.is_bounded();
+        let contributors = match ranged_refresh {
+            true => contributors(asked, &tables.detail)?,
+            false => BTreeSet::new(),
+        };
+        let date_of = |key: &String| {
+            let captures = pattern.as_ref()?.captures(key)?;
+            let (_, date) = captures.into_iter().find(|(name, _)| name == "date")?;
+            UsageDay::parse(&date)
+        };
+        let contributed: BTreeSet<UsageDay> = contributors.iter().filter_map(date_of).collect();
+        let lookback_days = pipeline.source.lookback_days;
+        let wanted = |date: UsageDay| {
+            asked.window.may_concern(date, lookback_days) || contributed.contains(&date)
+        };
+        let each = |folders: &[String], list: &(dyn Fn(&String) -> _ + Sync)| {
+            on_threads(io_threads, folders, |folder| {
+                stopped(stop)?;
+                list(folder)
+            })
+        };
+        let found = sources::folders(source, pattern.as_ref(), &wanted, each)?;
+        let mut groups: VecDeque<Group> = found.groups.into();
+        if asked.order == Order::NewestFirst {
+            // What has no date comes first either way.
+            let dated = groups.iter().position(|g| g.date.is_some()).unwrap_or(groups.len());
+            groups.make_contiguous()[dated..].reverse();
+        }
+        let retried = match asked.retry_rejects {
+            true => super::read_small(&tables.rejects, small::rejects)?
+                .into_iter()
+                .map(|reject| reject.source_key)
+                .collect(),
+            false => BTreeSet::new(),
+        };
+        Ok(Batches {
+            pipeline,
+            source,
+            asked,
+            stop,
+            io_threads,
+            pattern,
+            groups,
+            parts: VecDeque::new(),
+            stride: 1,
+            contributors,
+            retried,
+            counts: Selection {
+                unmatched_examples: found.unmatched_examples,
+                ..Selection::default()
+            },
+            folders_unmatched: found.unmatched,
+            folders_outside: found.outside,
+        })
+    }
+
+    /// The next objects to load together; None when all is done.
+    pub fn next(&mut self, inputs: &OpenTable) -> Result<Option<Batch>, RunError> {
+        let limits = &self.pipeline.limits;
+        // What replaces whole days, and what is only looked at, is done in one step.
+        let whole = self.asked.full_refresh || self.asked.dry_run;
+        let mut batch = Batch::default();
+        loop {
+            while let Some(part) = self.parts.pop_front() {
+                let fits = batch.objects.len() + part.objects.len() <= limits.batch_objects
+                    && batch.bytes + part.bytes() <= limits.batch_bytes;
+                if !(whole || fits || batch.objects.is_empty()) {
+                    self.parts.push_front(part);
+                    return Ok(Some(sorted(batch)));
+                }
+                batch.add(part);
+            }
+            if self.groups.is_empty() {
+                return Ok((!batch.objects.is_empty()).then(|| sorted(batch)));
+            }
+            self.list_more(inputs)?;
+        }
+    }
+
+    /// Dates not yet handed out: how many, the first and the last.
+    pub fn left(&self) -> Option<(usize, UsageDay, UsageDay)> {
+        let dates: BTreeSet<UsageDay> = self
+            .groups
+            .iter()
+            .filter_map(|g| g.date)
+            .chain(self.parts.iter().filter_map(|p| p.date))
+            .collect();
+        Some((dates.len(), *dates.first()?, *dates.last()?))
+    }
+
+    fn list_more(&mut self, inputs: &OpenTable) -> Result<(), RunError> {
+        let n = self.stride.min(self.groups.len());
+        let groups: Vec<Group> = self.groups.drain(..n).collect();
+        let selections = match groups.as_slice() {
+            [only] => vec![self.select(only, inputs, self.io_threads)?],
+            // Folders of a group one after the other: the groups are listed side by side.
+            groups => on_threads(self.io_threads, groups, |group| self.select(group, inputs, 1))?,
+        };
+        let new: usize = selections.iter().map(|s| s.objects.len()).sum();
+        self.stride = match new <= FEW_OBJECTS {
+            true => (self.stride * 2).min(GROUPS_MAX),
+            false => 1,
+        };
+        for selection in selections {
+            self.counts.count(&selection);
+            let mut dates: BTreeMap<Option<UsageDay>, Vec<Object>> = BTreeMap::new();
+            for object in selection.objects {
+                dates.entry(object.date).or_default().push(object);
+            }
+            let parts = dates.into_iter().map(|(date, objects)| Part { date, objects });
+            match self.asked.order {
+                Order::OldestFirst => self.parts.extend(parts),
+                Order::NewestFirst => self.parts.extend(parts.rev()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists a group and subtracts what is known.
+    fn select(
+        &self,
+        group: &Group,
+        inputs: &OpenTable,
+        threads: usize,
+    ) -> Result<Selection, RunError> {
+        let listings = on_threads(threads, &group.folders, |folder| {
+            stopped(self.stop)?;
+            Ok(self.source.list(Some(folder.as_str()))?)
+        })?;
+        let mut listing: Vec<ObjectInfo> = group.objects.clone();
+        listing.extend(listings.into_iter().flatten());
+        let choice = Choice {
+            pattern: self.pattern.as_ref(),
+            window: self.asked.window,
+            lookback_days: self.pipeline.source.lookback_days,
+            concerned: &|key| self.contributors.contains(key),
+        };
+        let mut loads: HashMap<Option<UsageDay>, Loads> = HashMap::new();
+        let verdict = |object: &Object| -> Result<Verdict, RunError> {
+            if self.asked.full_refresh || self.retried.contains(&object.info.key) {
+                return Ok(Verdict::Read);
+            }
+            if !loads.contains_key(&object.date) {
+                loads.insert(object.date, Loads::of(inputs, object.date)?);
+            }
+            let known = loads.get(&object.date).is_some_and(|loads| loads.hold(&object.info));
+            Ok(match known {
+                true => Verdict::Known,
+                // A retry reads the objects that had rejects and no others.
+                false if self.asked.retry_rejects => Verdict::Leave,
+                false => Verdict::Read,
+            })
+        };
+        let selection = sources::select(listing, &choice, verdict)?;
+        let accounted = selection.known
+            + selection.unmatched
+            + selection.hidden
+            + selection.outside
+            + selection.objects.len() as u64;
+        match accounted == selection.keys {
+            true => Ok(selection),
+            false => Err(RunError::Conservation(vec![Broken {
+                law: "keys listed = to be read + known + unmatched + hidden + outside",
+                left: selection.keys,
+                right: accounted,
+            }])),
+        }
+    }
+}
+
+fn sorted(mut batch: Batch) -> Batch {
+    batch.objects.sort_by(|a, b| a.info.key.cmp(&b.info.key));
+    batch
+}
+
+fn stopped(stop: &AtomicBool) -> Result<(), RunError> {
+    if stop.load(Ordering::Relaxed) { Err(RunError::Stopped) } else { Ok(()) }
+}
+
+/// Stored days that a full refresh replaces.
+pub fn replaced_days(asked: &Asked, table: &OpenTable) -> BTreeSet<i32> {
+    let days = table.partitions().into_iter().filter_map(|p| UsageDay::parse(&p));
+    days.filter(|day| asked.window.holds(*day)).map(UsageDay::date32).collect()
+}
+
+/// Keys of the objects that the stored rows of those days came from.
+fn contributors(asked: &Asked, table: &OpenTable) -> Result<BTreeSet<String>, RunError> {
+    let mut keys = BTreeSet::new();
+    for day in replaced_days(asked, table) {
+        for file in table.files_of(Some(&partition(day))) {
+            for batch in table.read(file, Some(&["source_key"]))? {
+                let dictionary = batch.column(0).as_dictionary::<Int32Type>();
+                let values = dictionary.values().as_string::<i32>();
+                keys.extend(values.iter().flatten().map(str::to_owned));
+            }
+        }
+    }
+    Ok(keys)
+}

@@ -1,0 +1,100 @@
+//! `compact`: what many loads leave behind, put in order.
+//!
+//! A day of `liveness_detail` and a month of `daily_charge` are written whole by every load that changes them:
+//! they are compact already. Here the files of `rejects` and `inputs`, of which each load adds some, become
+//! one a partition, each log gets a checkpoint, and files that were superseded or left behind go.
+
+use super::publish::stage_small;
+use super::{RunError, Tables, in_pool, new_run_id, now_ms, take_lease};
+use crate::pipeline::Pipeline;
+use crate::storage::Place;
+use crate::write::small;
+use crate::write::{Commit, OpenTable, WriteError, Writer};
+use std::collections::BTreeSet;
+
+/// What a compaction did.
+#[derive(Debug, serde::Serialize)]
+pub struct Compacted {
+    pub commits: Vec<Commit>,
+    /// Files deleted that were no longer live.
+    pub deleted: u64,
+    /// Superseded files that stay until `output.retain` is over.
+    pub retained: u64,
+}
+
+/// Compacts an output. Readers see the same rows before, while and after.
+pub fn compact(pipeline: &Pipeline) -> Result<Compacted, RunError> {
+    in_pool(pipeline, |_| {
+        let now_ms = now_ms();
+        let run_id = new_run_id(now_ms);
+        let output = Place::open(&pipeline.output.url, &pipeline.output.options)?;
+        Tables::open_existing(&output)?;
+        let (output, lease) = take_lease(pipeline, &output, &run_id)?;
+        // Opened under the lease: nobody else commits from here on.
+        let mut tables = Tables::open(&output)?;
+        let writer = Writer {
+            txn: tables.next_txn(now_ms)?,
+            run_id,
+            retain_ms: pipeline.output.retain_ms,
+            now_ms,
+        };
+        let mut commits = Vec::new();
+        lease.check()?;
+        commits.push(merge_files(&mut tables.rejects, &writer, |table, partition, files| {
+            let mut rows = Vec::new();
+            for file in files {
+                for batch in table.read(file, None)? {
+                    rows.extend(small::rejects(&batch)?);
+                }
+            }
+            rows.sort();
+            stage_small(table, partition, rows.len(), || small::rejects_batch(&rows))
+        })?);
+        lease.check()?;
+        commits.push(merge_files(&mut tables.inputs, &writer, |table, partition, files| {
+            let mut rows = Vec::new();
+            for file in files {
+                for batch in table.read(file, None)? {
+                    rows.extend(small::inputs(&batch)?);
+                }
+            }
+            rows.sort();
+            stage_small(table, partition, rows.len(), || small::inputs_batch(&rows))
+        })?);
+        let (mut deleted, mut retained) = (0, 0);
+        for table in tables.each_mut() {
+            lease.check()?;
+            deleted += table.delete_litter(&writer)?.len() as u64;
+            table.checkpoint(&writer)?;
+            if writer.retain_ms > 0 {
+                let stored: BTreeSet<String> = table.stored_files()?.into_iter().collect();
+                retained += table.superseded()?.intersection(&stored).count() as u64;
+            }
+        }
+        deleted += commits.iter().map(|c| if writer.retain_ms == 0 { c.files_removed } else { 0 }).sum::<u64>();
+        Ok(Compacted { commits, deleted, retained })
+    })
+}
+
+/// Makes one file of each partition that has several.
+fn merge_files(
+    table: &mut OpenTable,
+    writer: &Writer,
+    merge: impl Fn(
+        &OpenTable,
+        Option<&str>,
+        &[&crate::write::delta::LiveFile],
+    ) -> Result<Option<crate::write::Staged>, WriteError>,
+) -> Result<Commit, RunError> {
+    let partitions: BTreeSet<Option<String>> =
+        table.files().iter().map(|f| f.partition.clone()).collect();
+    let (mut staged, mut remove) = (Vec::new(), Vec::new());
+    for partition in partitions {
+        let files = table.files_of(partition.as_deref());
+        if files.len() > 1 {
+            staged.extend(merge(table, partition.as_deref(), &files)?);
+            remove.extend(files.iter().map(|f| f.path.clone()));
+        }
+    }
+    Ok(table.commit(staged, remove, writer)?)
+}

@@ -1,0 +1,410 @@
+//! From rows to published tables: stage, settle, check, commit.
+
+use super::load::Loaded;
+use super::{Run, RunError, Tables, on_threads, partition, rfc3339};
+use crate::classify::Catalogue;
+use crate::model::{Broken, DailyCharge, UsageDay, UsageMonth};
+use crate::settle::{self, Settler};
+use crate::sources::Object;
+use crate::write::merge::{self, Merged, RowRef};
+use crate::write::parquet::RowGroups;
+use crate::write::rows::Rows;
+use crate::write::small::{self, Input, RejectRow};
+use crate::write::{self, Commit, OpenTable, Staged, WriteError, Writer, schema};
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::TimestampMillisecondType;
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// What is to be published.
+pub struct Job<'j> {
+    pub objects: &'j [Object],
+    pub loaded: &'j Loaded,
+    pub affected: &'j Merged,
+    /// Days to be added up although nothing of them changes.
+    pub stale: &'j BTreeSet<i32>,
+    /// All daily charges before.
+    pub charged: &'j [DailyCharge],
+}
+
+/// What was published.
+pub struct Published {
+    pub commits: Vec<Commit>,
+    /// All daily charges now.
+    pub charged: Vec<DailyCharge>,
+    /// Days of which the daily charges were added up.
+    pub settled: BTreeSet<i32>,
+}
+
+/// Files of one partition of a small table at most: the commit that would pass it rewrites them as one.
+const SMALL_FILES_MAX: usize = 8;
+
+impl Run<'_> {
+    /// Stages, settles, checks and commits.
+    pub fn publish(
+        &mut self,
+        tables: &mut Tables,
+        job: &Job<'_>,
+        writer: &Writer,
+    ) -> Result<Published, RunError> {
+        // Data files, invisible as yet, and the sums of what they hold, read back from the store.
+        let staged = self.stage_days(&tables.detail, &job.loaded.rows, job.affected)?;
+        self.phases.end("write");
+        let mut settled: BTreeSet<i32> = job.affected.days.keys().copied().collect();
+        settled.extend(&job.loaded.days);
+        settled.extend(job.stale);
+        let charges = self.settle(&tables.detail, &staged, &settled)?;
+        self.conserve(balance(&tables.detail, job.affected, job.loaded, &staged, &charges))?;
+        self.phases.end("settle");
+        self.check_stop()?;
+
+        // One commit a table, in this order: a crash in between is repaired by the next run. A signal is
+        // too late from here on: what is left takes less time than stopping in the middle would cost.
+        let mut commits = Vec::new();
+        let remove = job
+            .affected
+            .days
+            .keys()
+            .flat_map(|day| tables.detail.files_of(Some(&partition(*day))))
+            .map(|f| f.path.clone())
+            .collect();
+        let files: Vec<Staged> = staged.into_values().flatten().collect();
+        self.still_ours()?;
+        commits.push(tables.detail.commit(files, remove, writer)?);
+        self.still_ours()?;
+        commits.push(self.commit_rejects(&mut tables.rejects, job, writer)?);
+        let source_version = tables.detail.version().unwrap_or_default() as i64;
+        let charges: Vec<DailyCharge> =
+            charges.into_iter().map(|c| DailyCharge { source_version, ..c }).collect();
+        let charged = charges_after(job.charged, charges, &settled);
+        self.still_ours()?;
+        commits.push(self.commit_daily(&mut tables.daily, &charged, &settled, writer)?);
+        self.still_ours()?;
+        commits.push(self.commit_inputs(&mut tables.inputs, job, writer)?);
+        self.phases.end("commit");
+        Ok(Published { commits, charged, settled })
+    }
+
+    fn stage_days(
+        &self,
+        table: &OpenTable,
+        rows: &[Rows],
+        affected: &Merged,
+    ) -> Result<BTreeMap<i32, Vec<Staged>>, RunError> {
+        let days: Vec<(&i32, &Vec<RowRef>)> = affected.days.iter().collect();
+        days.par_iter()
+            .map(|(day, day_rows)| {
+                self.check_stop()?;
+                let files: Vec<Staged> = day_rows
+                    .chunks(write::parquet::FILE_ROWS_MAX)
+                    .map(|file_rows| stage_file(table, rows, **day, file_rows))
+                    .collect::<Result<_, WriteError>>()?;
+                Ok((**day, files))
+            })
+            .collect()
+    }
+
+    /// Daily charges of some days: from the staged files of those that change, else from the live ones.
+    fn settle(
+        &self,
+        table: &OpenTable,
+        staged: &BTreeMap<i32, Vec<Staged>>,
+        days: &BTreeSet<i32>,
+    ) -> Result<Vec<DailyCharge>, RunError> {
+        let days: Vec<i32> = days.iter().copied().collect();
+        let parts = on_threads(self.io_threads(&self.output), &days, |day| {
+            let mut settler = Settler::default();
+            let usage_date = UsageDay::from_date32(*day);
+            let files: Vec<write::delta::LiveFile> = match staged.get(day) {
+                Some(files) => files.iter().map(Staged::as_live).collect(),
+                None => table.files_of(Some(&partition(*day))).into_iter().cloned().collect(),
+            };
+            for file in &files {
+                for batch in table.read(file, Some(&settle::COLUMNS))? {
+                    settler.add(usage_date, &batch)?;
+                }
+            }
+            Ok(settler.finish(0))
+        })?;
+        Ok(parts.into_iter().flatten().collect())
+    }
+
+    /// Rejects of the objects read take the place of those they had.
+    fn commit_rejects(
+        &self,
+        table: &mut OpenTable,
+        job: &Job<'_>,
+        writer: &Writer,
+    ) -> Result<Commit, RunError> {
+        let read: BTreeSet<&str> = job.objects.iter().map(|o| o.info.key.as_str()).collect();
+        let all_anew = self.is_rebuild();
+        let mut rows: Vec<RejectRow> = job.loaded.rejects.clone();
+        for row in &mut rows {
+            row.run_id.clone_from(&self.run_id);
+        }
+        let compact = !rows.is_empty() && table.files().len() >= SMALL_FILES_MAX;
+        let mut remove = Vec::new();
+        for file in table.files() {
+            let mut stored = Vec::new();
+            // What is made anew as a whole need not be readable.
+            for batch in if all_anew { Vec::new() } else { table.read(file, None)? } {
+                stored.extend(small::rejects(&batch)?);
+            }
+            let replaced = stored.iter().any(|r| read.contains(r.source_key.as_str()));
+            if all_anew || compact || replaced {
+                remove.push(file.path.clone());
+                stored.retain(|r| !all_anew && !read.contains(r.source_key.as_str()));
+                rows.extend(stored);
+            }
+        }
+        rows.sort();
+        let staged = stage_small(table, None, rows.len(), || small::rejects_batch(&rows))?;
+        Ok(table.commit(staged, remove, writer)?)
+    }
+
+    fn commit_daily(
+        &self,
+        table: &mut OpenTable,
+        charges: &[DailyCharge],
+        days: &BTreeSet<i32>,
+        writer: &Writer,
+    ) -> Result<Commit, RunError> {
+        let months: BTreeSet<UsageMonth> =
+            days.iter().map(|d| UsageDay::from_date32(*d).month()).collect();
+        let tag_code = |label: &str| {
+            let catalogue = Catalogue::get();
+            catalogue.tag_by_label(label).map_or("unmapped", |id| catalogue.tag(id).code)
+        };
+        let mut staged = Vec::new();
+        let mut remove = Vec::new();
+        for month in months {
+            let name = month.to_string();
+            remove.extend(table.files_of(Some(&name)).iter().map(|f| f.path.clone()));
+            let rows: Vec<DailyCharge> =
+                charges.iter().filter(|r| r.usage_date.month() == month).cloned().collect();
+            staged.extend(stage_small(table, Some(&name), rows.len(), || {
+                small::daily_charge_batch(&rows, tag_code)
+            })?);
+        }
+        Ok(table.commit(staged, remove, writer)?)
+    }
+
+    /// One line for each object read, by the date of its key.
+    fn commit_inputs(
+        &self,
+        table: &mut OpenTable,
+        job: &Job<'_>,
+        writer: &Writer,
+    ) -> Result<Commit, RunError> {
+        let mut dates: BTreeMap<Option<UsageDay>, Vec<Input>> = BTreeMap::new();
+        for (object, count) in job.objects.iter().zip(&job.loaded.objects) {
+            let Some(read) = &count.read else { continue };
+            dates.entry(object.date).or_default().push(Input {
+                key: read.key.clone(),
+                size: read.size as i64,
+                etag: read.etag.clone(),
+                last_modified: read.last_modified_ms,
+                run_id: self.run_id.clone(),
+                ..count.as_input()
+            });
+        }
+        let all_anew = self.is_rebuild();
+        let mut remove: Vec<String> = Vec::new();
+        if all_anew {
+            remove.extend(table.files().iter().map(|f| f.path.clone()));
+        }
+        let mut staged = Vec::new();
+        for (date, mut rows) in dates {
+            let date = date.map(|date| date.to_string());
+            let stored = table.files_of(date.as_deref());
+            if !all_anew && stored.len() >= SMALL_FILES_MAX {
+                for file in stored {
+                    for batch in table.read(file, None)? {
+                        rows.extend(small::inputs(&batch)?);
+                    }
+                    remove.push(file.path.clone());
+                }
+            }
+            rows.sort();
+            staged.extend(stage_small(table, date.as_deref(), rows.len(), || {
+                small::inputs_batch(&rows)
+            })?);
+        }
+        Ok(table.commit(staged, remove, writer)?)
+    }
+}
+
+/// One file of a small table; no file for no rows.
+pub fn stage_small(
+    table: &OpenTable,
+    partition: Option<&str>,
+    rows: usize,
+    batch: impl FnOnce() -> Result<arrow::array::RecordBatch, WriteError>,
+) -> Result<Option<Staged>, WriteError> {
+    if rows == 0 {
+        return Ok(None);
+    }
+    let facts = vec![("faceledger.rows", rows.to_string())];
+    let stats = serde_json::json!({ "numRecords": rows });
+    let content = write::parquet::InMemory(batch()?);
+    table.stage(partition, rows as u64, &content, &facts, stats).map(Some)
+}
+
+/// All daily charges once those of `days` are `charges`. A row that says the same as before stays as it is,
+/// the version it was computed from included, so that nothing changes.
+pub fn charges_after(
+    before: &[DailyCharge],
+    charges: Vec<DailyCharge>,
+    days: &BTreeSet<i32>,
+) -> Vec<DailyCharge> {
+    let settled = |row: &DailyCharge| days.contains(&row.usage_date.date32());
+    let mut after: Vec<DailyCharge> = before.iter().filter(|r| !settled(r)).cloned().collect();
+    let unversioned = |row: &DailyCharge| DailyCharge { source_version: 0, ..row.clone() };
+    type Key<'k> = (UsageDay, UsageDay, &'k str, &'k str);
+    fn key(r: &DailyCharge) -> Key<'_> {
+        (r.usage_date, r.settlement_date, &r.account, &r.billing_tag)
+    }
+    let old: HashMap<Key<'_>, &DailyCharge> = before.iter().map(|r| (key(r), r)).collect();
+    after.extend(charges.into_iter().map(|row| match old.get(&key(&row)) {
+        Some(same) if unversioned(same) == unversioned(&row) => (*same).clone(),
+        _ => row,
+    }));
+    after.sort_by(|a, b| {
+        (a.usage_date, &a.account, &a.billing_tag, a.settlement_date).cmp(&(
+            b.usage_date,
+            &b.account,
+            &b.billing_tag,
+            b.settlement_date,
+        ))
+    });
+    after
+}
+/// The daily charges of the changed days, from rows that are not written yet.
+pub fn preview(rows: &[Rows], affected: &Merged, threads: usize) -> Result<Vec<DailyCharge>, RunError> {
+    let schema = &schema::LIVENESS_DETAIL.file_schema;
+    let places = settle::COLUMNS.map(|name| schema::LIVENESS_DETAIL.position(name));
+    let columns = std::sync::Arc::new(schema.project(&places).map_err(WriteError::from)?);
+    let days: Vec<(&i32, &Vec<RowRef>)> = affected.days.iter().collect();
+    let days = on_threads(threads, &days, |(day, order)| {
+        let mut settler = Settler::default();
+        let gathered = merge::Gathered::new(rows, order);
+        for index in 0..gathered.count() {
+            let group = gathered.group(index);
+            let arrays = places
+                .iter()
+                .map(|place| gathered.column(&group, *place))
+                .collect::<Result<Vec<_>, _>>()?;
+            let batch = arrow::array::RecordBatch::try_new(columns.clone(), arrays)
+                .map_err(WriteError::from)?;
+            settler.add(UsageDay::from_date32(**day), &batch)?;
+        }
+        Ok(settler.finish(0))
+    })?;
+    Ok(days.into_iter().flatten().collect())
+}
+
+fn stage_file(
+    table: &OpenTable,
+    rows: &[Rows],
+    day: i32,
+    file_rows: &[RowRef],
+) -> Result<Staged, WriteError> {
+    let flag = schema::LIVENESS_DETAIL.position("is_need_charge");
+    let time = schema::LIVENESS_DETAIL.position("req_time");
+    let (mut charged, mut free) = (0u64, 0u64);
+    for r in file_rows {
+        let flags = rows[r.batch as usize].batch.column(flag).as_boolean();
+        if flags.is_valid(r.row as usize) {
+            *(if flags.value(r.row as usize) { &mut charged } else { &mut free }) += 1;
+        }
+    }
+    let n = file_rows.len() as u64;
+    let facts = vec![
+        ("faceledger.usage_date", partition(day)),
+        ("faceledger.rows", n.to_string()),
+        ("faceledger.charged", charged.to_string()),
+        ("faceledger.free", free.to_string()),
+        ("faceledger.unknown", (n - charged - free).to_string()),
+    ];
+    let req_time = |r: &RowRef| {
+        let times = rows[r.batch as usize].batch.column(time);
+        times.as_primitive::<TimestampMillisecondType>().value(r.row as usize)
+    };
+    let (first, last) =
+        (file_rows.first().map_or(0, req_time), file_rows.last().map_or(0, req_time));
+    let stats = serde_json::json!({
+        "numRecords": n,
+        "minValues": { "req_time": rfc3339(first) },
+        "maxValues": { "req_time": rfc3339(last) },
+        "nullCount": { "req_time": 0 },
+    });
+    let content = merge::Gathered::new(rows, file_rows);
+    let staged = table.stage(Some(&partition(day)), n, &content, &facts, stats)?;
+    let fetched = schema::LIVENESS_DETAIL.position("fetched_at");
+    let unfetched =
+        |r: &RowRef| rows[r.batch as usize].batch.column(fetched).is_null(r.row as usize);
+    if file_rows.iter().any(unfetched) {
+        let rank = |r: &RowRef| rows[r.batch as usize].rank_time[r.row as usize];
+        table.stage_ranks(&staged, file_rows.iter().map(rank).collect())?;
+    }
+    Ok(staged)
+}
+
+/// Days whose daily charges may not be those of their files, because an earlier run was cut off between the
+/// commits of the two tables: all days when the newest commit of liveness_detail belongs to a run that made
+/// none later, and any that disagree in the number of attempts.
+pub fn stale_days(tables: &Tables, charges: &[DailyCharge]) -> Result<BTreeSet<i32>, WriteError> {
+    let detail = &tables.detail;
+    let finished = tables.daily.last_run()?.max(tables.inputs.last_run()?);
+    let unfinished = detail.last_run()? > finished;
+    let mut rows: BTreeMap<i32, i64> = BTreeMap::new();
+    for file in detail.files() {
+        if let Some(day) = file.partition.as_deref().and_then(UsageDay::parse) {
+            *rows.entry(day.date32()).or_default() += file.rows as i64;
+        }
+    }
+    let mut attempts: BTreeMap<i32, i64> = BTreeMap::new();
+    for charge in charges {
+        *attempts.entry(charge.usage_date.date32()).or_default() += charge.attempts;
+    }
+    let days: BTreeSet<i32> = rows.keys().chain(attempts.keys()).copied().collect();
+    Ok(days.into_iter().filter(|day| unfinished || rows.get(day) != attempts.get(day)).collect())
+}
+
+/// The laws that need the files: rows in and out of the changed days, and daily charges against rows.
+fn balance(
+    table: &OpenTable,
+    affected: &Merged,
+    loaded: &Loaded,
+    staged: &BTreeMap<i32, Vec<Staged>>,
+    charges: &[DailyCharge],
+) -> Vec<Broken> {
+    let rows_staged: u64 = staged.values().flatten().map(|s| s.rows).sum();
+    let rows_merged: u64 = affected.days.values().map(|rows| rows.len() as u64).sum();
+    let replaced = &affected.replaced;
+    let stored: u64 = affected
+        .days
+        .keys()
+        .filter(|day| !replaced.contains(day))
+        .flat_map(|day| table.files_of(Some(&partition(*day))))
+        .map(|f| f.rows)
+        .sum();
+    let charged_attempts: u64 = charges
+        .iter()
+        .filter(|c| staged.contains_key(&c.usage_date.date32()))
+        .map(|c| c.attempts as u64)
+        .sum();
+    [
+        (
+            "rows of the changed days = rows stored + new rows",
+            rows_merged,
+            stored + loaded.tally.details_new,
+        ),
+        ("rows written = rows of the changed days", rows_staged, rows_merged),
+        ("attempts in daily_charge = rows written", charged_attempts, rows_staged),
+    ]
+    .into_iter()
+    .filter(|(_, left, right)| left != right)
+    .map(|(law, left, right)| Broken { law, left, right })
+    .collect()
+}
