@@ -101,7 +101,11 @@ impl RunError {
     pub fn exit(&self) -> Exit {
         fn of_storage(error: &StorageError) -> Exit {
             // An object that has gone since it was listed is gone from the next listing too.
-            if error.is_transient() || error.is_not_found() {
+            if error.is_transient()
+                || error.is_not_found()
+                || error.is_changed()
+                || error.is_stopped()
+            {
                 Exit::TryAgain
             } else {
                 Exit::OurFailure

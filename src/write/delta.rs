@@ -447,7 +447,7 @@ impl DeltaTable {
             DeltaTableError::Transaction { source } => {
                 matches!(source, TransactionError::ObjectStore { .. })
             }
-            _ => storage.is_transient(),
+            _ => storage.is_transient() || storage.is_stopped(),
         };
         match of_store {
             true => DeltaError::Storage(storage),

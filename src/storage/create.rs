@@ -1,0 +1,319 @@
+//! Takes a place; finds by racing writers what its store can do, and creates objects that must not be
+//! there yet in the way that it can. A claim is worth nothing here: stores exist that answer 200 to
+//! every writer of a race, and one winner alone is the proof.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+use object_store::{
+    CopyMode, CopyOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult,
+    UpdateVersion,
+};
+use serde::{Deserialize, Serialize};
+
+use super::error::{Refusal, StorageError, refusal, status_in};
+use super::guard::Guarded;
+use super::{Place, block_on};
+
+/// Writers of one race. Eight in flight at once have exposed every store that only looks before it writes.
+const RACERS: usize = 8;
+/// Races of each kind; a store that is right now and then must be found out.
+const ROUNDS: usize = 5;
+/// Races that nobody won (an acknowledgement was lost, or the store refuses while several try) before
+/// that is taken for an answer.
+const VOID_ROUNDS_MAX: usize = 3;
+
+/// How an object is made that must not be there yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CreateOnly {
+    /// The store refuses the second writer: `If-None-Match: *`, or what the store has for it.
+    IfNoneMatch,
+    /// It is written under another name and copied, and the store refuses the second copy.
+    CopyHeader,
+    /// Looked up, then written. Right only while one writer alone holds the place's lease.
+    UnderLease,
+}
+
+/// What a store was found to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abilities {
+    /// A listing shows what was just written.
+    pub list: bool,
+    /// A part of an object can be read.
+    pub range: bool,
+    /// What is deleted is gone.
+    pub delete: bool,
+    /// The surest way to create.
+    pub create: CreateOnly,
+    /// An object is replaced only if it is still the version named, races included.
+    pub update_if_match: bool,
+    /// For people: one sentence for each thing tried.
+    pub found: Vec<String>,
+}
+
+/// A write to a name of its own, then a copy that the store refuses when the target is there. Listings of
+/// a Delta log pass over such names.
+pub(super) async fn by_copy(
+    store: &Arc<dyn ObjectStore>,
+    to: &Path,
+    payload: PutPayload,
+) -> object_store::Result<PutResult> {
+    let name = format!("_commit_{}.json.tmp", random_name());
+    let parent = to.as_ref().rsplit_once('/').map_or("", |(parent, _)| parent);
+    let staged = Path::parse(super::join_key(parent, &name))?;
+    store.put(&staged, payload).await?;
+    let options = CopyOptions { mode: CopyMode::Create, ..CopyOptions::default() };
+    let copied = store.copy_opts(&staged, to, options).await;
+    // What is left behind is litter that nothing reads; the outcome of the copy is what counts.
+    let _ = store.delete(&staged).await;
+    copied.map(|()| PutResult { e_tag: None, version: None })
+}
+
+/// A look, then a plain write: two writers at once would both be let in, so one must hold the lease.
+pub(super) async fn by_look(
+    store: &Arc<dyn ObjectStore>,
+    to: &Path,
+    payload: PutPayload,
+) -> object_store::Result<PutResult> {
+    match store.head(to).await {
+        Ok(_) => {
+            let source = "it was there before".into();
+            Err(object_store::Error::AlreadyExists { path: to.to_string(), source })
+        }
+        Err(object_store::Error::NotFound { .. }) => store.put(to, payload).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// 128 random bits in hex, from the keys that the standard library seeds its hash maps with.
+pub(super) fn random_name() -> String {
+    format!("{:016x}{:016x}", random_word(), random_word())
+}
+
+pub(super) fn random_word() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Whether the store does not know what it was asked for, as against refusing or failing.
+pub(super) fn not_able(error: &object_store::Error) -> bool {
+    use object_store::Error::*;
+    matches!(error, NotImplemented { .. } | NotSupported { .. })
+        || matches!(refusal(error), Some(Refusal::NotImplemented(_)))
+        || matches!(status_in(&error.to_string()), Some(400 | 405 | 501))
+}
+
+/// The outcome of one kind of race.
+enum Raced {
+    Right,
+    /// Why it must not be relied on, as the second half of a sentence.
+    Wrong(String),
+}
+
+/// One racer's outcome: whether it won, or that the store does not know the request.
+fn won(outcome: object_store::Result<PutResult>) -> object_store::Result<Option<bool>> {
+    use object_store::Error::*;
+    match outcome {
+        Ok(_) => Ok(Some(true)),
+        Err(AlreadyExists { .. } | Precondition { .. } | NotModified { .. }) => Ok(Some(false)),
+        Err(error) if not_able(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The racers' bytes differ, so that the object tells whose it is.
+fn racer_bytes(racer: usize) -> Bytes {
+    Bytes::from(format!("faceledger probe {racer}"))
+}
+
+impl Place {
+    /// From now on [`PutMode::Create`] of what [`Place::store`] gives goes this way.
+    pub fn with_create(mut self, create: CreateOnly) -> Place {
+        self.root = Arc::new(Guarded { create, ..(*self.root).clone() });
+        self
+    }
+
+    /// Finds out what the store of this place can do, by doing it: small objects are written, raced for,
+    /// read and deleted again. A store that does not know a condition is a finding; one that
+    /// denies a write is an error. A few hundred requests at most.
+    pub fn probe_create(&self) -> Result<Abilities, StorageError> {
+        let made = self.local.as_deref().map(super::local::missing_folders).unwrap_or_default();
+        let folder = format!("_faceledger_probe-{}", random_name());
+        let prefix = self.path("check", &folder)?;
+        let probe = Probe { store: Arc::clone(&self.root), prefix };
+        let found = block_on(async {
+            let found = probe.run().await;
+            // Whatever happened: nothing of ours stays. Its own failure would say no more.
+            probe.clear().await;
+            found
+        });
+        if let Some(local) = &self.local {
+            let _ = std::fs::remove_dir(local.join(&folder));
+        }
+        for folder in made {
+            // Another process may have begun to use the folder: then it stays.
+            let _ = std::fs::remove_dir(folder);
+        }
+        found.map_err(|error| StorageError::from_error("check", self, &error))
+    }
+}
+
+struct Probe {
+    store: Arc<Guarded>,
+    prefix: Path,
+}
+
+impl Probe {
+    async fn run(&self) -> object_store::Result<Abilities> {
+        let mut found = Vec::new();
+        let mut say = |what: &str, able: bool, why: String| {
+            let answer = if able { "yes" } else { "no" };
+            found.push(format!("{what}: {answer}, {why}."));
+            able
+        };
+
+        let key = self.prefix.clone().join("object");
+        let bytes = Bytes::from_static(b"0123456789");
+        self.store.put(&key, bytes.clone().into()).await?;
+        let listed = answered(self.store.list(Some(&self.prefix)).try_collect::<Vec<_>>().await)?;
+        let list = listed.is_some_and(|metas| metas.iter().any(|meta| meta.location == key));
+        let list = say("list", list, "an object just written was looked for".to_owned());
+        let part = answered(self.store.get_range(&key, 2..5).await)?;
+        let range = say(
+            "range",
+            part.as_deref() == Some(b"234".as_slice()),
+            "3 bytes of 10 were asked for".to_owned(),
+        );
+        let deleted = answered(self.store.delete(&key).await)?.is_some();
+        let gone = match self.store.head(&key).await {
+            Err(object_store::Error::NotFound { .. }) => deleted,
+            Ok(_) => false,
+            Err(error) => return Err(error),
+        };
+        let delete = say("delete", gone, "the object was looked up afterwards".to_owned());
+
+        let raced = format!("{ROUNDS} races of {RACERS} writers");
+        let right = |won: &Raced| matches!(won, Raced::Right);
+        let why = |won: &Raced| match won {
+            Raced::Right => format!("exactly one won each of {raced}"),
+            Raced::Wrong(why) => why.clone(),
+        };
+        let plain = self.race_create(CreateOnly::IfNoneMatch).await?;
+        say("create by If-None-Match", right(&plain), why(&plain));
+        let create = if right(&plain) {
+            CreateOnly::IfNoneMatch
+        } else {
+            let copied = self.race_create(CreateOnly::CopyHeader).await?;
+            match say("create by a copy that overwrites nothing", right(&copied), why(&copied)) {
+                true => CreateOnly::CopyHeader,
+                false => CreateOnly::UnderLease,
+            }
+        };
+        let updated = self.race_update().await?;
+        let update_if_match = say("update by If-Match", right(&updated), why(&updated));
+        Ok(Abilities { list, range, delete, create, update_if_match, found })
+    }
+
+    async fn race_create(&self, create: CreateOnly) -> object_store::Result<Raced> {
+        let store = Guarded { create, ..(*self.store).clone() };
+        let mut rounds = 0;
+        let mut void = 0;
+        while rounds < ROUNDS {
+            let key = self.prefix.clone().join(format!("create-{}", random_name()));
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            let racers = (0..RACERS)
+                .map(|racer| store.put_opts(&key, racer_bytes(racer).into(), options.clone()));
+            match self.judge(&key, join_all(racers).await).await? {
+                Some(Raced::Right) => rounds += 1,
+                Some(wrong) => return Ok(wrong),
+                None => void += 1,
+            }
+            if void == VOID_ROUNDS_MAX {
+                return Ok(Raced::Wrong(format!("nobody won any of {void} races")));
+            }
+        }
+        Ok(Raced::Right)
+    }
+
+    async fn race_update(&self) -> object_store::Result<Raced> {
+        let mut rounds = 0;
+        let mut void = 0;
+        while rounds < ROUNDS {
+            let key = self.prefix.clone().join(format!("update-{}", random_name()));
+            let written = self.store.put(&key, Bytes::from_static(b"before").into()).await?;
+            let e_tag = match written.e_tag {
+                Some(e_tag) => Some(e_tag),
+                None => self.store.head(&key).await?.e_tag,
+            };
+            let Some(e_tag) = e_tag else {
+                return Ok(Raced::Wrong("the store gives no ETag".to_owned()));
+            };
+            let version = UpdateVersion { e_tag: Some(e_tag), version: written.version };
+            let options = PutOptions { mode: PutMode::Update(version), ..PutOptions::default() };
+            let racers = (0..RACERS)
+                .map(|racer| self.store.put_opts(&key, racer_bytes(racer).into(), options.clone()));
+            match self.judge(&key, join_all(racers).await).await? {
+                Some(Raced::Right) => rounds += 1,
+                Some(wrong) => return Ok(wrong),
+                None => void += 1,
+            }
+            if void == VOID_ROUNDS_MAX {
+                return Ok(Raced::Wrong(format!("nobody won any of {void} races")));
+            }
+        }
+        Ok(Raced::Right)
+    }
+
+    /// What one race shows; None when nobody won, which proves nothing.
+    async fn judge(
+        &self,
+        key: &Path,
+        outcomes: Vec<object_store::Result<PutResult>>,
+    ) -> object_store::Result<Option<Raced>> {
+        let mut winners = Vec::new();
+        for (racer, outcome) in outcomes.into_iter().enumerate() {
+            match won(outcome)? {
+                Some(true) => winners.push(racer),
+                Some(false) => {}
+                None => {
+                    let why = "the store does not know such a request".to_owned();
+                    return Ok(Some(Raced::Wrong(why)));
+                }
+            }
+        }
+        let winner = match winners[..] {
+            [] => return Ok(None),
+            [winner] => winner,
+            _ => {
+                let why = format!("{} of {RACERS} writers were let in at once", winners.len());
+                return Ok(Some(Raced::Wrong(why)));
+            }
+        };
+        let bytes = self.store.get(key).await?.bytes().await?;
+        match bytes == racer_bytes(winner) {
+            true => Ok(Some(Raced::Right)),
+            false => Ok(Some(Raced::Wrong("the object was not the winner's".to_owned()))),
+        }
+    }
+
+    async fn clear(&self) {
+        let listed: Vec<_> =
+            self.store.list(Some(&self.prefix)).filter_map(async |meta| meta.ok()).collect().await;
+        let paths = stream::iter(listed.into_iter().map(|meta| Ok(meta.location)));
+        let _ = self.store.delete_stream(paths.boxed()).collect::<Vec<_>>().await;
+    }
+}
+
+/// None when the store does not know the request.
+fn answered<T>(outcome: object_store::Result<T>) -> object_store::Result<Option<T>> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if not_able(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
