@@ -4,6 +4,7 @@
 //! read, packed into shards of about equal bytes. It reads no object, but for the first bytes of those
 //! large enough to be split.
 
+pub mod inventory;
 mod pattern;
 
 pub use pattern::KeyPattern;
