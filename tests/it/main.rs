@@ -14,6 +14,7 @@ mod random;
 mod readme;
 mod recount;
 mod sample;
+mod schedulers;
 mod tables;
 mod tidy;
 mod verify;
