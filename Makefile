@@ -7,6 +7,9 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 REQUIREMENTS := tests/requirements.txt benches/requirements.txt
+# Airflow pins its own hundred packages, so it has a folder of its own.
+AIRFLOW_VENV := .venv-airflow
+AIRFLOW_PYTHON := $(AIRFLOW_VENV)/bin/python
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,8 +18,8 @@ run: ## build, load sample-data, show the daily charges
 	cargo build --release --bin faceledger
 	./target/release/faceledger run pipelines/sample.toml
 
-test: $(VENV)/.ready ## all tests, their own set-up included
-	FACELEDGER_PYTHON=$(abspath $(PYTHON)) cargo test --locked
+test: $(VENV)/.ready $(AIRFLOW_VENV)/.ready ## all tests, their own set-up included
+	FACELEDGER_PYTHON=$(abspath $(PYTHON)) FACELEDGER_AIRFLOW_PYTHON=$(abspath $(AIRFLOW_PYTHON)) cargo test --locked
 
 check: ## formatting, lints, docs: warnings refused
 	cargo fmt --check
@@ -43,4 +46,9 @@ clean-out: ## delete what `make run` wrote
 $(VENV)/.ready: $(REQUIREMENTS)
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
+	touch $@
+
+$(AIRFLOW_VENV)/.ready: tests/airflow-requirements.txt
+	python3 -m venv $(AIRFLOW_VENV)
+	$(AIRFLOW_PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@

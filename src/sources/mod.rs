@@ -4,8 +4,12 @@
 //! read, packed into shards of about equal bytes. It reads no object, but for the first bytes of those
 //! large enough to be split.
 
+<<<<<<< HEAD
 mod folders;
 mod inventory;
+=======
+pub mod inventory;
+>>>>>>> wt-sched
 mod pattern;
 
 pub use folders::{Folders, Group, folders};

@@ -16,6 +16,7 @@ mod readme;
 mod recount;
 mod s3;
 mod sample;
+mod schedulers;
 mod tables;
 mod tidy;
 mod verify;
