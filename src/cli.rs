@@ -1,8 +1,7 @@
 //! Flags as typed, and what can be checked of them without data.
 
 use crate::model::UsageDay;
-use crate::run::Order;
-use crate::sources::Window;
+use crate::sources::{Order, Window};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Tencent Cloud FaceID results to columnar Parquet and daily charges.

@@ -162,9 +162,7 @@ fn output(args: &OutputArgs) -> Result<Place, Failed> {
 }
 
 /// Does work that a signal may end: between commits, or at once where it waits for a store.
-fn stopping<T>(
-    work: impl FnOnce(&Arc<AtomicBool>) -> Result<T, RunError>,
-) -> Result<T, RunError> {
+fn stopping<T>(work: impl FnOnce(&Arc<AtomicBool>) -> Result<T, RunError>) -> Result<T, RunError> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         // The second signal ends the program at once, as people expect of a second Ctrl-C.

@@ -1,7 +1,9 @@
 //! What people read: tables for a terminal, a summary of a run.
 
 use crate::classify::Catalogue;
-use crate::run::{Checked, Compacted, DailyLine, Explained, Outcome, Plan, RejectCount, RunReport, Verified};
+use crate::run::{
+    Checked, Compacted, DailyLine, Explained, Outcome, Plan, RejectCount, RunReport, Verified,
+};
 use crate::write::schema::Table as TableSchema;
 use crate::write::small::RejectRow;
 use comfy_table::{Cell, CellAlignment, Table, presets};

@@ -2,10 +2,10 @@
 //! the listing nor the history nor the rows of a year are ever held at once.
 
 use super::history::Loads;
-use super::{Asked, Order, RunError, Tables, on_threads, partition};
+use super::{Asked, RunError, Tables, on_threads, partition};
 use crate::model::{Broken, UsageDay};
-use crate::pipeline::Pipeline;
-use crate::sources::{self, Choice, Group, KeyPattern, Object, Selection, Verdict};
+use crate::pipeline::{Inventory, Pipeline};
+use crate::sources::{self, Choice, Folders, Group, KeyPattern, Object, Order, Selection, Verdict};
 use crate::storage::{ObjectInfo, Place};
 use crate::write::OpenTable;
 use crate::write::small;
@@ -65,6 +65,8 @@ pub struct Batches<'r> {
     /// Listed and new, not yet handed out.
     parts: VecDeque<Part>,
     stride: usize,
+    /// Whether a file stands for the listing and is still to be read.
+    inventory: Option<&'r Inventory>,
     /// Keys that a refresh of some days reads whatever their date.
     contributors: BTreeSet<String>,
     /// Keys that a retry reads.
@@ -107,10 +109,13 @@ impl<'r> Batches<'r> {
                 list(folder)
             })
         };
-        let found = sources::folders(source, pattern.as_ref(), &wanted, each)?;
+        let inventory = pipeline.source.inventory.as_ref();
+        let found = match inventory {
+            Some(_) => Folders::default(),
+            None => sources::folders(source, pattern.as_ref(), &wanted, each)?,
+        };
         let mut groups: VecDeque<Group> = found.groups.into();
         if asked.order == Order::NewestFirst {
-            // What has no date comes first either way.
             let dated = groups.iter().position(|g| g.date.is_some()).unwrap_or(groups.len());
             groups.make_contiguous()[dated..].reverse();
         }
@@ -131,6 +136,7 @@ impl<'r> Batches<'r> {
             groups,
             parts: VecDeque::new(),
             stride: 1,
+            inventory,
             contributors,
             retried,
             counts: Selection {
@@ -158,7 +164,7 @@ impl<'r> Batches<'r> {
                 }
                 batch.add(part);
             }
-            if self.groups.is_empty() {
+            if self.groups.is_empty() && self.inventory.is_none() {
                 return Ok((!batch.objects.is_empty()).then(|| sorted(batch)));
             }
             self.list_more(inputs)?;
@@ -177,6 +183,9 @@ impl<'r> Batches<'r> {
     }
 
     fn list_more(&mut self, inputs: &OpenTable) -> Result<(), RunError> {
+        if let Some(inventory) = self.inventory.take() {
+            return self.take_inventory(inventory, inputs);
+        }
         let n = self.stride.min(self.groups.len());
         let groups: Vec<Group> = self.groups.drain(..n).collect();
         let selections = match groups.as_slice() {
@@ -191,16 +200,52 @@ impl<'r> Batches<'r> {
         };
         for selection in selections {
             self.counts.count(&selection);
-            let mut dates: BTreeMap<Option<UsageDay>, Vec<Object>> = BTreeMap::new();
-            for object in selection.objects {
-                dates.entry(object.date).or_default().push(object);
-            }
-            let parts = dates.into_iter().map(|(date, objects)| Part { date, objects });
-            match self.asked.order {
-                Order::OldestFirst => self.parts.extend(parts),
-                Order::NewestFirst => self.parts.extend(parts.rev()),
-            }
+            self.queue(selection.objects);
         }
+        Ok(())
+    }
+
+    /// Adds new objects to what is handed out, by their dates.
+    fn queue(&mut self, objects: Vec<Object>) {
+        let mut dates: BTreeMap<Option<UsageDay>, Vec<Object>> = BTreeMap::new();
+        for object in objects {
+            dates.entry(object.date).or_default().push(object);
+        }
+        let mut parts: Vec<Part> =
+            dates.into_iter().map(|(date, objects)| Part { date, objects }).collect();
+        if self.asked.order == Order::NewestFirst {
+            // What has no date comes first either way.
+            let dated = usize::from(parts.first().is_some_and(|part| part.date.is_none()));
+            parts[dated..].reverse();
+        }
+        self.parts.extend(parts);
+    }
+
+    /// Takes an inventory for the listing. The objects of a year pass by; what is new of them stays.
+    fn take_inventory(
+        &mut self,
+        inventory: &Inventory,
+        inputs: &OpenTable,
+    ) -> Result<(), RunError> {
+        let mut loads = HashMap::new();
+        let mut counts = Selection::default();
+        let mut objects = Vec::new();
+        super::inventory::read(self.pipeline, inventory, self.source, &mut |listing| {
+            stopped(self.stop)?;
+            let selection = self.pick(listing, inputs, &mut loads)?;
+            counts.count(&selection);
+            objects.extend(selection.objects);
+            Ok(())
+        })?;
+        objects.sort_by(|a, b| a.info.key.cmp(&b.info.key));
+        if let Some(twice) = objects.windows(2).find(|pair| pair[0].info.key == pair[1].info.key) {
+            return Err(RunError::Usage(format!(
+                "source.inventory: {} is listed twice: an inventory of all versions needs its IsLatest column, and one of several runs is none",
+                twice[0].info.key
+            )));
+        }
+        self.counts.count(&counts);
+        self.queue(objects);
         Ok(())
     }
 
@@ -217,13 +262,22 @@ impl<'r> Batches<'r> {
         })?;
         let mut listing: Vec<ObjectInfo> = group.objects.clone();
         listing.extend(listings.into_iter().flatten());
+        self.pick(listing, inputs, &mut HashMap::new())
+    }
+
+    /// What of a listing is to be read. `loads` is the history as far as it was asked for.
+    fn pick(
+        &self,
+        listing: Vec<ObjectInfo>,
+        inputs: &OpenTable,
+        loads: &mut HashMap<Option<UsageDay>, Loads>,
+    ) -> Result<Selection, RunError> {
         let choice = Choice {
             pattern: self.pattern.as_ref(),
             window: self.asked.window,
             lookback_days: self.pipeline.source.lookback_days,
             concerned: &|key| self.contributors.contains(key),
         };
-        let mut loads: HashMap<Option<UsageDay>, Loads> = HashMap::new();
         let verdict = |object: &Object| -> Result<Verdict, RunError> {
             if self.asked.full_refresh || self.retried.contains(&object.info.key) {
                 return Ok(Verdict::Read);

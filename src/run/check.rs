@@ -149,7 +149,10 @@ fn look_at_source(pipeline: &Pipeline) -> Result<SourceFound, RunError> {
         selection.keys, selection.hidden
     );
     if let (Some(first), Some(last)) = (dates.first(), newest) {
-        detail = format!("{} dates in its folders, {first} to {last}; of the last: {detail}", dates.len());
+        detail = format!(
+            "{} dates in its folders, {first} to {last}; of the last: {detail}",
+            dates.len()
+        );
     }
     let examples = selection.unmatched_examples.into_iter().chain(folders.unmatched_examples);
     let unmatched = examples.take(usize::from(taken == 0)).next();

@@ -71,7 +71,10 @@ pub fn compact(pipeline: &Pipeline) -> Result<Compacted, RunError> {
                 retained += table.superseded()?.intersection(&stored).count() as u64;
             }
         }
-        deleted += commits.iter().map(|c| if writer.retain_ms == 0 { c.files_removed } else { 0 }).sum::<u64>();
+        deleted += commits
+            .iter()
+            .map(|c| if writer.retain_ms == 0 { c.files_removed } else { 0 })
+            .sum::<u64>();
         Ok(Compacted { commits, deleted, retained })
     })
 }

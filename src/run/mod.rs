@@ -5,6 +5,7 @@ mod check;
 mod compact;
 mod explain;
 mod history;
+mod inventory;
 mod load;
 mod outcome;
 mod publish;
@@ -23,8 +24,8 @@ use crate::model::{Broken, DailyCharge, RejectReason, UsageDay};
 use crate::pipeline::Pipeline;
 use crate::report::{self, Progress};
 use crate::settle::SettleError;
-use crate::sources::{Object, Window};
-use crate::storage::{Abilities, Lease, LeaseError, Place, StorageError};
+use crate::sources::{Object, Order, Window};
+use crate::storage::{self, Abilities, Lease, LeaseError, Place, StorageError};
 use crate::write::merge::{self, Fate, Merged, SeqSet};
 use crate::write::parquet::plain_column;
 use crate::write::rows::Rows;
@@ -37,7 +38,8 @@ use load::{Loaded, ObjectCount};
 use outcome::{Phases, Sum};
 use publish::{Job, charges_after, preview, stale_days};
 use rayon::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -83,14 +85,24 @@ pub enum RunError {
     Read { key: String, source: std::io::Error },
     #[error("conservation broken, nothing was published: {}", list(.0))]
     Conservation(Vec<Broken>),
-    #[error(transparent)]
-    Lease(#[from] LeaseError),
+    #[error("{error}{}", advice(.error))]
+    Lease {
+        #[from]
+        error: LeaseError,
+    },
     #[error("{0}; `run --full-refresh` makes the tables anew")]
     Damaged(String),
     #[error("stopped as asked, nothing half-done is visible: run the same command again to go on")]
     Stopped,
     #[error("{0}")]
     Usage(String),
+}
+
+fn advice(error: &LeaseError) -> &'static str {
+    match error {
+        LeaseError::Held { .. } => ": wait for its end, then run again",
+        LeaseError::Storage(_) => "",
+    }
 }
 
 fn list(broken: &[Broken]) -> String {
@@ -107,6 +119,8 @@ impl RunError {
                 || error.is_stopped()
             {
                 Exit::TryAgain
+            } else if matches!(error, StorageError::LeaseLost { .. }) {
+                Exit::AnotherWriter
             } else {
                 Exit::OurFailure
             }
@@ -129,8 +143,8 @@ impl RunError {
             RunError::Settle(_) => Exit::OurFailure,
             RunError::Read { .. } | RunError::Stopped => Exit::TryAgain,
             RunError::Conservation(_) | RunError::Damaged(_) => Exit::ConservationBroken,
-            RunError::Lease(LeaseError::Held { .. }) => Exit::AnotherWriter,
-            RunError::Lease(LeaseError::Storage(error)) => of_storage(error),
+            RunError::Lease { error: LeaseError::Held { .. } } => Exit::AnotherWriter,
+            RunError::Lease { error: LeaseError::Storage(error) } => of_storage(error),
             RunError::Usage(_) => Exit::Usage,
         }
     }
@@ -146,14 +160,6 @@ pub struct Asked {
     pub retry_rejects: bool,
     /// Which dates come first.
     pub order: Order,
-}
-
-/// In which order a run goes through the dates of its source.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Order {
-    #[default]
-    OldestFirst,
-    NewestFirst,
 }
 /// Milliseconds since the epoch. The one place that reads the wall clock: for the names of runs and for
 /// reports, never for anything in a table of attempts.
@@ -297,6 +303,14 @@ pub fn run(pipeline: &Pipeline, asked: &Asked, stop: &AtomicBool) -> Result<RunR
     in_pool(pipeline, |threads| Run::new(pipeline, asked, stop, threads)?.go())
 }
 
+/// A call that a stop has ended fails in as many ways as there are callers; to who asked for it they are one.
+fn as_stopped(error: RunError) -> RunError {
+    match storage::stopped() && error.exit() == Exit::TryAgain {
+        true => RunError::Stopped,
+        false => error,
+    }
+}
+
 /// Calls a function among as many workers as the pipeline allows.
 fn in_pool<T: Send>(
     pipeline: &Pipeline,
@@ -310,7 +324,7 @@ fn in_pool<T: Send>(
         .num_threads(threads)
         .build()
         .map_err(|e| RunError::Usage(format!("limits.threads: {e}")))?;
-    pool.install(|| work(threads))
+    pool.install(|| work(threads)).map_err(as_stopped)
 }
 
 struct Run<'p> {
@@ -430,8 +444,7 @@ impl<'p> Run<'p> {
         let (source, stop) = (self.source.clone(), self.stop);
         let io_threads = self.io_threads(&source);
         let (pipeline, asked) = (self.pipeline, self.asked);
-        let mut batches =
-            Batches::find(pipeline, &source, asked, stop, io_threads, &state.tables)?;
+        let mut batches = Batches::find(pipeline, &source, asked, stop, io_threads, &state.tables)?;
         loop {
             self.check_stop()?;
             let batch = batches.next(&state.tables.inputs)?;
@@ -440,16 +453,14 @@ impl<'p> Run<'p> {
             let dates = batch.dates;
             self.batch(&mut state, batch)?;
             if let (Some((first, last)), Some((n, next, end))) = (dates, batches.left()) {
-                let loaded = if first == last { first.to_string() } else { format!("{first} … {last}") };
-                report::note(&format!(
-                    "dates {loaded} are loaded; left: {n} ({next} … {end})"
-                ));
+                let loaded =
+                    if first == last { first.to_string() } else { format!("{first} … {last}") };
+                report::note(&format!("dates {loaded} are loaded; left: {n} ({next} … {end})"));
             }
         }
         // A first run makes the tables even if there is nothing to put into them.
         let missing = state.tables.each().iter().any(|t| t.version().is_none());
-        if state.sum.batches == 0
-            && (missing || !state.stale.is_empty() || self.asked.full_refresh)
+        if state.sum.batches == 0 && (missing || !state.stale.is_empty() || self.asked.full_refresh)
         {
             self.batch(&mut state, Batch::default())?;
         }
@@ -642,11 +653,19 @@ impl<'p> Run<'p> {
             true => Vec::new(),
             false => stored_days.difference(&replaced).copied().collect(),
         };
+        let modified = OnceLock::new();
+        let last_modified = |key: &str| -> i64 {
+            modified
+                .get_or_init(|| newest_versions(&tables.inputs))
+                .get(key)
+                .copied()
+                .unwrap_or(i64::MIN)
+        };
         let met: Vec<Vec<Rows>> = on_threads(self.io_threads(&self.output), &asked, |day| {
             let name = partition(*day);
             // The rows' own days surely, and any other day that may hold one of their Seqs.
             Ok(match loaded.days.contains(day) || holds_any(&tables.detail, &name, &seqs)? {
-                true => write::stored_rows(&tables.detail, *day, &name)?,
+                true => write::stored_rows(&tables.detail, *day, &name, &last_modified)?,
                 false => Vec::new(),
             })
         })?;
@@ -656,6 +675,16 @@ impl<'p> Run<'p> {
         let removed = self.removed(&tables.detail, &seqs, objects)?;
         Ok((merged, removed))
     }
+}
+
+/// When the newest loaded version of each key was modified: as near as can be told of rows whose ranks are lost.
+fn newest_versions(inputs: &OpenTable) -> HashMap<String, i64> {
+    let mut newest = HashMap::new();
+    for input in read_small(inputs, small::inputs).unwrap_or_default() {
+        let time = newest.entry(input.key).or_insert(i64::MIN);
+        *time = input.last_modified.max(*time);
+    }
+    newest
 }
 
 /// Works through items on plain threads, results in order. For work that calls Polars: from a worker of

@@ -5,9 +5,9 @@ use super::{Exit, Run, RunError};
 use crate::classify::{Router, UnmappedCounts, UnmappedLine};
 use crate::model::{DailyCharge, Tally, UsageDay};
 use crate::storage;
+use crate::write::Commit;
 use crate::write::merge;
 use crate::write::small::RejectRow;
-use crate::write::Commit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -339,9 +339,8 @@ fn restated(before: &[DailyCharge], after: &[DailyCharge], days: &BTreeSet<i32>)
     let counts = |rows: &[DailyCharge]| -> Counts {
         let mut counts = Counts::new();
         for r in rows.iter().filter(|r| days.contains(&r.usage_date.date32())) {
-            let sum = counts
-                .entry((r.usage_date, r.account.clone(), r.billing_tag.clone()))
-                .or_default();
+            let sum =
+                counts.entry((r.usage_date, r.account.clone(), r.billing_tag.clone())).or_default();
             for (into, n) in sum.iter_mut().zip([r.attempts, r.charged, r.free, r.unknown]) {
                 *into += n;
             }

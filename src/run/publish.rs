@@ -280,7 +280,11 @@ pub fn charges_after(
     after
 }
 /// The daily charges of the changed days, from rows that are not written yet.
-pub fn preview(rows: &[Rows], affected: &Merged, threads: usize) -> Result<Vec<DailyCharge>, RunError> {
+pub fn preview(
+    rows: &[Rows],
+    affected: &Merged,
+    threads: usize,
+) -> Result<Vec<DailyCharge>, RunError> {
     let schema = &schema::LIVENESS_DETAIL.file_schema;
     let places = settle::COLUMNS.map(|name| schema::LIVENESS_DETAIL.position(name));
     let columns = std::sync::Arc::new(schema.project(&places).map_err(WriteError::from)?);

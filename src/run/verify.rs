@@ -91,11 +91,7 @@ pub fn verify(output: &Place) -> Result<Verified, RunError> {
 
 /// Data files that the log does not name would be counted by whoever reads the folder, unless they are kept
 /// for readers of older versions.
-fn strays(
-    table: &OpenTable,
-    being_written: bool,
-    found: &mut Verified,
-) -> Result<(), RunError> {
+fn strays(table: &OpenTable, being_written: bool, found: &mut Verified) -> Result<(), RunError> {
     let live: BTreeSet<&str> = table.files().iter().map(|f| f.path.as_str()).collect();
     let mut superseded = None;
     for path in table.stored_files()? {

@@ -4,12 +4,8 @@
 //! read, packed into shards of about equal bytes. It reads no object, but for the first bytes of those
 //! large enough to be split.
 
-<<<<<<< HEAD
 mod folders;
-mod inventory;
-=======
 pub mod inventory;
->>>>>>> wt-sched
 mod pattern;
 
 pub use folders::{Folders, Group, folders};
@@ -51,6 +47,14 @@ impl Window {
         self.from.is_none_or(|from| date.plus(1) >= from)
             && self.to.is_none_or(|to| date <= to.plus(i32::from(lookback_days)))
     }
+}
+
+/// In which order a run goes through the dates of its source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Order {
+    #[default]
+    OldestFirst,
+    NewestFirst,
 }
 
 /// What a listing came to.
@@ -278,9 +282,8 @@ mod tests {
             })
         };
         let all = select(listing.clone(), &choice, verdict).unwrap();
-        let sum = |s: &Selection| {
-            s.known + s.unmatched + s.hidden + s.outside + s.objects.len() as u64
-        };
+        let sum =
+            |s: &Selection| s.known + s.unmatched + s.hidden + s.outside + s.objects.len() as u64;
         assert_eq!((all.known, all.hidden, all.outside, all.objects.len()), (1, 3, 1, 3));
         assert_eq!((all.keys, sum(&all)), (8, 8));
         choice.pattern = Some(&pattern);

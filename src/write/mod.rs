@@ -13,7 +13,7 @@ pub mod small;
 
 use crate::storage::{Place, StorageError};
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::TimestampMillisecondType;
+use arrow::datatypes::{Int32Type, TimestampMillisecondType};
 use bytes::Bytes;
 use delta::{Change, DeltaError, DeltaTable, LiveFile, NewFile, TableSpec};
 use rows::Rows;
@@ -174,20 +174,24 @@ impl OpenTable {
         WriteError::File { file: format!("{}/{path}", self.table.name), source: Box::new(source) }
     }
 
-    /// The ranks of a data file's rows, in row order: milliseconds since the epoch.
-    pub fn ranks(&self, file: &LiveFile) -> Result<Vec<i64>, WriteError> {
+    /// The ranks of a data file's rows, in row order: milliseconds since the epoch. None where there are none.
+    pub fn ranks(&self, file: &LiveFile) -> Result<Option<Vec<i64>>, WriteError> {
         let key = ranks_key(&file.path);
         let of_ranks = |source: WriteError| WriteError::File {
             file: format!("{RANKS}/{key}"),
             source: Box::new(source),
         };
-        let bytes = self.ranks.read_all(&key).map_err(|e| of_ranks(e.into()))?;
+        let bytes = match self.ranks.read_all(&key) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(of_ranks(error.into())),
+        };
         let ranks = parquet::decode_numbers(bytes).map_err(of_ranks)?;
         if ranks.len() as u64 != file.rows {
             let what = format!("{} ranks for {} rows", ranks.len(), file.rows);
             return Err(of_ranks(WriteError::ReadBack { table: self.table.name.clone(), what }));
         }
-        Ok(ranks)
+        Ok(Some(ranks))
     }
 
     /// Every file below the table's folder that is no part of its log, live or not.
@@ -374,8 +378,14 @@ fn ranks_key(path: &str) -> String {
 }
 
 /// Stored rows of a day, with the rank they came in by: their envelope's fetch time, else what was
-/// written down when they were loaded; milliseconds since the epoch.
-pub fn stored_rows(table: &OpenTable, day: i32, partition: &str) -> Result<Vec<Rows>, WriteError> {
+/// written down when they were loaded; milliseconds since the epoch. Where that is lost (somebody copied the
+/// tables without it), what `last_modified` says of their keys.
+pub fn stored_rows(
+    table: &OpenTable,
+    day: i32,
+    partition: &str,
+    last_modified: &dyn Fn(&str) -> i64,
+) -> Result<Vec<Rows>, WriteError> {
     let mut all = Vec::new();
     for file in table.files_of(Some(partition)) {
         let batches = table.read(file, None)?;
@@ -385,7 +395,14 @@ pub fn stored_rows(table: &OpenTable, day: i32, partition: &str) -> Result<Vec<R
         };
         let mut ranks = match batches.iter().all(|batch| fetched(batch).null_count() == 0) {
             true => None,
-            false => Some(table.ranks(file)?.into_iter()),
+            false => Some(match table.ranks(file)? {
+                Some(ranks) => ranks.into_iter(),
+                None => batches
+                    .iter()
+                    .flat_map(|b| ranks_by_key(b, last_modified))
+                    .collect::<Vec<_>>()
+                    .into_iter(),
+            }),
         };
         for batch in batches {
             let rank_time = match &mut ranks {
@@ -397,4 +414,20 @@ pub fn stored_rows(table: &OpenTable, day: i32, partition: &str) -> Result<Vec<R
         }
     }
     Ok(all)
+}
+
+/// The ranks of stored rows by what is known of their keys.
+fn ranks_by_key(batch: &RecordBatch, last_modified: &dyn Fn(&str) -> i64) -> Vec<i64> {
+    let table = &schema::LIVENESS_DETAIL;
+    let fetched = batch.column(table.position("fetched_at"));
+    let fetched = fetched.as_primitive::<TimestampMillisecondType>();
+    let key = batch.column(table.position("source_key")).as_dictionary::<Int32Type>();
+    let keys = key.values().as_string::<i32>();
+    let times: Vec<i64> = (0..keys.len()).map(|k| last_modified(keys.value(k))).collect();
+    (0..batch.num_rows())
+        .map(|row| match fetched.is_valid(row) {
+            true => fetched.value(row),
+            false => times[key.keys().value(row) as usize],
+        })
+        .collect()
 }

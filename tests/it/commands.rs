@@ -272,7 +272,11 @@ fn a_second_writer_leaves_with_exit_6() {
     let lock = fs::File::create(world.path("out/_lock")).unwrap();
     lock.try_lock().unwrap();
     let ran = world.faceledger(&["run", "pipeline.toml"]).exits(6);
-    assert!(ran.stderr.contains("another run"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("another writer") && ran.stderr.contains("run again"),
+        "{}",
+        ran.stderr
+    );
     // Files that the other has staged would look like strays.
     world.faceledger(&["verify", "pipeline.toml"]).exits(6);
     // Who only asks is not kept out.

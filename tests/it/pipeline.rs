@@ -408,7 +408,7 @@ memory_max = "much"
             (14, "route[0].channel", "is no channel of this product"),
             (16, "output.url", "inside the source"),
             (18, "limits.threads", "expected a whole number"),
-            (19, "limits.memory_max", "is no amount of memory"),
+            (19, "limits.memory_max", "is no amount of bytes"),
         ],
     );
 }
@@ -824,7 +824,7 @@ fn properties(schema: &Value, at: &str, found: &mut Vec<(String, Value, bool)>) 
 fn the_schema_says_of_every_key_what_it_is() {
     let mut found = Vec::new();
     properties(&json_schema(), "", &mut found);
-    assert_eq!(found.len(), 35);
+    assert_eq!(found.len(), 44);
     for (place, property, required) in found {
         let description = property["description"].as_str().unwrap_or_default();
         assert!(

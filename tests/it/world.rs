@@ -179,8 +179,8 @@ pub fn faceledger_in(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> Ran 
 /// A table on disk, at the newest version of its log.
 pub struct Table {
     pub folder: PathBuf,
-    /// Live files: path relative to the table, partition column and value.
-    pub files: BTreeMap<String, Option<(String, String)>>,
+    /// Live files: path relative to the table, partition column and value (null is a value).
+    pub files: BTreeMap<String, Option<(String, Value)>>,
     /// The newest version; None when there is no log.
     pub version: Option<u64>,
 }
@@ -204,9 +204,7 @@ impl Table {
                     let partition =
                         add["partitionValues"].as_object().expect("add.partitionValues");
                     let partition = partition.iter().next();
-                    let partition = partition.map(|(k, v)| {
-                        (k.clone(), v.as_str().expect("a partition value").to_owned())
-                    });
+                    let partition = partition.map(|(k, v)| (k.clone(), v.clone()));
                     assert!(
                         table.files.insert(path.clone(), partition).is_none(),
                         "{path} is added twice"
@@ -268,7 +266,7 @@ impl Table {
         for (file, partition) in &self.files {
             for mut row in self.rows_of(file) {
                 if let Some((column, value)) = partition {
-                    let before = row.insert(column.clone(), Value::from(value.as_str()));
+                    let before = row.insert(column.clone(), value.clone());
                     assert_eq!(before, None, "{file} holds its partition column");
                 }
                 rows.push(row);
