@@ -1,7 +1,7 @@
 //! The program and its storage room on a real S3 server: listings in pages, odd keys, ranges, uploads in
 //! parts, what is told of stores that refuse. And the same, in small, on moto: a server of other hands.
 
-use crate::s3::{BUCKET, DENIED_BUCKET, Fault, Kind, Op, S3Server, Seen};
+use crate::s3::{BUCKET, DENIED_BUCKET, Fault, Kind, Mode, Op, S3Server, Seen, Setup};
 use crate::world::{Object, Ran, SOME_TIME, Table, World, attempt, faceledger_in, result};
 use bytes::Bytes;
 use faceledger::storage::Place;
@@ -552,4 +552,56 @@ fn moto_agrees() {
     let place = moto.bucket.place("large");
     place.put("large.ndjson", Bytes::from(text.clone())).expect("writes");
     large_ndjson_is_loaded(&moto.bucket, &text, lines);
+}
+
+#[test]
+fn cos_is_read_and_written_by_its_own_rules() {
+    let server = S3Server::start_with(Setup { mode: Mode::Cos, ..Setup::default() });
+    let objects = objects();
+    for object in &objects {
+        server.put_at(&format!("in/{}", object.key), object.bytes.clone(), object.modified);
+    }
+    let world = World::new(&pipeline(&server.url("in/"), &server.url("out/")));
+    let ran = on(&server, &world.path(""), &["run", "pipeline.toml", "--json"]).exits(0);
+    assert_eq!(ran.tally("details_new"), 60);
+    on(&server, &world.path(""), &["verify", "pipeline.toml"]).exits(0);
+    on(&server, &world.path(""), &["check", "pipeline.toml"]).exits(0);
+    let refused: Vec<Seen> =
+        server.seen().into_iter().filter(|seen| matches!(seen.status, Some(400 | 403))).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
+#[test]
+fn an_acknowledgement_lost_at_any_write_costs_nothing() {
+    let objects = objects();
+    let load = |lost: Option<usize>| {
+        let server = S3Server::start();
+        for object in &objects {
+            server.put_at(&format!("in/{}", object.key), object.bytes.clone(), SOME_TIME);
+        }
+        let world = World::new(&pipeline(&server.url("in/"), &server.url("out/")));
+        if let Some(lost) = lost {
+            let when = move |seen: &Seen| seen.write_number == Some(lost);
+            server.inject(Fault::new(Kind::ResetAfter, when));
+        }
+        let ran = on(&server, &world.path(""), &["run", "pipeline.toml", "--json"]);
+        let seen = server.seen();
+        let unanswered = seen.iter().filter(|seen| seen.status.is_none()).count();
+        assert_eq!(unanswered, usize::from(lost.is_some()), "write {lost:?}: {seen:#?}");
+        let writes = seen.iter().filter_map(|seen| seen.write_number).max();
+        assert!(matches!(ran.code, 0 | 75), "write {lost:?}: {} {}", ran.code, ran.said());
+        let again = on(&server, &world.path(""), &["run", "pipeline.toml", "--json"]).exits(0);
+        // What the first run said it had done, it had done.
+        assert!(ran.code == 75 || again.tally("details_new") == 0, "write {lost:?}");
+        on(&server, &world.path(""), &["verify", "pipeline.toml"]).exits(0);
+        server.download("out", &world.path("out"));
+        let mut files = data_files(&world.path("out"));
+        files.retain(|(table, _), _| table != "inputs");
+        (files, writes.expect("a run writes"))
+    };
+    let (expected, writes) = load(None);
+    assert!(writes >= 8, "four tables, each a file and a commit: {writes}");
+    for lost in 1..=writes {
+        assert!(load(Some(lost)).0 == expected, "write {lost}");
+    }
 }
