@@ -1,7 +1,7 @@
 //! The program and its storage room on a real S3 server: listings in pages, odd keys, ranges, uploads in
 //! parts, what is told of stores that refuse. And the same, in small, on moto: a server of other hands.
 
-use crate::s3::{BUCKET, DENIED_BUCKET, Fault, Kind, Op, S3Server, Seen};
+use crate::s3::{BUCKET, DENIED_BUCKET, Fault, Kind, Mode, Op, S3Server, Seen, Setup};
 use crate::world::{Object, Ran, SOME_TIME, Table, World, attempt, faceledger_in, result};
 use bytes::Bytes;
 use faceledger::storage::Place;
@@ -552,4 +552,146 @@ fn moto_agrees() {
     let place = moto.bucket.place("large");
     place.put("large.ndjson", Bytes::from(text.clone())).expect("writes");
     large_ndjson_is_loaded(&moto.bucket, &text, lines);
+}
+
+#[test]
+fn cos_is_read_and_written_by_its_own_rules() {
+    let server = S3Server::start_with(Setup { mode: Mode::Cos, ..Setup::default() });
+    let objects = objects();
+    for object in &objects {
+        server.put_at(&format!("in/{}", object.key), object.bytes.clone(), object.modified);
+    }
+    let world = World::new(&pipeline(&server.url("in/"), &server.url("out/")));
+    let ran = on(&server, &world.path(""), &["run", "pipeline.toml", "--json"]).exits(0);
+    assert_eq!(ran.tally("details_new"), 60);
+    on(&server, &world.path(""), &["verify", "pipeline.toml"]).exits(0);
+    on(&server, &world.path(""), &["check", "pipeline.toml"]).exits(0);
+    let refused: Vec<Seen> =
+        server.seen().into_iter().filter(|seen| matches!(seen.status, Some(400 | 403))).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
+#[test]
+fn an_acknowledgement_lost_at_any_write_costs_nothing() {
+    let objects = objects();
+    let load = |lost: Option<usize>| {
+        let server = S3Server::start();
+        for object in &objects {
+            server.put_at(&format!("in/{}", object.key), object.bytes.clone(), SOME_TIME);
+        }
+        let world = World::new(&pipeline(&server.url("in/"), &server.url("out/")));
+        if let Some(lost) = lost {
+            let when = move |seen: &Seen| seen.write_number == Some(lost);
+            server.inject(Fault::new(Kind::ResetAfter, when));
+        }
+        let ran = on(&server, &world.path(""), &["run", "pipeline.toml", "--json"]);
+        let seen = server.seen();
+        let unanswered = seen.iter().filter(|seen| seen.status.is_none()).count();
+        assert_eq!(unanswered, usize::from(lost.is_some()), "write {lost:?}: {seen:#?}");
+        let writes = seen.iter().filter_map(|seen| seen.write_number).max();
+        assert!(matches!(ran.code, 0 | 75), "write {lost:?}: {} {}", ran.code, ran.said());
+        let again = on(&server, &world.path(""), &["run", "pipeline.toml", "--json"]).exits(0);
+        // What the first run said it had done, it had done.
+        assert!(ran.code == 75 || again.tally("details_new") == 0, "write {lost:?}");
+        on(&server, &world.path(""), &["verify", "pipeline.toml"]).exits(0);
+        server.download("out", &world.path("out"));
+        let mut files = data_files(&world.path("out"));
+        files.retain(|(table, _), _| table != "inputs");
+        (files, writes.expect("a run writes"))
+    };
+    let (expected, writes) = load(None);
+    assert!(writes >= 8, "four tables, each a file and a commit: {writes}");
+    for lost in 1..=writes {
+        assert!(load(Some(lost)).0 == expected, "write {lost}");
+    }
+}
+
+#[test]
+fn what_a_store_refuses_is_a_mistake_in_the_file() {
+    let server = S3Server::start();
+    server.put("in/x.json", "{}");
+    let mut wrong = Vec::new();
+    for (source, output, command, code) in refused(&server) {
+        let world = World::new(&pipeline(&source, &output));
+        let ran = on(&server, &world.path(""), &[command, "pipeline.toml"]);
+        if ran.code != 2 {
+            wrong.push(format!("{command} {source} {output}: {code} exits {}", ran.code));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn pieces_ask_for_their_own_bytes() {
+    let server = S3Server::start();
+    let (text, lines) = large_ndjson(2 * PIECE + PIECE / 2);
+    server.put_at("large/large.ndjson", text.clone(), SOME_TIME);
+    large_ndjson_is_loaded(&Bucket::of(&server), &text, lines);
+    let gets = server.seen_of(Op::Get);
+    let sent: u64 = gets.iter().map(|get| get.sent_bytes).sum();
+    // Lines across a cut, and the first bytes, by which the format is known, come twice.
+    assert!(sent < text.len() as u64 + (4 << 20), "{sent} bytes for {}: {gets:#?}", text.len());
+}
+
+#[test]
+fn folder_markers_are_no_data() {
+    for key in ["in/", "in/dir/", "in/a//b.json"] {
+        let server = S3Server::start();
+        let document = result(vec![attempt("s", SOME_TIME, Some(true))]).to_string();
+        server.put("in/dir/x.json", document);
+        server.put(key, "");
+        let world = World::new(&pipeline(&server.url("in/"), "out/"));
+        let ran = on(&server, &world.path(""), &["run", "pipeline.toml", "--json"]);
+        assert_eq!(ran.code, 0, "{key}: {}", ran.said());
+        assert_eq!(ran.tally("details_new"), 1, "{key}");
+    }
+}
+
+#[test]
+fn an_upload_that_fails_is_aborted() {
+    let server = S3Server::start();
+    server.inject(Fault::on(Op::UploadPart, Kind::NotFound404).nth(2));
+    let place = Bucket::of(&server).place("up");
+    place.put("large", Bytes::from(vec![1; PIECE + 1])).expect_err("a part is refused");
+    assert_eq!(server.get("up/large"), None);
+    assert_eq!(server.uploads_open(), 0, "its parts would be paid for until somebody looks");
+}
+
+#[test]
+fn an_object_written_anew_is_read_anew() {
+    for listing_etags in [true, false] {
+        let server = S3Server::start_with(Setup { listing_etags, ..Setup::default() });
+        let document = |flag| result(vec![attempt("s", SOME_TIME, Some(flag))]).to_string();
+        // As long as what follows, but for its flag: one blank more.
+        server.put_at("in/x.json", format!("{} ", document(true)), SOME_TIME);
+        let world = World::new(&pipeline(&server.url("in/"), "out/"));
+        on(&server, &world.path(""), &["run", "pipeline.toml", "--json"]).exits(0);
+        server.put_at("in/x.json", document(false), SOME_TIME + 60_000);
+        let ran = on(&server, &world.path(""), &["run", "pipeline.toml", "--json"]).exits(0);
+        assert_eq!(ran.tally("objects_known"), 0, "ETags in listings: {listing_etags}");
+        assert_eq!(ran.tally("details_changed"), 1, "ETags in listings: {listing_etags}");
+    }
+}
+
+#[test]
+fn pieces_are_of_one_version() {
+    let (text, lines) = large_ndjson(2 * PIECE + PIECE / 2);
+    // As long, with the same lines at the same places, and other Seqs.
+    let other = text.replace("\"s-", "\"t-");
+    for nth in 1..=4 {
+        let server = S3Server::start();
+        server.put_at("in/large.ndjson", text.clone(), SOME_TIME);
+        server.inject(Fault::on(Op::Get, Kind::ChangedEtag(other.clone().into())).nth(nth));
+        let world = World::new(&pipeline(&server.url("in/"), "out/"));
+        let ran = on(&server, &world.path(""), &["run", "pipeline.toml", "--json"]);
+        if ran.code == 75 {
+            continue;
+        }
+        let ran = ran.exits(0);
+        let rows = world.table("liveness_detail").rows();
+        let first: BTreeSet<&str> =
+            rows.iter().map(|row| &row["seq"].as_str().expect("a Seq")[..2]).collect();
+        assert_eq!(first.len(), 1, "GET {nth}: rows of two versions");
+        assert_eq!(ran.tally("details_new"), lines);
+    }
 }

@@ -1173,22 +1173,26 @@ mod tests {
     use object_store::aws::{AmazonS3, AmazonS3Builder};
     use object_store::path::Path as Key;
     use object_store::{
-        Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutResult,
-        RetryConfig,
+        ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode,
+        PutOptions, PutResult, RetryConfig,
     };
     use std::sync::Barrier;
     use std::sync::mpsc;
     use std::time::Instant;
 
     /// A client that tells every failure and hides none by trying again.
-    fn client_of(bucket: &str, options: &BTreeMap<String, String>) -> AmazonS3 {
+    fn builder_of(bucket: &str, options: &BTreeMap<String, String>) -> AmazonS3Builder {
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
             .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
         for (name, value) in options {
             builder = builder.with_config(name.parse().expect("an option"), value);
         }
-        builder.build().expect("a client")
+        builder
+    }
+
+    fn client_of(bucket: &str, options: &BTreeMap<String, String>) -> AmazonS3 {
+        builder_of(bucket, options).build().expect("a client")
     }
 
     fn client(server: &S3Server) -> AmazonS3 {
@@ -1425,6 +1429,19 @@ mod tests {
         copy().expect("is not there yet");
         assert_eq!(server.seen_of(Op::Copy)[0].forbid_overwrite.as_deref(), Some("true"));
         assert!(matches!(copy(), Err(Error::AlreadyExists { .. })));
+
+        // And on a plain PUT, whose client sends it with everything.
+        let value = HeaderValue::from_static("true");
+        let name = HeaderName::from_static("x-cos-forbid-overwrite");
+        let client_options = ClientOptions::new()
+            .with_allow_http(true)
+            .with_proxy_url(server.http())
+            .with_default_headers(HeaderMap::from_iter([(name, value)]));
+        let store = builder_of(BUCKET, &options).with_client_options(client_options);
+        let store = store.build().expect("a client");
+        write(&store, "once", b"1").expect("is not there yet");
+        assert!(matches!(write(&store, "once", b"2"), Err(Error::AlreadyExists { .. })));
+        assert_eq!(server.get("once").as_deref(), Some(&b"1"[..]));
 
         options.insert("aws_checksum_algorithm".to_owned(), "sha256".to_owned());
         let error = write(&client_of(BUCKET, &options), "k", b"1").expect_err("is refused");
