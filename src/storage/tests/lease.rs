@@ -37,9 +37,19 @@ fn stores(name: &str) -> Vec<(Place, Option<Abilities>)> {
     ]
 }
 
+/// Does the same at once on a store of each kind.
+fn on_each(name: &str, check: impl Fn(Place, Option<Abilities>) + Sync) {
+    let check = &check;
+    std::thread::scope(|scope| {
+        for (place, abilities) in stores(name) {
+            scope.spawn(move || check(place, abilities));
+        }
+    });
+}
+
 #[test]
 fn one_holds_it_and_the_next_gets_it_when_it_is_released() {
-    for (place, abilities) in stores("lease-one") {
+    on_each("lease-one", |place, abilities| {
         let lease = place.lease("first", TERM, abilities.as_ref(), &no_wait).expect("is free");
         lease.check().expect("holds");
         let said = Mutex::new(Vec::new());
@@ -56,12 +66,12 @@ fn one_holds_it_and_the_next_gets_it_when_it_is_released() {
         drop(lease);
         assert_eq!(keys(&place), [""; 0], "{place}: nothing stays");
         place.lease("third", TERM, abilities.as_ref(), &no_wait).expect("is free again");
-    }
+    });
 }
 
 #[test]
 fn it_is_renewed_for_as_long_as_it_is_held() {
-    for (place, abilities) in stores("lease-long") {
+    on_each("lease-long", |place, abilities| {
         let lease = place.lease("first", TERM, abilities.as_ref(), &no_wait).expect("is free");
         let begun = Instant::now();
         while begun.elapsed() < TERM * 2 {
@@ -72,12 +82,12 @@ fn it_is_renewed_for_as_long_as_it_is_held() {
         let content: serde_json::Value = serde_json::from_slice(&content).expect("JSON");
         assert_eq!((&content["holder"], &content["term_ms"]), (&"first".into(), &1500.into()));
         assert!(content["sequence"].as_u64().expect("a number") >= 3, "{place}: {content}");
-    }
+    });
 }
 
 #[test]
 fn a_silent_holder_is_waited_for_and_then_replaced() {
-    for (place, abilities) in stores("lease-silent") {
+    on_each("lease-silent", |place, abilities| {
         // Of a process that was killed.
         let left = r#"{"holder":"dead","token":"t","sequence":7,"term_ms":600}"#;
         place.put("_lease", Bytes::from_static(left.as_bytes())).expect("writes");
@@ -91,12 +101,12 @@ fn a_silent_holder_is_waited_for_and_then_replaced() {
         let content = place.read_all("_lease").expect("is there");
         assert!(content.starts_with(br#"{"holder":"next""#), "{content:?}");
         assert_eq!(keys(&place), ["_lease"], "{place}: no ticket stays");
-    }
+    });
 }
 
 #[test]
 fn a_lease_that_another_took_is_lost() {
-    for (place, abilities) in stores("lease-lost") {
+    on_each("lease-lost", |place, abilities| {
         let lease = place.lease("first", TERM, abilities.as_ref(), &no_wait).expect("is free");
         let theirs = r#"{"holder":"thief","token":"t","sequence":1,"term_ms":1500}"#;
         place.put("_lease", Bytes::from_static(theirs.as_bytes())).expect("writes");
@@ -115,12 +125,12 @@ fn a_lease_that_another_took_is_lost() {
         assert!(error.contains("another writer has it (thief)"), "{place}: {error}");
         drop(lease);
         assert_eq!(place.read_all("_lease").expect("stays"), theirs, "not ours to delete");
-    }
+    });
 }
 
 #[test]
 fn of_many_who_want_it_at_once_one_gets_it() {
-    for (place, abilities) in stores("lease-race") {
+    on_each("lease-race", |place, abilities| {
         let held = std::thread::scope(|scope| {
             let takers: Vec<_> = (0..6)
                 .map(|taker| {
@@ -141,7 +151,7 @@ fn of_many_who_want_it_at_once_one_gets_it() {
             outcomes.iter().filter(|outcome| outcome.is_ok()).count()
         });
         assert_eq!(held, 1, "{place}");
-    }
+    });
 }
 
 #[test]
