@@ -4,7 +4,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -145,7 +145,8 @@ impl Place {
         let made = self.local.as_deref().map(super::local::missing_folders).unwrap_or_default();
         let folder = format!("_faceledger_probe-{}", random_name());
         let prefix = self.path("check", &folder)?;
-        let probe = Probe { store: Arc::clone(&self.root), prefix };
+        let written = Mutex::default();
+        let probe = Probe { store: Arc::clone(&self.root), prefix, written };
         let found = block_on(async {
             let found = probe.run().await;
             // Whatever happened: nothing of ours stays. Its own failure would say no more.
@@ -166,9 +167,17 @@ impl Place {
 struct Probe {
     store: Arc<Guarded>,
     prefix: Path,
+    /// What was written, for a store whose listings do not show it.
+    written: Mutex<Vec<Path>>,
 }
 
 impl Probe {
+    fn key(&self, name: String) -> Path {
+        let key = self.prefix.clone().join(name);
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
+        key
+    }
+
     async fn run(&self) -> object_store::Result<Abilities> {
         let mut found = Vec::new();
         let mut say = |what: &str, able: bool, why: String| {
@@ -177,7 +186,7 @@ impl Probe {
             able
         };
 
-        let key = self.prefix.clone().join("object");
+        let key = self.key("object".to_owned());
         let bytes = Bytes::from_static(b"0123456789");
         self.store.put(&key, bytes.clone().into()).await?;
         let listed = answered(self.store.list(Some(&self.prefix)).try_collect::<Vec<_>>().await)?;
@@ -224,7 +233,7 @@ impl Probe {
         let mut rounds = 0;
         let mut void = 0;
         while rounds < ROUNDS {
-            let key = self.prefix.clone().join(format!("create-{}", random_name()));
+            let key = self.key(format!("create-{}", random_name()));
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
             let racers = (0..RACERS)
                 .map(|racer| store.put_opts(&key, racer_bytes(racer).into(), options.clone()));
@@ -244,7 +253,7 @@ impl Probe {
         let mut rounds = 0;
         let mut void = 0;
         while rounds < ROUNDS {
-            let key = self.prefix.clone().join(format!("update-{}", random_name()));
+            let key = self.key(format!("update-{}", random_name()));
             let written = self.store.put(&key, Bytes::from_static(b"before").into()).await?;
             let e_tag = match written.e_tag {
                 Some(e_tag) => Some(e_tag),
@@ -302,9 +311,18 @@ impl Probe {
     }
 
     async fn clear(&self) {
-        let listed: Vec<_> =
-            self.store.list(Some(&self.prefix)).filter_map(async |meta| meta.ok()).collect().await;
-        let paths = stream::iter(listed.into_iter().map(|meta| Ok(meta.location)));
+        let listed: Vec<Path> = self
+            .store
+            .list(Some(&self.prefix))
+            .filter_map(async |meta| meta.ok().map(|meta| meta.location))
+            .collect()
+            .await;
+        let mut written =
+            std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
+        written.extend(listed);
+        written.sort_unstable();
+        written.dedup();
+        let paths = stream::iter(written.into_iter().map(Ok));
         let _ = self.store.delete_stream(paths.boxed()).collect::<Vec<_>>().await;
     }
 }

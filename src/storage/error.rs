@@ -128,6 +128,9 @@ impl StorageError {
             if let Some(refusal) = error.downcast_ref::<Refusal>() {
                 return match refusal {
                     Refusal::Stopped => StorageError::Stopped,
+                    Refusal::NoSuchBucket(text) => {
+                        other(format!("{} ({})", no_bucket(&place), scrubbed(text)))
+                    }
                     refusal => other(refusal.to_string()),
                 };
             }

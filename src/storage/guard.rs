@@ -108,11 +108,13 @@ pub(super) static STOP: LazyLock<Arc<Stop>> = LazyLock::new(Arc::default);
 #[derive(Debug)]
 pub(super) struct Stop {
     since: watch::Sender<Option<Instant>>,
+    /// How long writes may go on.
+    pub grace: Duration,
 }
 
 impl Default for Stop {
     fn default() -> Self {
-        Stop { since: watch::Sender::new(None) }
+        Stop { since: watch::Sender::new(None), grace: STOP_GRACE }
     }
 }
 
@@ -166,7 +168,7 @@ impl Stop {
         &self,
         work: impl Future<Output = object_store::Result<T>>,
     ) -> object_store::Result<T> {
-        self.until(STOP_GRACE, work).await
+        self.until(self.grace, work).await
     }
 
     fn stream<T: Send + 'static>(
@@ -187,6 +189,8 @@ impl Stop {
                 }
             }
         })
+        // The Delta log's reader asks once more after the end.
+        .fuse()
         .boxed()
     }
 }
@@ -338,7 +342,7 @@ impl ObjectStore for Guarded {
                 count(&COUNTS.delete);
             }
         });
-        self.stop.stream(STOP_GRACE, self.inner.delete_stream(locations.boxed()))
+        self.stop.stream(self.stop.grace, self.inner.delete_stream(locations.boxed()))
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {

@@ -309,7 +309,7 @@ impl Gate {
         }
     }
 
-    fn slow_down(&self, asked: Duration) {
+    pub fn slow_down(&self, asked: Duration) {
         let jitter = SLOW_DOWN_PAUSE.as_millis() as u64 * 2;
         let pause = SLOW_DOWN_PAUSE + Duration::from_millis(random_word() % (jitter + 1));
         let mut state = self.state();
@@ -323,7 +323,7 @@ impl Gate {
         state.paused_until = Some(state.paused_until.map_or(until, |before| before.max(until)));
     }
 
-    fn went_well(&self) {
+    pub fn went_well(&self) {
         let mut state = self.state();
         state.went_well += 1;
         if state.went_well >= state.bound && state.bound < IN_FLIGHT_MAX {

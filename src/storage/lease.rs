@@ -377,11 +377,8 @@ impl Taker<'_> {
     async fn settle(&self, begun: Instant) -> object_store::Result<Taken> {
         let settle = settle_time(self.term);
         if begun.elapsed() > settle {
-            if let Some(seen) = look(&*self.store, &self.path).await?
-                && seen.is_of(&self.content.token)
-            {
-                self.store.delete(&self.path).await?;
-            }
+            // What was written stays: it may have replaced a lease that somebody relies on, and whoever
+            // takes it for one waits until that holder has noticed.
             return Ok(Taken::Again);
         }
         pause(settle * 2).await?;

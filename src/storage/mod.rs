@@ -239,7 +239,7 @@ impl Place {
             block_on(self.root.list(Some(&folder)).try_collect());
         match listed {
             Ok(metas) => Ok(metas.into_iter().map(|meta| self.info(meta)).collect()),
-            Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(object_store::Error::NotFound { .. }) if self.has_folders() => Ok(Vec::new()),
             Err(error) => Err(StorageError::from_error("list", self.shown(prefix), &error)),
         }
     }
@@ -274,7 +274,7 @@ impl Place {
                 folders: listed.common_prefixes.iter().map(|path| self.key_of(path)).collect(),
                 objects: listed.objects.into_iter().map(|meta| self.info(meta)).collect(),
             }),
-            Err(object_store::Error::NotFound { .. }) => Ok(Level::default()),
+            Err(object_store::Error::NotFound { .. }) if self.has_folders() => Ok(Level::default()),
             Err(error) => Err(StorageError::from_error("list", self.shown(folder), &error)),
         }
     }
@@ -431,7 +431,11 @@ impl Place {
             let upload = self.root.put_multipart(&path).await?;
             let mut upload = WriteMultipart::new_with_chunk_size(upload, PUT_PART_BYTES);
             for at in (0..bytes.len()).step_by(PUT_PART_BYTES) {
-                upload.wait_for_capacity(PUT_PARTS_MAX).await?;
+                if let Err(error) = upload.wait_for_capacity(PUT_PARTS_MAX).await {
+                    // Parts of an upload that nobody ends are stored, and paid for, for ever.
+                    let _ = upload.abort().await;
+                    return Err(error);
+                }
                 upload.put(bytes.slice(at..bytes.len().min(at + PUT_PART_BYTES)));
             }
             upload.finish().await.map(drop)
@@ -482,7 +486,8 @@ impl Place {
         }
         // The first page answers the question; a bucket of millions is not walked for it.
         match block_on(self.root.list(Some(&self.prefix)).next()) {
-            None | Some(Ok(_) | Err(object_store::Error::NotFound { .. })) => Ok(()),
+            None | Some(Ok(_)) => Ok(()),
+            Some(Err(object_store::Error::NotFound { .. })) if self.has_folders() => Ok(()),
             Some(Err(error)) => Err(StorageError::from_error("list", self.shown(""), &error)),
         }
     }
@@ -568,6 +573,12 @@ impl Place {
             etag: meta.e_tag,
             last_modified_ms: meta.last_modified.timestamp_millis(),
         }
+    }
+
+    /// Whether the store knows folders, so that one may be missing. In a bucket there are none: a listing
+    /// that is "not found" lacks the bucket.
+    fn has_folders(&self) -> bool {
+        matches!(self.url.scheme(), "http" | "https" | "memory")
     }
 
     /// A path of the store as a key of this place.

@@ -1,3 +1,10 @@
+mod create;
+mod http;
+mod lease;
+mod level;
+mod server;
+mod stop;
+
 use std::collections::BTreeSet;
 
 use object_store::client::{HttpError, HttpErrorKind};
