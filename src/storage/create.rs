@@ -132,7 +132,8 @@ fn racer_bytes(racer: usize) -> Bytes {
 }
 
 impl Place {
-    /// From now on [`PutMode::Create`] of what [`Place::store`] gives goes this way.
+    /// From now on what must not be there yet is created this way: the Delta log's commits above all, which
+    /// go through the store that this place gives them.
     pub fn with_create(mut self, create: CreateOnly) -> Place {
         self.root = Arc::new(Guarded { create, ..(*self.root).clone() });
         self

@@ -492,7 +492,7 @@ async fn representable(response: HttpResponse) -> Result<HttpResponse, HttpError
 }
 
 /// None when there is nothing to leave out.
-fn without_markers(page: &str) -> Result<Option<String>, Refusal> {
+pub(super) fn without_markers(page: &str) -> Result<Option<String>, Refusal> {
     // S3 and GCS, then Azure.
     const ENTRIES: [(&str, &str, &str, &str); 2] = [
         ("<Contents>", "</Contents>", "Key", "Size"),

@@ -4,7 +4,7 @@ use object_store::ClientOptions;
 use object_store::client::{HttpConnector, HttpRequest, HttpRequestBody};
 
 use super::super::error::{Refusal, refusal};
-use super::super::http::{Connector, Gate, IN_FLIGHT_MAX};
+use super::super::http::{Connector, Gate, IN_FLIGHT_MAX, without_markers};
 use super::super::*;
 use super::server::{Answer, Asked, Cut, Server};
 use super::*;
@@ -305,6 +305,44 @@ fn markers_of_folders_are_no_objects() {
     let level = place.list_level(None).expect("lists");
     assert_eq!(level.folders, ["a"]);
     assert_eq!(level.objects.len(), 2);
+}
+
+#[test]
+fn azure_has_markers_too() {
+    let blob = |name: &str, bytes: u64| {
+        format!(
+            "<Blob><Name>{name}</Name><Properties><Content-Length>{bytes}</Content-Length>\
+             </Properties></Blob>"
+        )
+    };
+    let whole = format!("<Blobs>{}{}{}</Blobs>", blob("a/", 0), blob("a/x", 0), blob("b/", 0));
+    let kept = without_markers(&whole).expect("no odd key");
+    assert_eq!(kept.as_deref(), Some(format!("<Blobs>{}</Blobs>", blob("a/x", 0)).as_str()));
+    assert_eq!(without_markers(&blob("a/x", 0)).expect("no odd key"), None);
+    assert!(without_markers(&blob("a/", 1)).is_err());
+}
+
+#[test]
+fn a_store_says_itself_how_long_to_wait() {
+    for status in ["429 Too Many Requests", "503 Slow Down"] {
+        let server = Server::start(move |number, asked| match number {
+            0 => Answer::new(status, "").with("retry-after", "2"),
+            _ => part(asked, "v1"),
+        });
+        let place = server.s3(&quick(), &[]);
+        let begun = std::time::Instant::now();
+        assert_eq!(place.read_all("k").expect("in the end"), bytes());
+        assert!(begun.elapsed() >= Duration::from_secs(2), "{status}");
+        assert_eq!(server.asked().len(), 2);
+    }
+}
+
+#[test]
+fn the_time_for_retries_is_the_process_s() {
+    assert_eq!(Limits::of_process().retry_for, Duration::from_secs(180));
+    set_retry_for(Duration::from_secs(170));
+    assert_eq!(Limits::of_process().retry_for, Duration::from_secs(170));
+    set_retry_for(Duration::from_secs(180));
 }
 
 #[test]
