@@ -1,6 +1,7 @@
 //! The one integration test crate: everything here uses the program as its users do, or the library's
 //! public face.
 
+mod abilities;
 mod calendar;
 mod commands;
 mod formats;
