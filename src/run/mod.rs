@@ -411,6 +411,8 @@ impl<'p> Run<'p> {
     }
 
     fn go(mut self) -> Result<RunReport, RunError> {
+        // A source that cannot be reached is told before anything is written.
+        self.source.probe()?;
         // From here to the end: what one writer stages, another would take for litter.
         if !self.asked.dry_run {
             let (output, lease) = take_lease(self.pipeline, &self.output, &self.run_id)?;

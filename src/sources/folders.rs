@@ -111,7 +111,7 @@ fn whole<E>(
     // A local folder is walked as fast as it can be.
     if place.local_folder().is_none() {
         let Level { folders, objects } = list(&top)?;
-        if (2..=SPLIT_MAX).contains(&folders.len()) {
+        if folders.len() <= SPLIT_MAX {
             group = Group { date: None, folders, objects };
         }
     }

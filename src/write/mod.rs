@@ -45,8 +45,10 @@ const APP_ID: &str = "faceledger";
 /// file, whose bytes must not depend on when a copy of the objects was made.
 const RANKS: &str = "_ranks";
 
-/// A log gets a checkpoint every so many versions: as often as other writers of Delta tables do it.
-const CHECKPOINT_EVERY: u64 = 10;
+/// A log gets a checkpoint every so many versions, besides those of `compact`: as often as delta-rs does it.
+/// Not more often, because a checkpoint is a Parquet file in `_delta_log`, which a reader of the plain folder
+/// must know to leave out.
+const CHECKPOINT_EVERY: u64 = 100;
 
 /// Entries of a log that a checkpoint makes needless stay for 30 days, as other writers of Delta tables
 /// leave them: readers of older versions need them.

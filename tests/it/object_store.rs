@@ -254,7 +254,9 @@ fn fifty_thousand_keys_come_in_fifty_pages() {
     let ran = on(&server, &world.path(""), &["plan", "pipeline.toml", "--json"]).exits(0);
     assert_eq!(ran.json()["objects"], 50_000);
     let plan = &server.seen()[before.len()..];
-    assert_eq!(pages("many/", plan), 50);
+    // One look at the 25 folders, and two pages of each, side by side.
+    assert_eq!(pages("many/", plan), 1);
+    assert_eq!(plan.len(), 51);
     assert!(plan.iter().all(|seen| seen.op == Op::List), "a plan reads nothing");
 }
 
@@ -269,7 +271,8 @@ fn pages_of_objects_are_loaded() {
     let ran = on(&server, &world.path(""), &["run", "pipeline.toml", "--json"]).exits(0);
     assert_eq!(ran.tally("objects_parsed"), 2500);
     assert_eq!(ran.tally("details_new"), 2500);
-    assert_eq!(server.seen_of(Op::List).len(), 3);
+    // One page to see that the source is there, and all three of it.
+    assert_eq!(server.seen_of(Op::List).len(), 4);
     // One request an object: nothing is looked up that the listing told already.
     assert_eq!(server.seen_of(Op::Get).len(), 2500);
     assert_eq!(server.seen_of(Op::Head).len(), 0);
@@ -393,7 +396,10 @@ fn a_refusal_is_told_in_the_words_of_the_store() {
         assert!(said.contains(code), "{what}: {said}");
         // By it the people of the store find the request.
         let seen = &server.seen()[before..];
-        let refusals: Vec<&Seen> = seen.iter().filter(|seen| seen.status >= Some(400)).collect();
+        // The store's abilities are tried out by writers that race, of whom all but one are refused.
+        let racing = |seen: &&Seen| seen.key.contains("_faceledger_probe");
+        let refusals: Vec<&Seen> =
+            seen.iter().filter(|seen| seen.status >= Some(400) && !racing(seen)).collect();
         assert!(!refusals.is_empty(), "{what} asks the store");
         let told = refusals.iter().any(|refusal| said.contains(&refusal.request_id));
         assert!(told, "{what}: {said}");

@@ -31,7 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Of other rooms, report names data and nothing that does the work.
 const REPORT_NAMES: &[(&str, &[&str])] = &[
     ("classify", &["Catalogue"]),
-    ("storage", &["Place", "set_retry_for", "stop"]),
+    ("storage", &["", "Place"]),
     ("write", &["merge::Facts", "schema", "schema::Table", "small::RejectRow"]),
 ];
 
