@@ -392,6 +392,9 @@ pub fn compacted(done: &Compacted) -> String {
             commit.files_removed
         );
     }
+    if done.checkpoints > 0 {
+        let _ = writeln!(text, "{} written", plural(done.checkpoints, "log checkpoint"));
+    }
     let _ = writeln!(text, "{} deleted that no version in use names", plural(done.deleted, "file"));
     if done.retained > 0 {
         let files = plural(done.retained, "superseded file");

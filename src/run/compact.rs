@@ -16,6 +16,8 @@ use std::collections::BTreeSet;
 #[derive(Debug, serde::Serialize)]
 pub struct Compacted {
     pub commits: Vec<Commit>,
+    /// Tables whose log got a checkpoint: it had grown by ten entries or more.
+    pub checkpoints: u64,
     /// Files deleted that were no longer live.
     pub deleted: u64,
     /// Superseded files that stay until `output.retain` is over.
@@ -61,11 +63,11 @@ pub fn compact(pipeline: &Pipeline) -> Result<Compacted, RunError> {
             rows.sort();
             stage_small(table, partition, rows.len(), || small::inputs_batch(&rows))
         })?);
-        let (mut deleted, mut retained) = (0, 0);
+        let (mut deleted, mut retained, mut checkpoints) = (0, 0, 0);
         for table in tables.each_mut() {
             lease.check()?;
             deleted += table.delete_litter(&writer)?.len() as u64;
-            table.checkpoint(&writer)?;
+            checkpoints += u64::from(table.checkpoint_if_due(&writer)?);
             if writer.retain_ms > 0 {
                 let stored: BTreeSet<String> = table.stored_files()?.into_iter().collect();
                 retained += table.superseded()?.intersection(&stored).count() as u64;
@@ -75,7 +77,7 @@ pub fn compact(pipeline: &Pipeline) -> Result<Compacted, RunError> {
             .iter()
             .map(|c| if writer.retain_ms == 0 { c.files_removed } else { 0 })
             .sum::<u64>();
-        Ok(Compacted { commits, deleted, retained })
+        Ok(Compacted { commits, checkpoints, deleted, retained })
     })
 }
 

@@ -50,6 +50,9 @@ const RANKS: &str = "_ranks";
 /// must know to leave out.
 const CHECKPOINT_EVERY: u64 = 100;
 
+/// So many entries, and `compact` writes a checkpoint; of fewer it would save nobody anything.
+const CHECKPOINT_WORTH: u64 = 10;
+
 /// Entries of a log that a checkpoint makes needless stay for 30 days, as other writers of Delta tables
 /// leave them: readers of older versions need them.
 const LOG_RETAIN_MS: i64 = 30 * 86_400_000;
@@ -294,6 +297,27 @@ impl OpenTable {
             let _ = self.checkpoint(writer);
         }
         Ok(commit)
+    }
+
+    /// Writes a checkpoint if the log has grown enough since the last one; whether it did.
+    pub fn checkpoint_if_due(&self, writer: &Writer) -> Result<bool, WriteError> {
+        let last = match self.place.read_all("_delta_log/_last_checkpoint") {
+            Ok(text) => serde_json::from_slice::<serde_json::Value>(&text)
+                .ok()
+                .and_then(|last| last.get("version")?.as_u64()),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let entries = match (self.version(), last) {
+            (Some(version), Some(last)) => version.saturating_sub(last),
+            (Some(version), None) => version + 1,
+            (None, _) => 0,
+        };
+        let due = entries >= CHECKPOINT_WORTH;
+        if due {
+            self.checkpoint(writer)?;
+        }
+        Ok(due)
     }
 
     /// Writes a checkpoint of the log and deletes old entries that it makes needless.

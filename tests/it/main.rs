@@ -2,8 +2,10 @@
 //! public face.
 
 mod abilities;
+mod backfill;
 mod calendar;
 mod commands;
+mod compact;
 mod formats;
 mod golden;
 mod interop;
