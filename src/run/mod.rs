@@ -526,10 +526,12 @@ impl<'p> Run<'p> {
             };
             let writer = self.writer(state.txn);
             let tables = &mut state.tables;
+            let output = self.output.clone();
             let published = self.publish(tables, &job, &writer).inspect_err(|error| {
-                // What was staged and not committed would be counted by whoever reads the folder. A store that
-                // does not answer would only make the end later.
-                if !matches!(error.exit(), Exit::TryAgain | Exit::AnotherWriter) {
+                // What was staged and not committed would be counted by whoever reads the folder. But a store that
+                // does not answer would only make the end later, and what is another writer's is not ours to touch.
+                let answers = output.local_folder().is_some() || error.exit() != Exit::TryAgain;
+                if answers && error.exit() != Exit::AnotherWriter {
                     for table in tables.each_mut() {
                         // The error that led here is the one to tell; the next run tries again.
                         let _ = table.discard_staged(&writer);

@@ -299,6 +299,8 @@ impl Run<'_> {
                 ("get", requests.get),
                 ("put", requests.put),
                 ("delete", requests.delete),
+                ("throttled", requests.throttled),
+                ("failed", requests.failed),
             ]),
             phases: self.phases.done.clone(),
             peak_memory_bytes: peak_memory_bytes(),

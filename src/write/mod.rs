@@ -376,7 +376,8 @@ impl OpenTable {
             && self.version().is_some()
             && !(litter.is_empty() && stray_ranks.is_empty())
         {
-            self.delta.fence((APP_ID.to_owned(), writer.txn), info(writer))?;
+            // Under a name of its own: it is no commit of a run, by which unfinished ones are told.
+            self.delta.fence((format!("{APP_ID}.fence"), writer.txn), info(writer))?;
         }
         self.ranks.delete(&stray_ranks)?;
         self.place.delete(&litter)?;
