@@ -6,6 +6,8 @@ use super::{Asked, RunError, Tables, on_threads, partition};
 use crate::model::{Broken, UsageDay};
 use crate::pipeline::{Inventory, Pipeline};
 use crate::sources::{self, Choice, Folders, Group, KeyPattern, Object, Order, Selection, Verdict};
+#[cfg(doc)]
+use crate::storage::Listing;
 use crate::storage::{ObjectInfo, Place};
 use crate::write::OpenTable;
 use crate::write::small;
@@ -75,6 +77,8 @@ pub struct Batches<'r> {
     pub counts: Selection,
     pub folders_unmatched: u64,
     pub folders_outside: u64,
+    /// Keys listed so far that cannot be asked for: see [`Listing::unreadable`].
+    pub unreadable: BTreeSet<String>,
 }
 
 impl<'r> Batches<'r> {
@@ -145,6 +149,7 @@ impl<'r> Batches<'r> {
             },
             folders_unmatched: found.unmatched,
             folders_outside: found.outside,
+            unreadable: found.unreadable,
         })
     }
 
@@ -193,13 +198,14 @@ impl<'r> Batches<'r> {
             // Folders of a group one after the other: the groups are listed side by side.
             groups => on_threads(self.io_threads, groups, |group| self.select(group, inputs, 1))?,
         };
-        let new: usize = selections.iter().map(|s| s.objects.len()).sum();
+        let new: usize = selections.iter().map(|(s, _)| s.objects.len()).sum();
         self.stride = match new <= FEW_OBJECTS {
             true => (self.stride * 2).min(GROUPS_MAX),
             false => 1,
         };
-        for selection in selections {
+        for (selection, unreadable) in selections {
             self.counts.count(&selection);
+            self.unreadable.extend(unreadable);
             self.queue(selection.objects);
         }
         Ok(())
@@ -249,20 +255,24 @@ impl<'r> Batches<'r> {
         Ok(())
     }
 
-    /// Lists a group and subtracts what is known.
+    /// Lists a group and subtracts what is known; gives what of it cannot be read, too.
     fn select(
         &self,
         group: &Group,
         inputs: &OpenTable,
         threads: usize,
-    ) -> Result<Selection, RunError> {
+    ) -> Result<(Selection, BTreeSet<String>), RunError> {
         let listings = on_threads(threads, &group.folders, |folder| {
             stopped(self.stop)?;
-            Ok(self.source.list(Some(folder.as_str()))?)
+            Ok(self.source.listing(Some(folder.as_str()))?)
         })?;
         let mut listing: Vec<ObjectInfo> = group.objects.clone();
-        listing.extend(listings.into_iter().flatten());
-        self.pick(listing, inputs, &mut HashMap::new())
+        let mut unreadable = BTreeSet::new();
+        for listed in listings {
+            listing.extend(listed.objects);
+            unreadable.extend(listed.unreadable);
+        }
+        Ok((self.pick(listing, inputs, &mut HashMap::new())?, unreadable))
     }
 
     /// What of a listing is to be read. `loads` is the history as far as it was asked for.

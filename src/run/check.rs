@@ -128,11 +128,13 @@ fn look_at_source(pipeline: &Pipeline) -> Result<SourceFound, RunError> {
     let dates: Vec<UsageDay> = folders.groups.iter().filter_map(|g| g.date).collect();
     let newest = dates.last().copied();
     let mut listing = Vec::new();
+    let mut unreadable = folders.unreadable;
     for group in &folders.groups {
         listing.extend(group.objects.iter().cloned());
         if group.date.is_none() || group.date == newest {
-            for objects in on_threads(threads, &group.folders, |f| Ok(place.list(Some(f))?))? {
-                listing.extend(objects);
+            for listed in on_threads(threads, &group.folders, |f| Ok(place.listing(Some(f))?))? {
+                listing.extend(listed.objects);
+                unreadable.extend(listed.unreadable);
             }
         }
     }
@@ -148,6 +150,9 @@ fn look_at_source(pipeline: &Pipeline) -> Result<SourceFound, RunError> {
         "{} objects, {taken} taken by source.keys, {} hidden or `_`-prefixed",
         selection.keys, selection.hidden
     );
+    if let Some(key) = unreadable.first() {
+        detail = format!("{detail}, {} with names that cannot be read ({key:?})", unreadable.len());
+    }
     if let (Some(first), Some(last)) = (dates.first(), newest) {
         detail = format!(
             "{} dates in its folders, {first} to {last}; of the last: {detail}",

@@ -8,7 +8,7 @@ use crate::model::{Attempt, Compression, Record, Reject, RejectReason, Tally, Us
 use crate::pipeline::{Key, Pipeline};
 use crate::report::Progress;
 use crate::sources::{self, Object, Shard, Window};
-use crate::storage::{ObjectInfo, Place};
+use crate::storage::{ObjectInfo, Place, StorageError};
 use crate::write::merge::{Fate, RowRef};
 use crate::write::rows::{Placed, Rows, RowsBuilder};
 use crate::write::small::RejectRow;
@@ -334,8 +334,7 @@ fn read_lines(
 ) -> Result<Tally, RunError> {
     // One byte earlier: a line begins at the range's start only if a line break stands before it.
     let from = range.start.saturating_sub(1);
-    let etag = object.info.etag.as_deref();
-    let (_, input) = context.source.open_object(&object.info.key, from, etag)?;
+    let input = Ranges::open(context.source, &object.info, from..range.end)?;
     let mut input = Counted { input, bytes: bytes_read };
     let mut bytes = PIECE.take();
     read_up_to(&mut input, (range.end - from) as usize, &mut bytes)
@@ -360,6 +359,62 @@ fn read_lines(
     decoder.push(&bytes[begin..], true, loader);
     PIECE.set(bytes);
     Ok(decoder.finish())
+}
+
+/// Bytes asked for beyond a piece, for the rest of its last line: a result with a picture.
+const TAIL_BYTES: u64 = 128 << 10;
+
+/// An object from some byte on, asked for in ranges, each twice as far beyond the first as the one before: what
+/// a worker does not need is not sent to it.
+struct Ranges<'c> {
+    place: &'c Place,
+    key: &'c str,
+    /// Of the version that the first range was of; None where the store gives none.
+    etag: Option<String>,
+    size: u64,
+    input: Box<dyn Read + Send>,
+    at: u64,
+    to: u64,
+    beyond: u64,
+}
+
+impl<'c> Ranges<'c> {
+    fn open(
+        place: &'c Place,
+        listed: &'c ObjectInfo,
+        bytes: Range<u64>,
+    ) -> Result<Ranges<'c>, StorageError> {
+        let to = bytes.end.saturating_add(TAIL_BYTES);
+        let etag = listed.etag.as_deref();
+        let (opened, input) = place.open_range(&listed.key, bytes.start..to, etag)?;
+        Ok(Ranges {
+            place,
+            key: &listed.key,
+            etag: opened.etag,
+            size: opened.size,
+            input,
+            at: bytes.start,
+            to,
+            beyond: TAIL_BYTES,
+        })
+    }
+}
+
+impl Read for Ranges<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            let n = self.input.read(buffer)?;
+            self.at += n as u64;
+            if n > 0 || buffer.is_empty() || self.at < self.to || self.to >= self.size {
+                return Ok(n);
+            }
+            self.beyond *= 2;
+            self.to += self.beyond;
+            let etag = self.etag.as_deref();
+            let opened = self.place.open_range(self.key, self.at..self.to, etag);
+            self.input = opened.map_err(std::io::Error::other)?.1;
+        }
+    }
 }
 
 thread_local! {

@@ -466,6 +466,15 @@ impl<'p> Run<'p> {
         {
             self.batch(&mut state, Batch::default())?;
         }
+        if let Some(key) = batches.unreadable.first() {
+            report::note(&format!(
+                "{} of the source cannot be read, because of their names (a part that is empty, . or .., or a control character), such as {key:?}: rename or delete them",
+                match batches.unreadable.len() {
+                    1 => "1 object or folder".to_owned(),
+                    n => format!("{n} objects or folders"),
+                }
+            ));
+        }
         let tally = &mut state.sum.tally;
         tally.objects_known = batches.counts.known;
         tally.objects_listed += batches.counts.known;

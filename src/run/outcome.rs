@@ -60,6 +60,9 @@ pub struct RunReport {
     pub objects_outside: u64,
     pub objects_undated: u64,
     pub unmatched_examples: Vec<String>,
+    /// Objects, and folders that end with `/`, of names that cannot be asked for; they are not among the listed.
+    pub objects_unreadable: u64,
+    pub unreadable_examples: Vec<String>,
     /// Folders not looked into: no key of the pattern lies there.
     pub folders_unmatched: u64,
     /// Folders not looked into: their date cannot concern the window.
@@ -270,6 +273,8 @@ impl Run<'_> {
             objects_outside: counts.outside,
             objects_undated: counts.undated,
             unmatched_examples: counts.unmatched_examples.clone(),
+            objects_unreadable: batches.unreadable.len() as u64,
+            unreadable_examples: batches.unreadable.iter().take(3).cloned().collect(),
             folders_unmatched: batches.folders_unmatched,
             folders_outside: batches.folders_outside,
             bytes_stored: sum.bytes_stored,

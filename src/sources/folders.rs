@@ -7,7 +7,7 @@
 use super::KeyPattern;
 use crate::model::UsageDay;
 use crate::storage::{Level, ObjectInfo, Place, StorageError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Folders of one level at most. Where there are more, a folder for each token for example, asking for each
 /// costs more than listing all there is.
@@ -38,6 +38,8 @@ pub struct Folders {
     pub outside: u64,
     /// A few of the unmatched, to show.
     pub unmatched_examples: Vec<String>,
+    /// Met on the way, with names that cannot be asked for.
+    pub unreadable: BTreeSet<String>,
 }
 
 /// Finds the groups. `wanted` says which dates are; `each` calls a function for every folder of a level, side
@@ -67,7 +69,8 @@ pub fn folders<E: From<StorageError>>(
             return whole(place, top, &list);
         }
         let mut below = Vec::new();
-        for Level { folders, objects } in each(&level, &list)? {
+        for Level { folders, objects, unreadable } in each(&level, &list)? {
+            found.unreadable.extend(unreadable);
             undated.objects.extend(objects);
             for folder in folders {
                 let name = folder.rsplit('/').next().unwrap_or(&folder);
@@ -108,12 +111,14 @@ fn whole<E>(
     list: &dyn Fn(&String) -> Result<Level, E>,
 ) -> Result<Folders, E> {
     let mut group = Group { folders: vec![top.clone()], ..Group::default() };
+    let mut unmet = BTreeSet::new();
     // A local folder is walked as fast as it can be.
     if place.local_folder().is_none() {
-        let Level { folders, objects } = list(&top)?;
+        let Level { folders, objects, unreadable } = list(&top)?;
+        unmet = unreadable;
         if folders.len() <= SPLIT_MAX {
             group = Group { date: None, folders, objects };
         }
     }
-    Ok(Folders { groups: vec![group], ..Folders::default() })
+    Ok(Folders { groups: vec![group], unreadable: unmet, ..Folders::default() })
 }

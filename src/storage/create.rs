@@ -5,6 +5,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -20,12 +21,16 @@ use super::error::{Refusal, StorageError, refusal, status_in};
 use super::guard::Guarded;
 use super::{Place, block_on};
 
+/// How often a write with a condition is tried.
+const TRIES_MAX: u32 = 4;
+/// Half of the first pause between the tries; each is twice as long as the one before.
+const REPEAT_PAUSE: Duration = Duration::from_millis(50);
 /// Writers of one race. Eight in flight at once have exposed every store that only looks before it writes.
 const RACERS: usize = 8;
 /// Races of each kind; a store that is right now and then must be found out.
 const ROUNDS: usize = 5;
-/// Races that nobody won (an acknowledgement was lost, or the store refuses while several try) before
-/// that is taken for an answer.
+/// Races that proved nothing before that is taken for an answer: nobody won (the store refuses while several
+/// try), or a racer was not answered, who may have been the winner.
 const VOID_ROUNDS_MAX: usize = 3;
 
 /// How an object is made that must not be there yet.
@@ -91,6 +96,67 @@ pub(super) async fn by_look(
     }
 }
 
+/// One try of a write with a condition.
+pub(super) async fn once(
+    store: &Arc<dyn ObjectStore>,
+    create: CreateOnly,
+    to: &Path,
+    payload: PutPayload,
+    options: PutOptions,
+) -> object_store::Result<PutResult> {
+    match (&options.mode, create) {
+        (PutMode::Create, CreateOnly::CopyHeader) => by_copy(store, to, payload).await,
+        _ => store.put_opts(to, payload, options).await,
+    }
+}
+
+/// A write with a condition, again when it gets no answer: the client repeats only what may be done twice. The
+/// object tells whether the write had arrived, by its bytes: nobody else writes the same, because
+/// entries of a log and leases hold random numbers.
+pub(super) async fn repeated(
+    store: &Arc<dyn ObjectStore>,
+    create: CreateOnly,
+    to: &Path,
+    payload: PutPayload,
+    options: PutOptions,
+) -> object_store::Result<PutResult> {
+    let mut tries = 1;
+    loop {
+        let error = match once(store, create, to, payload.clone(), options.clone()).await {
+            Err(error) if tries < TRIES_MAX && is_passing(&error) => error,
+            outcome => return outcome,
+        };
+        super::lease::pause(REPEAT_PAUSE * (1 << tries) + jitter(REPEAT_PAUSE)).await?;
+        tries += 1;
+        let found = async {
+            let got = store.get(to).await?;
+            let meta = got.meta.clone();
+            Ok((meta, got.bytes().await?))
+        };
+        let source = "it was written meanwhile".into();
+        let path = to.to_string();
+        match (found.await, &options.mode) {
+            (Ok((meta, bytes)), _) if bytes == Bytes::from(payload.clone()) => {
+                return Ok(PutResult { e_tag: meta.e_tag, version: meta.version });
+            }
+            (Ok((meta, _)), PutMode::Update(version)) if meta.e_tag == version.e_tag => {}
+            (Ok(_), PutMode::Update(_)) => {
+                return Err(object_store::Error::Precondition { path, source });
+            }
+            (Ok(_), _) => return Err(object_store::Error::AlreadyExists { path, source }),
+            (Err(object_store::Error::NotFound { .. }), PutMode::Create) => {}
+            // What went wrong first says more.
+            (Err::<_, object_store::Error>(_), _) => return Err(error),
+        }
+    }
+}
+
+/// Up to so long, at random: writers that were cut off together do not come back together.
+fn jitter(longest: Duration) -> Duration {
+    let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX - 1);
+    Duration::from_millis(random_word() % (longest_ms + 1))
+}
+
 /// 128 random bits in hex, from the keys that the standard library seeds its hash maps with.
 pub(super) fn random_name() -> String {
     format!("{:016x}{:016x}", random_word(), random_word())
@@ -115,6 +181,52 @@ enum Raced {
     Wrong(String),
 }
 
+/// What one race shows.
+enum Judged {
+    Shown(Raced),
+    /// Nobody won, which proves nothing.
+    NobodyWon,
+    /// Nor does a race of which an outcome is not known.
+    Unanswered(object_store::Error),
+}
+
+/// Counts the races of one kind.
+#[derive(Default)]
+struct Rounds {
+    right: usize,
+    void: usize,
+}
+
+impl Rounds {
+    /// The end of the races, if this one ends them.
+    async fn add(&mut self, judged: Judged) -> object_store::Result<Option<Raced>> {
+        let unanswered = match judged {
+            Judged::Shown(Raced::Right) => {
+                self.right += 1;
+                return Ok((self.right == ROUNDS).then_some(Raced::Right));
+            }
+            Judged::Shown(wrong) => return Ok(Some(wrong)),
+            Judged::NobodyWon => None,
+            Judged::Unanswered(error) => Some(error),
+        };
+        self.void += 1;
+        match unanswered {
+            None if self.void < VOID_ROUNDS_MAX => {}
+            None => {
+                let why = format!("nobody won any of {} races", self.void);
+                return Ok(Some(Raced::Wrong(why)));
+            }
+            // A store that does not answer is no store that cannot.
+            Some(error) if self.void == VOID_ROUNDS_MAX => return Err(error),
+            Some(_) => super::lease::pause(VOID_PAUSE).await?,
+        }
+        Ok(None)
+    }
+}
+
+/// After a race without an answer: what broke the connections is mostly over by then.
+const VOID_PAUSE: Duration = Duration::from_millis(100);
+
 /// One racer's outcome: whether it won, or that the store does not know the request.
 fn won(outcome: object_store::Result<PutResult>) -> object_store::Result<Option<bool>> {
     use object_store::Error::*;
@@ -124,6 +236,11 @@ fn won(outcome: object_store::Result<PutResult>) -> object_store::Result<Option<
         Err(error) if not_able(&error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a request may have failed by the way and not by the store's answer.
+pub(super) fn is_passing(error: &object_store::Error) -> bool {
+    StorageError::from_error("check", "", error).is_transient()
 }
 
 /// The racers' bytes differ, so that the object tells whose it is.
@@ -147,7 +264,9 @@ impl Place {
         let folder = format!("_faceledger_probe-{}", random_name());
         let prefix = self.path("check", &folder)?;
         let written = Mutex::default();
-        let probe = Probe { store: Arc::clone(&self.root), prefix, written };
+        // What a repetition would mend must show here.
+        let store = Arc::new(Guarded { repeats: false, ..(*self.root).clone() });
+        let probe = Probe { store, prefix, written };
         let found = block_on(async {
             let found = probe.run().await;
             // Whatever happened: nothing of ours stays. Its own failure would say no more.
@@ -231,29 +350,22 @@ impl Probe {
 
     async fn race_create(&self, create: CreateOnly) -> object_store::Result<Raced> {
         let store = Guarded { create, ..(*self.store).clone() };
-        let mut rounds = 0;
-        let mut void = 0;
-        while rounds < ROUNDS {
+        let mut rounds = Rounds::default();
+        loop {
             let key = self.key(format!("create-{}", random_name()));
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
             let racers = (0..RACERS)
                 .map(|racer| store.put_opts(&key, racer_bytes(racer).into(), options.clone()));
-            match self.judge(&key, join_all(racers).await).await? {
-                Some(Raced::Right) => rounds += 1,
-                Some(wrong) => return Ok(wrong),
-                None => void += 1,
-            }
-            if void == VOID_ROUNDS_MAX {
-                return Ok(Raced::Wrong(format!("nobody won any of {void} races")));
+            let judged = self.judge(&key, join_all(racers).await).await?;
+            if let Some(end) = rounds.add(judged).await? {
+                return Ok(end);
             }
         }
-        Ok(Raced::Right)
     }
 
     async fn race_update(&self) -> object_store::Result<Raced> {
-        let mut rounds = 0;
-        let mut void = 0;
-        while rounds < ROUNDS {
+        let mut rounds = Rounds::default();
+        loop {
             let key = self.key(format!("update-{}", random_name()));
             let written = self.store.put(&key, Bytes::from_static(b"before").into()).await?;
             let e_tag = match written.e_tag {
@@ -267,47 +379,43 @@ impl Probe {
             let options = PutOptions { mode: PutMode::Update(version), ..PutOptions::default() };
             let racers = (0..RACERS)
                 .map(|racer| self.store.put_opts(&key, racer_bytes(racer).into(), options.clone()));
-            match self.judge(&key, join_all(racers).await).await? {
-                Some(Raced::Right) => rounds += 1,
-                Some(wrong) => return Ok(wrong),
-                None => void += 1,
-            }
-            if void == VOID_ROUNDS_MAX {
-                return Ok(Raced::Wrong(format!("nobody won any of {void} races")));
+            let judged = self.judge(&key, join_all(racers).await).await?;
+            if let Some(end) = rounds.add(judged).await? {
+                return Ok(end);
             }
         }
-        Ok(Raced::Right)
     }
 
-    /// What one race shows; None when nobody won, which proves nothing.
     async fn judge(
         &self,
         key: &Path,
         outcomes: Vec<object_store::Result<PutResult>>,
-    ) -> object_store::Result<Option<Raced>> {
+    ) -> object_store::Result<Judged> {
+        let wrong = |why: String| Ok(Judged::Shown(Raced::Wrong(why)));
         let mut winners = Vec::new();
+        let mut unanswered = None;
         for (racer, outcome) in outcomes.into_iter().enumerate() {
-            match won(outcome)? {
-                Some(true) => winners.push(racer),
-                Some(false) => {}
-                None => {
-                    let why = "the store does not know such a request".to_owned();
-                    return Ok(Some(Raced::Wrong(why)));
-                }
+            match won(outcome) {
+                Ok(Some(true)) => winners.push(racer),
+                Ok(Some(false)) => {}
+                Ok(None) => return wrong("the store does not know such a request".to_owned()),
+                Err(error) if is_passing(&error) => unanswered = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        let winner = match winners[..] {
-            [] => return Ok(None),
-            [winner] => winner,
-            _ => {
-                let why = format!("{} of {RACERS} writers were let in at once", winners.len());
-                return Ok(Some(Raced::Wrong(why)));
+        // More than one winner is proof, whatever became of the others.
+        let winner = match (&winners[..], unanswered) {
+            ([_, _, ..], _) => {
+                return wrong(format!("{} of {RACERS} writers were let in at once", winners.len()));
             }
+            (_, Some(error)) => return Ok(Judged::Unanswered(error)),
+            ([], None) => return Ok(Judged::NobodyWon),
+            ([winner], None) => *winner,
         };
         let bytes = self.store.get(key).await?.bytes().await?;
         match bytes == racer_bytes(winner) {
-            true => Ok(Some(Raced::Right)),
-            false => Ok(Some(Raced::Wrong("the object was not the winner's".to_owned()))),
+            true => Ok(Judged::Shown(Raced::Right)),
+            false => wrong("the object was not the winner's".to_owned()),
         }
     }
 

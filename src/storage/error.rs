@@ -46,10 +46,6 @@ pub(super) enum Refusal {
     Redirected(String),
     #[error("{0}")]
     NoSuchBucket(String),
-    #[error(
-        "the object \"{0}\" has a name that cannot be read (a / at its start or end): rename or delete it"
-    )]
-    UnreadableKey(String),
 }
 
 impl StorageError {

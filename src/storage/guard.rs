@@ -221,12 +221,15 @@ pub(super) struct Guarded {
     /// Whether requests are counted here; stores behind HTTP count each try themselves.
     pub counted: bool,
     pub create: CreateOnly,
+    /// Whether a write with a condition is repeated when it gets no answer.
+    pub repeats: bool,
     pub stop: Arc<Stop>,
 }
 
 impl Guarded {
     pub fn new(inner: Arc<dyn ObjectStore>, counted: bool) -> Guarded {
-        Guarded { inner, counted, create: CreateOnly::IfNoneMatch, stop: Arc::clone(&STOP) }
+        let (create, stop) = (CreateOnly::IfNoneMatch, Arc::clone(&STOP));
+        Guarded { inner, counted, create, repeats: true, stop }
     }
 
     fn count(&self, counter: &AtomicU64) {
@@ -277,13 +280,13 @@ impl ObjectStore for Guarded {
     {
         self.count(&COUNTS.put);
         let put = match (&options.mode, self.create) {
-            (PutMode::Create, CreateOnly::CopyHeader) => {
-                create::by_copy(&self.inner, location, payload).boxed()
-            }
             (PutMode::Create, CreateOnly::UnderLease) => {
                 create::by_look(&self.inner, location, payload).boxed()
             }
-            _ => self.inner.put_opts(location, payload, options),
+            (PutMode::Create | PutMode::Update(_), _) if self.repeats => {
+                create::repeated(&self.inner, self.create, location, payload, options).boxed()
+            }
+            _ => create::once(&self.inner, self.create, location, payload, options).boxed(),
         };
         self.stop.write(put).boxed()
     }
@@ -321,9 +324,11 @@ impl ObjectStore for Guarded {
         self.count(&COUNTS.get);
         let got = self.stop.read(self.inner.get_opts(location, options));
         got.map_ok(|mut result| {
+            let bytes = result.range.end - result.range.start;
             result.payload = match result.payload {
                 GetResultPayload::Stream(chunks) => {
-                    GetResultPayload::Stream(self.stop.stream::<Bytes>(Duration::ZERO, chunks))
+                    let chunks = self.stop.stream::<Bytes>(Duration::ZERO, chunks);
+                    GetResultPayload::Stream(whole(chunks, bytes))
                 }
                 file => file,
             };
@@ -410,6 +415,32 @@ impl ObjectStore for Guarded {
         self.count(&COUNTS.put);
         self.stop.write(self.inner.rename_opts(from, to, options)).boxed()
     }
+}
+
+/// A body that fails if it ends before all of its bytes have come: half an entry of a log may read like a
+/// whole one.
+fn whole(
+    chunks: BoxStream<'static, object_store::Result<Bytes>>,
+    bytes: u64,
+) -> BoxStream<'static, object_store::Result<Bytes>> {
+    stream::unfold((chunks, bytes), |(mut chunks, left)| async move {
+        match chunks.next().await {
+            Some(Ok(chunk)) => {
+                let left = left.saturating_sub(chunk.len() as u64);
+                Some((Ok(chunk), (chunks, left)))
+            }
+            Some(Err(error)) => Some((Err(error), (chunks, 0))),
+            None if left > 0 => {
+                let cause = format!("the answer ended {left} bytes too soon");
+                let source = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, cause);
+                let source = Box::new(source);
+                Some((Err(object_store::Error::Generic { store: "store", source }), (chunks, 0)))
+            }
+            None => None,
+        }
+    })
+    .fuse()
+    .boxed()
 }
 
 /// Counts the parts of an upload and its completion, and lets a stop end them.

@@ -8,6 +8,8 @@
 //! `aws_connect_timeout`, and the variables `AWS_TIMEOUT` and `AWS_CONNECT_TIMEOUT`. The values are like
 //! `30s` or `5 minutes`.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -23,6 +25,7 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
     HttpResponseBody, HttpService, ReqwestConnector,
 };
+use object_store::path::Path;
 use tokio::sync::Notify;
 
 use super::create::random_word;
@@ -155,7 +158,7 @@ impl Watched {
         let body = HttpResponseBody::new(WatchedBody::new(body, self.connector.idle));
         let response = HttpResponse::from_parts(parts, body);
         match status {
-            200..300 if kind == Kind::List => representable(response).await,
+            200..300 if kind == Kind::List => readable(response).await,
             200..300 | 304 => Ok(response),
             // The client follows those with a place to go to; what is left says "elsewhere" and no more.
             300..400 => Err(refused(Refusal::Redirected(told(&response, "")))),
@@ -465,6 +468,21 @@ fn inside(body: &str, name: &str) -> Option<String> {
 
 fn unescaped(text: &str) -> String {
     let mut text = text.to_owned();
+    // Characters by number: a control character in a key is written so.
+    let mut at = 0;
+    while let Some(begin) = text[at..].find("&#").map(|found| at + found) {
+        at = begin + 2;
+        let Some(end) = text[at..].find(';').map(|found| at + found) else { break };
+        let number = match text[at..end].strip_prefix(['x', 'X']) {
+            Some(hex) => u32::from_str_radix(hex, 16).ok(),
+            None => text[at..end].parse().ok(),
+        };
+        // A `&` by number must not begin another reference.
+        if let Some(character) = number.and_then(char::from_u32).filter(|c| *c != '&') {
+            text.replace_range(begin..=end, character.encode_utf8(&mut [0; 4]));
+            at = begin + character.len_utf8();
+        }
+    }
     // `&amp;` last, so that what it uncovers is not taken for another.
     for (written, meant) in
         [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")]
@@ -474,34 +492,46 @@ fn unescaped(text: &str) -> String {
     text
 }
 
+tokio::task_local! {
+    /// What a listing leaves out, for who asked for it: the answer itself has no place to say it.
+    pub(super) static UNREADABLE: RefCell<BTreeSet<String>>;
+}
+
 /// A page of a listing without the markers of empty folders that consoles write: objects of no bytes whose
-/// key ends with `/`. `object_store` would show them without the `/`, as objects that are not there. A
-/// key with bytes in it that would be shown as another one's is an error: its rows would be lost.
-async fn representable(response: HttpResponse) -> Result<HttpResponse, HttpError> {
+/// key ends with `/`. `object_store` would show them without the `/`, as objects that are not there. And
+/// without keys that it would show as another's, or that would end the whole listing: those are
+/// told by [`UNREADABLE`].
+async fn readable(response: HttpResponse) -> Result<HttpResponse, HttpError> {
     let (parts, body) = response.into_parts();
     let page = body.bytes().await?;
     let page = match std::str::from_utf8(&page) {
-        Ok(text) => match without_markers(text).map_err(refused)? {
-            Some(text) => Bytes::from(text),
-            None => page,
-        },
+        Ok(text) => {
+            let (text, unreadable) = readable_page(text);
+            if !unreadable.is_empty() {
+                // Whoever lists without asking for them looks for names of our own making only.
+                let _ = UNREADABLE.try_with(|told| told.borrow_mut().extend(unreadable));
+            }
+            text.map_or(page, Bytes::from)
+        }
         // The client says what is wrong with it.
         Err(_) => page,
     };
     Ok(HttpResponse::from_parts(parts, page.into()))
 }
 
-/// None when there is nothing to leave out.
-pub(super) fn without_markers(page: &str) -> Result<Option<String>, Refusal> {
-    // S3 and GCS, then Azure.
-    const ENTRIES: [(&str, &str, &str, &str); 2] = [
-        ("<Contents>", "</Contents>", "Key", "Size"),
-        ("<Blob>", "</Blob>", "Name", "Content-Length"),
+/// The page as it is passed on, None when all of it is, and the keys left out of it.
+pub(super) fn readable_page(page: &str) -> (Option<String>, Vec<String>) {
+    // An entry, its name and, for objects, its size: S3 and GCS, then Azure.
+    const ENTRIES: [(&str, &str, &str, Option<&str>); 4] = [
+        ("<Contents>", "</Contents>", "Key", Some("Size")),
+        ("<CommonPrefixes>", "</CommonPrefixes>", "Prefix", None),
+        ("<Blob>", "</Blob>", "Name", Some("Content-Length")),
+        ("<BlobPrefix>", "</BlobPrefix>", "Name", None),
     ];
+    let mut changed: Option<String> = None;
+    let mut unreadable = Vec::new();
     for (open, close, name, size) in ENTRIES {
-        if !page.contains(open) {
-            continue;
-        }
+        let page = changed.as_deref().unwrap_or(page);
         let mut kept = String::new();
         // Up to here the page is in `kept`.
         let mut taken = 0;
@@ -511,23 +541,30 @@ pub(super) fn without_markers(page: &str) -> Result<Option<String>, Refusal> {
             else {
                 break;
             };
+            at = end;
             let entry = &page[begin..end];
             let key = entry
                 .split_once(&format!("<{name}>"))
                 .and_then(|(_, rest)| rest.split_once('<'))
-                .map_or("", |(key, _)| key);
-            if key.ends_with('/') && inside(entry, size).as_deref() == Some("0") {
-                kept.push_str(&page[taken..begin]);
-                taken = end;
-            } else if key.ends_with('/') || key.starts_with('/') {
-                return Err(Refusal::UnreadableKey(unescaped(key)));
+                .map_or(String::new(), |(key, _)| unescaped(key));
+            let marker = key.ends_with('/')
+                && size.is_some_and(|size| inside(entry, size).as_deref() == Some("0"));
+            // The name of a folder ends with `/`.
+            let bare = if size.is_none() { key.strip_suffix('/') } else { None };
+            let bare = bare.unwrap_or(&key);
+            if !marker && Path::parse(bare).is_ok_and(|path| path.as_ref() == bare) {
+                continue;
             }
-            at = end;
+            kept.push_str(&page[taken..begin]);
+            taken = end;
+            if !marker {
+                unreadable.push(key);
+            }
         }
         if taken > 0 {
             kept.push_str(&page[taken..]);
-            return Ok(Some(kept));
+            changed = Some(kept);
         }
     }
-    Ok(None)
+    (changed, unreadable)
 }

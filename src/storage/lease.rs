@@ -18,7 +18,7 @@ use object_store::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::create::{Abilities, CreateOnly, not_able, random_name};
+use super::create::{Abilities, CreateOnly, is_passing, not_able, random_name};
 use super::error::StorageError;
 use super::guard::{Guarded, STOP};
 use super::{Lock, Place, block_on, runtime};
@@ -38,6 +38,10 @@ const TERM_MAX: Duration = Duration::from_secs(3600);
 const SETTLE_MAX: Duration = Duration::from_secs(3);
 /// How often a lease may vanish, or a race be too slow to count, before that is an error.
 const ATTEMPTS_MAX: usize = 10;
+/// How often it is tried to delete a lease that is over.
+const RELEASES_MAX: usize = 3;
+/// After a write without an answer, which may still be on its way.
+const UNANSWERED_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why there is no lease.
 #[derive(Debug, thiserror::Error)]
@@ -245,7 +249,7 @@ fn settle_time(term: Duration) -> Duration {
 }
 
 /// A pause that a stop ends.
-async fn pause(length: Duration) -> object_store::Result<()> {
+pub(super) async fn pause(length: Duration) -> object_store::Result<()> {
     STOP.read(async {
         tokio::time::sleep(length).await;
         Ok(())
@@ -274,6 +278,19 @@ struct Taker<'w> {
 
 impl Taker<'_> {
     async fn take(self) -> Result<Shared, LeaseError> {
+        let (store, path) = (Arc::clone(&self.store), self.path.clone());
+        let (token, create) = (self.content.token.clone(), self.create);
+        let taken = self.try_to_take().await;
+        // It may have been written, and what failed came after. Where the store cannot refuse a writer it
+        // stays: another may have looked before it was there.
+        if taken.is_err() && create == Some(CreateOnly::IfNoneMatch) {
+            let gone = give_back(&*store.inner, &path, &token);
+            let _ = tokio::time::timeout(RELEASE_MAX, gone).await;
+        }
+        taken
+    }
+
+    async fn try_to_take(self) -> Result<Shared, LeaseError> {
         for attempt in 0..ATTEMPTS_MAX {
             // Everything that is trusted below was read after this.
             let begun = Instant::now();
@@ -342,8 +359,25 @@ impl Taker<'_> {
             Ok(_) => self.settle(begun).await,
             // An acknowledgement that was lost looks like this too: the object tells.
             Err(object_store::Error::AlreadyExists { .. }) => self.mine(begun).await,
+            Err(error) if is_passing(&error) => self.unanswered(begun, error).await,
             Err(error) => Err(error),
         }
+    }
+
+    /// A write without an answer, which nobody repeats for us where it has a condition. If it did arrive, the
+    /// object tells; if not, it is tried again, by one who looks first.
+    async fn unanswered(
+        &self,
+        begun: Instant,
+        error: object_store::Error,
+    ) -> object_store::Result<Taken> {
+        // Not `settle`: where nothing refuses a writer, one who cannot know when its own write arrived
+        // cannot know whether others saw it.
+        if self.create != Some(CreateOnly::IfNoneMatch) {
+            return Err(error);
+        }
+        pause(UNANSWERED_PAUSE).await?;
+        self.mine(begun).await
     }
 
     /// The lease's holder is silent: takes it, if it is still the one that was watched.
@@ -356,6 +390,7 @@ impl Taker<'_> {
             let updated = self.store.put_opts(&self.path, payload(&self.content), options).await;
             return match updated {
                 Ok(_) | Err(object_store::Error::Precondition { .. }) => self.mine(begun).await,
+                Err(error) if is_passing(&error) => self.unanswered(begun, error).await,
                 Err(error) => Err(error),
             };
         }
@@ -525,20 +560,29 @@ impl Shared {
         false
     }
 
-    /// Deletes the lease if it is still ours. Goes past the guard: a stop must not keep it from that.
     async fn release(&self) {
         let (token, lost) = {
             let state = self.state();
             (state.content.token.clone(), state.lost.is_some())
         };
-        if lost {
-            return;
+        if !lost {
+            give_back(&*self.store.inner, &self.path, &token).await;
         }
-        let store = &self.store.inner;
-        if let Ok(Some(seen)) = look(&**store, &self.path).await
-            && seen.is_of(&token)
-        {
-            let _ = store.delete(&self.path).await;
+    }
+}
+
+/// Deletes the lease if it is the token's. Asks a few times: what stays behind costs the next run the
+/// wait for its end. Not through the guard: a stop must not keep it from that.
+async fn give_back(store: &dyn ObjectStore, path: &Path, token: &str) {
+    for _ in 0..RELEASES_MAX {
+        let released = async {
+            match look(store, path).await? {
+                Some(seen) if seen.is_of(token) => store.delete(path).await,
+                _ => Ok(()),
+            }
+        };
+        if released.await.is_ok() {
+            return;
         }
     }
 }

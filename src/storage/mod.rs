@@ -15,7 +15,8 @@ mod local;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs;
 use std::future::Future;
@@ -39,7 +40,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
     BackoffConfig, ClientConfigKey, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt,
-    ObjectStoreScheme, RetryConfig, WriteMultipart,
+    ObjectStoreScheme, RetryConfig, UploadPart,
 };
 use url::{Position, Url};
 
@@ -48,7 +49,7 @@ pub use error::StorageError;
 use error::not_there;
 use guard::{COUNTS, Guarded};
 pub use guard::{RequestCounts, request_counts, stop, stopped};
-use http::{Connector, Gate};
+use http::{Connector, Gate, UNREADABLE};
 pub use lease::{Lease, LeaseError};
 use local::{
     LocalWalk, absolute_folder, local_info, missing_folders, read_local_range, write_local,
@@ -82,6 +83,18 @@ pub struct ObjectInfo {
 pub struct Level {
     pub folders: Vec<String>,
     pub objects: Vec<ObjectInfo>,
+    /// As [`Listing::unreadable`]; folders end with `/`.
+    pub unreadable: BTreeSet<String>,
+}
+
+/// All that a listing showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Sorted by key.
+    pub objects: Vec<ObjectInfo>,
+    /// Keys that cannot be asked for, because a part of them is empty, `.` or `..` or holds a control
+    /// character: whole, as the store names them. What they hold is not among the objects.
+    pub unreadable: BTreeSet<String>,
 }
 
 /// An opened URL: a store and a folder in it. Cheap to clone. `Display` and `Debug` print the URL
@@ -209,11 +222,18 @@ impl Place {
         place
     }
 
-    /// Every object below this place (below `prefix`, a whole folder, when given), sorted by key. Keys
-    /// that start with `.` or `_` are included. A folder that is not there is empty.
+    /// The objects of a [`listing`](Place::listing). For folders of our own, where nothing is unreadable:
+    /// whoever lists what others wrote must look at all of the listing.
     pub fn list(&self, prefix: Option<&str>) -> Result<Vec<ObjectInfo>, StorageError> {
+        Ok(self.listing(prefix)?.objects)
+    }
+
+    /// Every object below this place (below `prefix`, a whole folder, when given), sorted by key. Keys
+    /// that start with `.` or `_` are included; empty objects whose key ends with `/`, which consoles write
+    /// for folders, are not. A folder that is not there is empty.
+    pub fn listing(&self, prefix: Option<&str>) -> Result<Listing, StorageError> {
         let prefix = prefix.unwrap_or("").trim_matches('/');
-        let mut objects = match &self.local {
+        let mut listing = match &self.local {
             Some(root) => {
                 guard::count(&COUNTS.list);
                 let folder = match prefix {
@@ -222,24 +242,29 @@ impl Place {
                 };
                 let mut walk = LocalWalk { objects: Vec::new(), above: Vec::new() };
                 walk.folder(&folder, prefix)?;
-                walk.objects
+                Listing { objects: walk.objects, ..Listing::default() }
             }
             None => self.list_remote(prefix)?,
         };
-        objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        Ok(objects)
+        listing.objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Ok(listing)
     }
 
-    fn list_remote(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StorageError> {
+    fn list_remote(&self, prefix: &str) -> Result<Listing, StorageError> {
         let folder = match prefix {
             "" => self.prefix.clone(),
             _ => self.path("list", prefix)?,
         };
-        let listed: Result<Vec<ObjectMeta>, _> =
-            block_on(self.root.list(Some(&folder)).try_collect());
+        let listed = self.root.list(Some(&folder)).try_collect::<Vec<ObjectMeta>>();
+        let (listed, unreadable) = with_unreadable(listed);
         match listed {
-            Ok(metas) => Ok(metas.into_iter().map(|meta| self.info(meta)).collect()),
-            Err(object_store::Error::NotFound { .. }) if self.has_folders() => Ok(Vec::new()),
+            Ok(metas) => {
+                let objects = metas.into_iter().map(|meta| self.info(meta)).collect();
+                Ok(Listing { objects, unreadable })
+            }
+            Err(object_store::Error::NotFound { .. }) if self.has_folders() => {
+                Ok(Listing::default())
+            }
             Err(error) => Err(StorageError::from_error("list", self.shown(prefix), &error)),
         }
     }
@@ -269,10 +294,12 @@ impl Place {
             "" => self.prefix.clone(),
             _ => self.path("list", folder)?,
         };
-        match block_on(self.root.list_with_delimiter(Some(&path))) {
+        let (listed, unreadable) = with_unreadable(self.root.list_with_delimiter(Some(&path)));
+        match listed {
             Ok(listed) => Ok(Level {
                 folders: listed.common_prefixes.iter().map(|path| self.key_of(path)).collect(),
                 objects: listed.objects.into_iter().map(|meta| self.info(meta)).collect(),
+                unreadable,
             }),
             Err(object_store::Error::NotFound { .. }) if self.has_folders() => Ok(Level::default()),
             Err(error) => Err(StorageError::from_error("list", self.shown(folder), &error)),
@@ -328,6 +355,28 @@ impl Place {
         from: u64,
         etag: Option<&str>,
     ) -> Result<(ObjectInfo, Box<dyn Read + Send>), StorageError> {
+        self.open_from(key, from, None, etag)
+    }
+
+    /// As [`open_object`](Place::open_object), and no byte beyond `range` is asked for; it may end after the
+    /// object.
+    pub fn open_range(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        etag: Option<&str>,
+    ) -> Result<(ObjectInfo, Box<dyn Read + Send>), StorageError> {
+        self.open_from(key, range.start, Some(range.end), etag)
+    }
+
+    fn open_from(
+        &self,
+        key: &str,
+        from: u64,
+        to: Option<u64>,
+        etag: Option<&str>,
+    ) -> Result<(ObjectInfo, Box<dyn Read + Send>), StorageError> {
+        let length = to.map(|to| to.saturating_sub(from));
         let operation = "read";
         let changed = || StorageError::Changed { operation, place: self.shown(key) };
         let is_it = |info: &ObjectInfo| match (etag, &info.etag) {
@@ -338,12 +387,19 @@ impl Place {
             guard::count(&COUNTS.get);
             return match local::open_local(&path, key, from) {
                 Ok((info, _)) if !is_it(&info) => Err(changed()),
-                Ok(opened) => Ok(opened),
+                Ok((info, reader)) => match length {
+                    Some(length) => Ok((info, Box::new(reader.take(length)))),
+                    None => Ok((info, reader)),
+                },
                 Err(error) => Err(StorageError::from_io(operation, self.shown(key), &error)),
             };
         }
         let path = self.path(operation, key)?;
-        let range = (from > 0).then_some(GetRange::Offset(from));
+        let range = match to {
+            // Nothing asked for: the object itself is still looked at, through its next byte.
+            Some(to) => Some(GetRange::Bounded(from..to.max(from + 1))),
+            None => (from > 0).then_some(GetRange::Offset(from)),
+        };
         let if_match = etag.and_then(|etag| self.matchable(etag));
         let options = GetOptions { range, if_match, ..GetOptions::default() };
         match block_on(self.root.get_opts(&path, options)) {
@@ -351,6 +407,9 @@ impl Place {
                 let info = self.info(result.meta.clone());
                 if !is_it(&info) {
                     return Err(changed());
+                }
+                if length == Some(0) {
+                    return Ok((info, Box::new(io::empty())));
                 }
                 let reader = RemoteReader {
                     etag: info.etag.as_deref().and_then(|etag| self.matchable(etag)),
@@ -368,7 +427,7 @@ impl Place {
             Err(error) => {
                 let error = StorageError::from_error(operation, self.shown(key), &error);
                 // Stores refuse a range that starts at the end; a local file just has no more bytes.
-                if from > 0
+                if (from > 0 || to.is_some())
                     && matches!(error, StorageError::Other { .. })
                     && let Some(info) = self.head(key)?.filter(|info| info.size <= from)
                 {
@@ -428,17 +487,25 @@ impl Place {
             if bytes.len() <= PUT_WHOLE_BYTES_MAX {
                 return self.root.put(&path, bytes.into()).await.map(drop);
             }
-            let upload = self.root.put_multipart(&path).await?;
-            let mut upload = WriteMultipart::new_with_chunk_size(upload, PUT_PART_BYTES);
-            for at in (0..bytes.len()).step_by(PUT_PART_BYTES) {
-                if let Err(error) = upload.wait_for_capacity(PUT_PARTS_MAX).await {
-                    // Parts of an upload that nobody ends are stored, and paid for, for ever.
-                    let _ = upload.abort().await;
-                    return Err(error);
-                }
-                upload.put(bytes.slice(at..bytes.len().min(at + PUT_PART_BYTES)));
+            let mut upload = self.root.put_multipart(&path).await?;
+            let parts = (0..bytes.len()).step_by(PUT_PART_BYTES);
+            let parts: Vec<UploadPart> = parts
+                .map(|at| bytes.slice(at..bytes.len().min(at + PUT_PART_BYTES)))
+                .map(|part| upload.put_part(part.into()))
+                .collect();
+            // Each of them is begun when its turn comes.
+            let sent: object_store::Result<()> =
+                stream::iter(parts).buffer_unordered(PUT_PARTS_MAX).try_collect().await;
+            let ended = match sent {
+                Ok(()) => upload.complete().await.map(drop),
+                Err(error) => Err(error),
+            };
+            if ended.is_err() {
+                // Parts of an upload that nobody ends are stored, and paid for, for ever. One that was
+                // completed all the same, by a request without an answer, is no upload any more.
+                let _ = upload.abort().await;
             }
-            upload.finish().await.map(drop)
+            ended
         })
         .map_err(|error| StorageError::from_error("write", self.shown(key), &error))
     }
@@ -636,6 +703,14 @@ impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Place({self})")
     }
+}
+
+/// Waits for a listing, and gives what it left out.
+fn with_unreadable<F: Future>(listing: F) -> (F::Output, BTreeSet<String>) {
+    block_on(UNREADABLE.scope(RefCell::default(), async {
+        let listed = listing.await;
+        (listed, UNREADABLE.with(RefCell::take))
+    }))
 }
 
 /// Runs a future on the process's one runtime and waits for it. For plain threads (main, rayon

@@ -4,7 +4,7 @@ use object_store::ClientOptions;
 use object_store::client::{HttpConnector, HttpRequest, HttpRequestBody};
 
 use super::super::error::{Refusal, refusal};
-use super::super::http::{Connector, Gate, IN_FLIGHT_MAX, without_markers};
+use super::super::http::{Connector, Gate, IN_FLIGHT_MAX, readable_page};
 use super::super::*;
 use super::server::{Answer, Asked, Cut, Server};
 use super::*;
@@ -316,10 +316,14 @@ fn azure_has_markers_too() {
         )
     };
     let whole = format!("<Blobs>{}{}{}</Blobs>", blob("a/", 0), blob("a/x", 0), blob("b/", 0));
-    let kept = without_markers(&whole).expect("no odd key");
-    assert_eq!(kept.as_deref(), Some(format!("<Blobs>{}</Blobs>", blob("a/x", 0)).as_str()));
-    assert_eq!(without_markers(&blob("a/x", 0)).expect("no odd key"), None);
-    assert!(without_markers(&blob("a/", 1)).is_err());
+    let kept = format!("<Blobs>{}</Blobs>", blob("a/x", 0));
+    assert_eq!(readable_page(&whole), (Some(kept), Vec::new()));
+    assert_eq!(readable_page(&blob("a/x", 0)), (None, Vec::new()));
+    assert_eq!(readable_page(&blob("a/", 1)), (Some(String::new()), vec!["a/".to_owned()]));
+    let folders =
+        "<BlobPrefix><Name>a/</Name></BlobPrefix><BlobPrefix><Name>b//</Name></BlobPrefix>";
+    let kept = "<BlobPrefix><Name>a/</Name></BlobPrefix>".to_owned();
+    assert_eq!(readable_page(folders), (Some(kept), vec!["b//".to_owned()]));
 }
 
 #[test]
@@ -346,16 +350,32 @@ fn the_time_for_retries_is_the_process_s() {
 }
 
 #[test]
-fn a_key_that_would_be_taken_for_another_is_an_error() {
-    for (key, bytes) in [("in/a/", 5), ("in/a//b.json", 5), ("in/./b.json", 5), ("/in/a", 0)] {
-        let whole = page(&entry(key, bytes));
+fn a_key_that_would_be_taken_for_another_is_left_out_and_told() {
+    for (key, written) in [
+        ("in/a/", "in/a/"),
+        ("in/a//b.json", "in/a//b.json"),
+        ("in/./b.json", "in/./b.json"),
+        ("in/../b.json", "in/../b.json"),
+        ("/in/a", "/in/a"),
+        ("in/a\u{7}b&<38;.json", "in/a&#x7;b&amp;&lt;38;.json"),
+    ] {
+        let whole = page(&[entry("in/x&#38;y.json", 3), entry(written, 5)].concat());
         let server = Server::start(move |_, _| Answer::new("200 OK", whole.clone()));
-        let error = server.s3(&quick(), &[]).list(None).expect_err("cannot be told");
-        assert!(matches!(error, StorageError::Other { .. }), "{error:?}");
-        let text = error.to_string();
-        assert!(text.contains(key) && text.contains("rename or delete"), "{text}");
-        assert_eq!(server.asked().len(), 1, "asked once");
+        let place = server.s3(&quick(), &[]);
+        let listing = place.listing(None).expect("lists");
+        let keys: Vec<&str> = listing.objects.iter().map(|object| &*object.key).collect();
+        assert_eq!(keys, ["x&y.json"]);
+        assert_eq!(listing.unreadable.iter().collect::<Vec<_>>(), [key]);
+        let level = place.list_level(None).expect("lists");
+        assert_eq!((level.objects.len(), level.unreadable), (1, listing.unreadable));
     }
+    let folders = "<CommonPrefixes><Prefix>in/a/</Prefix></CommonPrefixes>\
+                   <CommonPrefixes><Prefix>in//</Prefix></CommonPrefixes>";
+    let whole = page(folders);
+    let server = Server::start(move |_, _| Answer::new("200 OK", whole.clone()));
+    let level = server.s3(&quick(), &[]).list_level(None).expect("lists");
+    assert_eq!(level.folders, ["a"]);
+    assert_eq!(level.unreadable.iter().collect::<Vec<_>>(), ["in//"]);
 }
 
 #[test]
