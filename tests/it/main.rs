@@ -7,6 +7,7 @@ mod commands;
 mod formats;
 mod golden;
 mod interop;
+mod kills;
 mod memory;
 mod object_store;
 mod pieces;
