@@ -9,6 +9,7 @@ mod compact;
 mod formats;
 mod golden;
 mod interop;
+mod kills;
 mod memory;
 mod object_store;
 mod pieces;
