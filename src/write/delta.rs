@@ -211,8 +211,9 @@ impl DeltaTable {
         let Some(state) = &self.state else {
             return Ok(Vec::new());
         };
-        let stones: Vec<_> = block_on(state.all_tombstones(self.log.as_ref()).try_collect())
-            .map_err(|error| self.failed("read the log of", &error))?;
+        let stones: Vec<_> =
+            block_on(async { state.all_tombstones(self.log.as_ref()).try_collect().await })
+                .map_err(|error| self.failed("read the log of", &error))?;
         Ok(stones
             .iter()
             .map(|stone| Superseded {
