@@ -18,6 +18,7 @@ mod recount;
 mod s3;
 mod sample;
 mod schedulers;
+mod soak;
 mod tables;
 mod tidy;
 mod verify;
