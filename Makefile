@@ -1,6 +1,6 @@
 # faceledger: `make help` lists what can be done here. CI calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt bench bench-quick golden clean-out
+.PHONY: help run test soak check fmt bench bench-quick golden clean-out
 
 # A fresh machine needs Rust (stable) and make. Python 3.9 or later is needed by the tests that read the
 # tables with other programs; `make test` sets up what it needs of it in .venv.
@@ -20,6 +20,9 @@ run: ## build, load sample-data, show the daily charges
 
 test: $(VENV)/.ready $(AIRFLOW_VENV)/.ready ## all tests, their own set-up included
 	FACELEDGER_PYTHON=$(abspath $(PYTHON)) FACELEDGER_AIRFLOW_PYTHON=$(abspath $(AIRFLOW_PYTHON)) cargo test --locked
+
+soak: $(VENV)/.ready ## many more of the thirty-day lives that `test` lives 20 of: SOAK_SEEDS of them, 200 unless told
+	SOAK_SEEDS=$${SOAK_SEEDS:-200} FACELEDGER_PYTHON=$(abspath $(PYTHON)) cargo test --locked --test it -- --nocapture soak
 
 check: ## formatting, lints, docs: warnings refused
 	cargo fmt --check

@@ -21,6 +21,7 @@ mod recount;
 mod s3;
 mod sample;
 mod schedulers;
+mod soak;
 mod tables;
 mod tidy;
 mod verify;

@@ -421,6 +421,10 @@ fn nothing_personal(world: &World) {
 pub struct Rng(u64);
 
 impl Rng {
+    pub fn of_seed(seed: u64) -> Rng {
+        Rng(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -430,20 +434,20 @@ impl Rng {
     }
 
     /// From 0 to `n` - 1.
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 
     /// True in `percent` of all cases.
-    fn often(&mut self, percent: u64) -> bool {
+    pub fn often(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+    pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize].clone()
     }
 
-    fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i as u64 + 1) as usize);
         }
@@ -591,7 +595,7 @@ fn pulls(rng: &mut Rng, setting: &Setting, midnight: i64, token: u64, records: &
     }
 }
 
-fn attempt(rng: &mut Rng, midnight: i64, token: u64, n: u64) -> Value {
+pub fn attempt(rng: &mut Rng, midnight: i64, token: u64, n: u64) -> Value {
     let req_time = match rng.below(4) {
         0 => midnight + rng.pick(&[-1, 0, 1, -1000, 1000, 86_399_999, 86_400_000, -86_400_000]),
         1 => midnight + 86_400_000 * (rng.below(3) as i64 - 1),
@@ -653,7 +657,7 @@ fn attempt(rng: &mut Rng, midnight: i64, token: u64, n: u64) -> Value {
 }
 
 /// A later snapshot of an attempt: most say the same.
-fn change(rng: &mut Rng, detail: &mut Value) {
+pub fn change(rng: &mut Rng, detail: &mut Value) {
     match rng.below(12) {
         0 => detail["IsNeedCharge"] = json!(true),
         1 => detail["IsNeedCharge"] = json!(false),
@@ -674,7 +678,7 @@ fn change(rng: &mut Rng, detail: &mut Value) {
 }
 
 /// Makes an attempt unusable, in one way.
-fn spoil(rng: &mut Rng, detail: &mut Value) {
+pub fn spoil(rng: &mut Rng, detail: &mut Value) {
     let personal = json!(format!("{PERSONAL}-bad"));
     let (member, value) = rng.pick(&[
         ("Seq", json!("")),
@@ -853,7 +857,7 @@ fn object(
 }
 
 /// A line that no JSON reader takes.
-fn broken_line(rng: &mut Rng) -> String {
+pub fn broken_line(rng: &mut Rng) -> String {
     let whole = json!({"Response": {"Text": {"IdCard": PERSONAL, "LivenessDetail": [
         {"Seq": "broken", "ReqTime": "1730444265275", "IsNeedCharge": true, "Name": PERSONAL}]}}});
     let whole = whole.to_string();
@@ -890,7 +894,7 @@ fn decoys(rng: &mut Rng, setting: &Setting, times: &[i64], objects: &mut Vec<Obj
     }
 }
 
-fn gzip(rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
+pub fn gzip(rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for member in split(rng, bytes) {
         let mut encoder = flate2::write::GzEncoder::new(&mut out, flate2::Compression::fast());
@@ -899,7 +903,7 @@ fn gzip(rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-fn zstd_frames(rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
+pub fn zstd_frames(rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
     split(rng, bytes)
         .iter()
         .flat_map(|frame| zstd::encode_all(*frame, 1).expect("a zstd frame"))

@@ -2,6 +2,8 @@
 //! will read, render and run it there: the program, a real Airflow, `systemd-analyze`, `sh`.
 
 use crate::world::{Ran, faceledger_in};
+use clap::Parser;
+use faceledger::cli::{Cli, Command as Asked};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -146,7 +148,11 @@ fn the_s3_pipelines_ask_for_the_right_things() {
         assert!(text.contains("s3://results-1250000000/results"), "{text}");
         assert!(text.contains("s3://ledger-1250000000/faceid/"), "{text}");
         let asked = store.asked();
-        assert!(asked[0].starts_with("GET /?list-type=2&prefix=results%2F"), "{asked:#?}");
+        // The folders of the dates are looked for first.
+        assert!(
+            asked[0].starts_with("GET /?delimiter=%2F&list-type=2&prefix=results%2F"),
+            "{asked:#?}"
+        );
         assert!(asked.iter().any(|head| head.starts_with("PUT /faceid/")), "{asked:#?}");
         for head in asked {
             assert!(!head.lines().next().expect("a line").contains("1250000000"), "{head}");
@@ -569,4 +575,78 @@ fn the_crontab_loads_beijings_yesterday_and_speaks_only_of_failures() {
     let (mailed, log) = run(compact, "0", &[("FAKE_EXIT", "75")]);
     assert_eq!(mailed, format!("faceledger compact ended with 75: see {log_name}\n"));
     assert_eq!(log, "[compact] [/etc/faceledger/daily-s3.toml] from-the-file\n");
+}
+
+/// What `faceledger` itself understands of a command line, when a shell has taken it apart.
+#[track_caller]
+fn understood(line: &str) -> Cli {
+    // 2024-11-02T09:00:00+08:00
+    let ran = sh(line, "1730509200", &[]);
+    assert!(ran.status.success(), "{line}: {}", text(&ran.stderr));
+    let said = text(&ran.stdout);
+    let arguments = said.trim().strip_prefix('[').and_then(|said| said.strip_suffix(']'));
+    let arguments =
+        arguments.unwrap_or_else(|| panic!("{line} calls nothing: {said}")).split("] [");
+    Cli::try_parse_from(["faceledger"].into_iter().chain(arguments))
+        .unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+/// The stand-ins take any argument; the program does not.
+#[test]
+fn the_program_understands_every_command_line() {
+    let found = airflow();
+    let command =
+        |path: &str| found.pointer(path).and_then(Value::as_str).expect("a command").to_owned();
+    let kubernetes = "/yaml/0/spec/jobTemplate/spec/template/spec/containers/0/args/0";
+    let service = unit("faceledger.service");
+    let start = &service[&("Service".to_owned(), "ExecStart".to_owned())][0];
+    let start = start.strip_prefix("/bin/sh -c '").and_then(|line| line.strip_suffix('\''));
+    let daily = [
+        (command("/daily/runs/1/command"), Some(99)),
+        (command(kubernetes).replace("$$", "$"), None),
+        (start.expect("a command for a shell").replace("$$", "$").replace("%%", "%"), Some(99)),
+    ];
+    for (line, nothing_new) in &daily {
+        let Asked::Run(args) = understood(line).command else { panic!("{line} is no run") };
+        assert_eq!(args.pipeline.pipeline, "/etc/faceledger/daily-s3.toml");
+        assert_eq!(args.window.day.map(|day| day.to_string()).as_deref(), Some("2024-11-01"));
+        assert_eq!((args.full_refresh, args.dry_run), (false, false), "{line}");
+        assert_eq!(args.if_nothing_new_exit, *nothing_new, "{line}");
+    }
+    for (path, full_refresh) in [("/backfill/command", false), ("/backfill/refresh", true)] {
+        let Asked::Run(args) = understood(&command(path)).command else {
+            panic!("{path} is no run")
+        };
+        assert_eq!(args.pipeline.pipeline, "/etc/faceledger/backfill-s3.toml");
+        let days = [args.window.from, args.window.to].map(|day| day.expect("a day").to_string());
+        assert_eq!(days, ["2024-01-01", "2024-06-30"]);
+        assert_eq!((args.full_refresh, args.window.day), (full_refresh, None));
+    }
+    let Asked::Compact(args) = understood(&command("/compact/command")).command else {
+        panic!("no compaction")
+    };
+    assert_eq!(args.pipeline, "/etc/faceledger/daily-s3.toml");
+
+    // The crontab writes what its commands say into a file.
+    let (_, lines) = crontab();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (file, log) = (folder.path().join("env"), folder.path().join("log"));
+    fs::write(&file, "").expect("a file");
+    for (_, line) in &lines {
+        let _ = fs::remove_file(&log);
+        let [file, log] = [&file, &log].map(|path| path.to_str().expect("UTF-8"));
+        let ran = sh(line, "1730509200", &[("FACELEDGER_ENV", file), ("FACELEDGER_LOG", log)]);
+        assert!(ran.status.success(), "{line}: {}", text(&ran.stderr));
+        let said = fs::read_to_string(log).expect("a log");
+        let arguments = said.trim().trim_start_matches('[').trim_end_matches(']').split("] [");
+        let cli = Cli::try_parse_from(["faceledger"].into_iter().chain(arguments));
+        match cli.unwrap_or_else(|error| panic!("{line}: {error}")).command {
+            Asked::Run(args) => {
+                let day = args.window.day.expect("a day").to_string();
+                assert_eq!((day.as_str(), args.full_refresh), ("2024-11-01", false));
+            }
+            Asked::Compact(args) => assert_eq!(args.pipeline, "/etc/faceledger/daily-s3.toml"),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
 }
