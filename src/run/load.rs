@@ -16,10 +16,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use rayon::prelude::*;
 use sha2::Sha256;
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What loading needs.
 pub struct Context<'c> {
@@ -31,6 +32,7 @@ pub struct Context<'c> {
     pub stop: &'c AtomicBool,
     /// Objects of a remote source that are read side by side.
     pub threads: usize,
+    pub versions: Versions,
 }
 
 /// Everything that was read.
@@ -236,8 +238,9 @@ fn read_shard(
             }
             let object = &objects[*place];
             loader.begin(object, object.info.last_modified_ms);
-            let tally =
-                read_lines(context, object, bytes.clone(), wanted, &mut loader, &bytes_read)?;
+            let input = Ranges::open(context.source, &object.info, &bytes)?;
+            context.versions.same(*place, object, context.source, &input.opened)?;
+            let tally = read_lines(object, input, bytes.clone(), wanted, &mut loader, &bytes_read)?;
             parts.push(loader.end(*place, Some(object.info.clone()), tally));
             let whole = u64::from(bytes.end == object.info.size);
             let part = &parts[parts.len() - 1];
@@ -323,18 +326,42 @@ fn version_read(listed: &ObjectInfo, opened: ObjectInfo) -> ObjectInfo {
     }
 }
 
+/// Of which version the first piece read of an object was, by its place in the selection. Pieces of several
+/// versions would make rows of none.
+#[derive(Default)]
+pub struct Versions(Mutex<HashMap<usize, ObjectInfo>>);
+
+impl Versions {
+    fn same(
+        &self,
+        place: usize,
+        object: &Object,
+        source: &Place,
+        opened: &ObjectInfo,
+    ) -> Result<(), StorageError> {
+        let mut versions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = versions.entry(place).or_insert_with(|| opened.clone());
+        // As listed, too: the rank of the rows is that of the listed version.
+        match first == opened && version_read(&object.info, opened.clone()) == object.info {
+            true => Ok(()),
+            false => Err(StorageError::Changed {
+                operation: "read",
+                place: format!("{source}/{}", object.info.key),
+            }),
+        }
+    }
+}
+
 /// The lines that begin within `range`: the last of them is read to its end, beyond the range.
 fn read_lines(
-    context: &Context<'_>,
     object: &Object,
+    input: Ranges<'_>,
     range: Range<u64>,
     wanted: &Wanted,
     loader: &mut Loader<'_>,
     bytes_read: &AtomicU64,
 ) -> Result<Tally, RunError> {
-    // One byte earlier: a line begins at the range's start only if a line break stands before it.
-    let from = range.start.saturating_sub(1);
-    let input = Ranges::open(context.source, &object.info, from..range.end)?;
+    let from = input.at;
     let mut input = Counted { input, bytes: bytes_read };
     let mut bytes = PIECE.take();
     read_up_to(&mut input, (range.end - from) as usize, &mut bytes)
@@ -368,10 +395,8 @@ const TAIL_BYTES: u64 = 128 << 10;
 /// a worker does not need is not sent to it.
 struct Ranges<'c> {
     place: &'c Place,
-    key: &'c str,
-    /// Of the version that the first range was of; None where the store gives none.
-    etag: Option<String>,
-    size: u64,
+    /// The version that the first range was of.
+    opened: ObjectInfo,
     input: Box<dyn Read + Send>,
     at: u64,
     to: u64,
@@ -379,24 +404,17 @@ struct Ranges<'c> {
 }
 
 impl<'c> Ranges<'c> {
+    /// The bytes of a piece, and one before them: a line begins at its start only if a line break stands there.
     fn open(
         place: &'c Place,
-        listed: &'c ObjectInfo,
-        bytes: Range<u64>,
+        listed: &ObjectInfo,
+        bytes: &Range<u64>,
     ) -> Result<Ranges<'c>, StorageError> {
+        let at = bytes.start.saturating_sub(1);
         let to = bytes.end.saturating_add(TAIL_BYTES);
         let etag = listed.etag.as_deref();
-        let (opened, input) = place.open_range(&listed.key, bytes.start..to, etag)?;
-        Ok(Ranges {
-            place,
-            key: &listed.key,
-            etag: opened.etag,
-            size: opened.size,
-            input,
-            at: bytes.start,
-            to,
-            beyond: TAIL_BYTES,
-        })
+        let (opened, input) = place.open_range(&listed.key, at..to, etag)?;
+        Ok(Ranges { place, opened, input, at, to, beyond: TAIL_BYTES })
     }
 }
 
@@ -405,13 +423,13 @@ impl Read for Ranges<'_> {
         loop {
             let n = self.input.read(buffer)?;
             self.at += n as u64;
-            if n > 0 || buffer.is_empty() || self.at < self.to || self.to >= self.size {
+            if n > 0 || buffer.is_empty() || self.at < self.to || self.to >= self.opened.size {
                 return Ok(n);
             }
             self.beyond *= 2;
             self.to += self.beyond;
-            let etag = self.etag.as_deref();
-            let opened = self.place.open_range(self.key, self.at..self.to, etag);
+            let etag = self.opened.etag.as_deref();
+            let opened = self.place.open_range(&self.opened.key, self.at..self.to, etag);
             self.input = opened.map_err(std::io::Error::other)?.1;
         }
     }

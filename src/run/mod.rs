@@ -121,6 +121,8 @@ impl RunError {
                 Exit::TryAgain
             } else if matches!(error, StorageError::LeaseLost { .. }) {
                 Exit::AnotherWriter
+            } else if error.is_refused() {
+                Exit::Usage
             } else {
                 Exit::OurFailure
             }
@@ -509,6 +511,7 @@ impl<'p> Run<'p> {
                 progress: &progress,
                 stop: self.stop,
                 threads: self.io_threads(&self.source),
+                versions: load::Versions::default(),
             },
             &objects,
         );

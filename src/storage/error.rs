@@ -27,6 +27,10 @@ pub enum StorageError {
     /// may be published under it.
     #[error("the lease on {place} is lost: {cause}")]
     LeaseLost { place: String, cause: String },
+    /// The store knows no such bucket, or does not let these credentials in: a mistake in the pipeline file or
+    /// the environment (exit 2).
+    #[error("cannot {operation} {place}: {cause}")]
+    Refused { operation: &'static str, place: String, cause: String },
     /// Everything else: a wrong URL, denied access, a full disk.
     #[error("cannot {operation} {place}: {cause}")]
     Other { operation: &'static str, place: String, cause: String },
@@ -59,6 +63,11 @@ impl StorageError {
         matches!(self, StorageError::NotFound { .. })
     }
 
+    /// Whether the store refuses what the pipeline file or the environment name.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, StorageError::Refused { .. })
+    }
+
     /// Whether the object is another version than the one asked for.
     pub fn is_changed(&self) -> bool {
         matches!(self, StorageError::Changed { .. })
@@ -82,6 +91,7 @@ impl StorageError {
             StorageError::Stopped => STOPPED.to_owned(),
             StorageError::Transient { cause, .. }
             | StorageError::LeaseLost { cause, .. }
+            | StorageError::Refused { cause, .. }
             | StorageError::Other { cause, .. } => cause.clone(),
         }
     }
@@ -114,6 +124,8 @@ impl StorageError {
         use object_store::Error as Store;
         let place = place.to_string();
         let other = |cause: String| StorageError::Other { operation, place: place.clone(), cause };
+        let refused =
+            |cause: String| StorageError::Refused { operation, place: place.clone(), cause };
         let mut cause = String::new();
         let mut transient = false;
         let mut missing = false;
@@ -125,7 +137,10 @@ impl StorageError {
                 return match refusal {
                     Refusal::Stopped => StorageError::Stopped,
                     Refusal::NoSuchBucket(text) => {
-                        other(format!("{} ({})", no_bucket(&place), scrubbed(text)))
+                        refused(format!("{} ({})", no_bucket(&place), scrubbed(text)))
+                    }
+                    Refusal::NoCredentials(_) | Refusal::Redirected(_) => {
+                        refused(refusal.to_string())
                     }
                     refusal => other(refusal.to_string()),
                 };
@@ -155,7 +170,7 @@ impl StorageError {
         }
         let cause = scrubbed(&cause);
         if says_no_bucket(&cause) {
-            return other(format!("{} ({cause})", no_bucket(&place)));
+            return refused(format!("{} ({cause})", no_bucket(&place)));
         }
         if missing {
             return StorageError::NotFound { operation, place };
@@ -167,7 +182,7 @@ impl StorageError {
             return StorageError::Stopped;
         }
         if denied || reads_as_denied(&cause) {
-            return other(format!("{} ({cause})", denied_advice(&place, &cause)));
+            return refused(format!("{} ({cause})", denied_advice(&place, &cause)));
         }
         match transient || reads_as_passing(&cause) {
             true => StorageError::Transient { operation, place, cause },

@@ -469,6 +469,9 @@ impl Taker<'_> {
     }
 }
 
+/// Terms for which a renewal that is late is waited for.
+const LATE_TERMS_MAX: u32 = 3;
+
 /// The outcome of one attempt.
 enum Taken {
     Ours(Box<State>),
@@ -482,16 +485,33 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A renewal that is late (a busy host, a store that stumbles) is waited for: once it is done, nobody can
+    /// have come between.
     fn check(&self) -> Result<(), StorageError> {
-        let state = self.state();
-        let lost = |cause| Err(StorageError::LeaseLost { place: self.shown.clone(), cause });
-        if let Some(cause) = &state.lost {
-            return lost(cause.clone());
-        }
-        let silent = state.renewed_at.elapsed();
-        match silent > self.term / 3 * 2 {
-            true => lost(format!("it could not be renewed for {} s", silent.as_secs())),
-            false => Ok(()),
+        let begun = Instant::now();
+        loop {
+            let silent = {
+                let state = self.state();
+                if let Some(cause) = &state.lost {
+                    let (place, cause) = (self.shown.clone(), cause.clone());
+                    return Err(StorageError::LeaseLost { place, cause });
+                }
+                state.renewed_at.elapsed()
+            };
+            if silent <= self.term / 3 * 2 {
+                return Ok(());
+            }
+            if super::stopped() {
+                return Err(StorageError::Stopped);
+            }
+            if begun.elapsed() > self.term * LATE_TERMS_MAX {
+                return Err(StorageError::Transient {
+                    operation: "renew the lease on",
+                    place: self.shown.clone(),
+                    cause: format!("no answer for {} s", silent.as_secs()),
+                });
+            }
+            std::thread::sleep(self.term / 50);
         }
     }
 
