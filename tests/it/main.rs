@@ -4,6 +4,7 @@
 mod abilities;
 mod calendar;
 mod commands;
+mod faults;
 mod formats;
 mod golden;
 mod interop;
