@@ -6,6 +6,7 @@ mod backfill;
 mod calendar;
 mod commands;
 mod compact;
+mod faults;
 mod formats;
 mod golden;
 mod interop;
