@@ -95,6 +95,8 @@ impl Run<'_> {
         days.par_iter()
             .map(|(day, day_rows)| {
                 self.check_stop()?;
+                // Who reads the plain folder would count what is staged beside another writer's files.
+                self.still_ours()?;
                 let files: Vec<Staged> = day_rows
                     .chunks(write::parquet::FILE_ROWS_MAX)
                     .map(|file_rows| stage_file(table, rows, **day, file_rows))

@@ -609,7 +609,8 @@ async fn give_back(store: &dyn ObjectStore, path: &Path, token: &str) {
 
 /// Renews the lease until told to end, or until it is lost.
 async fn renew(shared: Arc<Shared>, mut ending: watch::Receiver<bool>) {
-    let mut rest = shared.term / 3;
+    // Taking it may have needed a pause, during which nothing was renewed.
+    let mut rest = (shared.term / 3).saturating_sub(shared.state().renewed_at.elapsed());
     loop {
         let ended = ending.wait_for(|over| *over);
         let sleep = tokio::time::sleep(rest);
