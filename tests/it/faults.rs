@@ -1024,7 +1024,7 @@ threads = 1
                 }
                 std::thread::sleep(Duration::from_millis(20));
                 in_flight.fetch_sub(1, Ordering::Relaxed);
-                match STORM.contains(&nth) && nth % 2 == 0 {
+                match STORM.contains(&nth) && nth.is_multiple_of(2) {
                     true => Action::Fail(Kind::SlowDown503),
                     false => Action::Go,
                 }
