@@ -61,6 +61,9 @@ const PUT_WHOLE_BYTES_MAX: usize = 16 << 20;
 const PUT_PART_BYTES: usize = 8 << 20;
 /// Parts in flight at once.
 const PUT_PARTS_MAX: usize = 4;
+/// How often a deletion is tried that gets no answer, and the pause before it is tried again.
+const DELETES_MAX: u32 = 3;
+const DELETE_PAUSE: Duration = Duration::from_millis(200);
 /// Threads of the runtime. They wait on sockets; the work is done by the caller's own threads.
 const RUNTIME_THREADS: usize = 2;
 /// The object that [`Place::probe_write`] writes and deletes.
@@ -527,18 +530,27 @@ impl Place {
         }
         let paths =
             keys.iter().map(|key| self.path("delete", key)).collect::<Result<Vec<_>, _>>()?;
-        let deleted = self.root.delete_stream(stream::iter(paths.into_iter().map(Ok)).boxed());
-        let failed = block_on(
-            deleted
-                .filter_map(async |outcome| match outcome {
-                    Ok(_) | Err(object_store::Error::NotFound { .. }) => None,
-                    Err(error) => Some(error),
-                })
-                .collect::<Vec<_>>(),
-        );
-        match failed.first() {
-            None => Ok(()),
-            Some(error) => Err(StorageError::from_error("delete from", self.shown(""), error)),
+        // A request for many is not repeated by the client, though what is gone may be deleted again.
+        let mut tries = 1;
+        loop {
+            let paths = stream::iter(paths.clone().into_iter().map(Ok)).boxed();
+            let failed = block_on(
+                self.root
+                    .delete_stream(paths)
+                    .filter_map(async |outcome| match outcome {
+                        Ok(_) | Err(object_store::Error::NotFound { .. }) => None,
+                        Err(error) => Some(error),
+                    })
+                    .collect::<Vec<_>>(),
+            );
+            let Some(error) = failed.first() else { return Ok(()) };
+            let error = StorageError::from_error("delete from", self.shown(""), error);
+            if tries == DELETES_MAX || !error.is_transient() {
+                return Err(error);
+            }
+            tries += 1;
+            let paused = block_on(lease::pause(DELETE_PAUSE));
+            paused.map_err(|error| StorageError::from_error("delete from", self, &error))?;
         }
     }
 

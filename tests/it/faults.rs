@@ -750,9 +750,6 @@ fn whatever_call_goes_wrong_the_tables_come_right() {
     );
     let shown = failures.iter().take(40).cloned().collect::<Vec<_>>().join("\n");
     assert!(failures.is_empty(), "{told}\n{} fail:\n{shown}", failures.len());
-    if std::env::var_os("FAULTS_SHOWN").is_some() {
-        panic!("{told}");
-    }
 }
 
 /// The same on a server, where a request goes wrong as bytes on a line do: a sample of the requests.
@@ -919,9 +916,6 @@ threads = 1
             format!("{} cases in {} s: {:?}", cases.len(), begun.elapsed().as_secs(), held(&ends));
         let failures = held(&failures);
         assert!(failures.is_empty(), "{told}\n{}", failures.join("\n"));
-        if std::env::var_os("FAULTS_SHOWN").is_some() {
-            panic!("{told}");
-        }
     }
 
     fn case(
@@ -1030,7 +1024,7 @@ threads = 1
                 }
                 std::thread::sleep(Duration::from_millis(20));
                 in_flight.fetch_sub(1, Ordering::Relaxed);
-                match STORM.contains(&nth) && nth % 2 == 0 {
+                match STORM.contains(&nth) && nth.is_multiple_of(2) {
                     true => Action::Fail(Kind::SlowDown503),
                     false => Action::Go,
                 }
