@@ -13,6 +13,7 @@ use crate::write::OpenTable;
 use crate::write::small;
 use arrow::array::AsArray;
 use arrow::datatypes::Int32Type;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -292,10 +293,11 @@ impl<'r> Batches<'r> {
             if self.asked.full_refresh || self.retried.contains(&object.info.key) {
                 return Ok(Verdict::Read);
             }
-            if !loads.contains_key(&object.date) {
-                loads.insert(object.date, Loads::of(inputs, object.date)?);
-            }
-            let known = loads.get(&object.date).is_some_and(|loads| loads.hold(&object.info));
+            let loads = match loads.entry(object.date) {
+                Entry::Occupied(loads) => loads.into_mut(),
+                Entry::Vacant(place) => place.insert(Loads::of(inputs, object.date)?),
+            };
+            let known = loads.hold(&object.info);
             Ok(match known {
                 true => Verdict::Known,
                 // A retry reads the objects that had rejects and no others.

@@ -194,9 +194,10 @@ pub fn plan(pipeline: &Pipeline, asked: &Asked) -> Result<Plan, RunError> {
     let threads = io_threads(1, &source);
     let mut batches = Batches::find(pipeline, &source, asked, &stop, threads, &tables)?;
     let mut plan = Plan::default();
+    let objects_max = sources::shard_objects_max(&source);
     while let Some(batch) = batches.next(&tables.inputs)? {
         plan.batches += 1;
-        plan.shards += sources::shards(&batch.objects, |_| false).len() as u64;
+        plan.shards += sources::shards(&batch.objects, objects_max, |_| false).len() as u64;
         for object in &batch.objects {
             plan.objects += 1;
             plan.bytes += object.info.size;

@@ -110,7 +110,8 @@ const HEAD_BYTES: u64 = 64 << 10;
 pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<Loaded, RunError> {
     let source = &context.pipeline.source;
     let mut failed = None;
-    let shards = sources::shards(objects, |object| {
+    let objects_max = sources::shard_objects_max(context.source);
+    let shards = sources::shards(objects, objects_max, |object| {
         let head = match context.source.read_range(&object.info.key, 0..HEAD_BYTES) {
             Ok(head) => head,
             // Gone since it was listed: who reads it will find out.
@@ -238,7 +239,7 @@ fn read_shard(
             }
             let object = &objects[*place];
             loader.begin(object, object.info.last_modified_ms);
-            let input = Ranges::open(context.source, &object.info, &bytes)?;
+            let input = Ranges::open(context.source, &object.info, bytes)?;
             context.versions.same(*place, object, context.source, &input.opened)?;
             let tally = read_lines(object, input, bytes.clone(), wanted, &mut loader, &bytes_read)?;
             parts.push(loader.end(*place, Some(object.info.clone()), tally));

@@ -247,11 +247,12 @@ const STORE: &str = "_store.json";
 fn abilities(output: &Place, anew: bool) -> Result<Abilities, RunError> {
     if !anew {
         match output.read_all(STORE) {
-            Ok(text) => match serde_json::from_slice(&text) {
-                Ok(abilities) => return Ok(abilities),
-                // Written by another version: found again below.
-                Err(_) => {}
-            },
+            Ok(text) => {
+                if let Ok(abilities) = serde_json::from_slice(&text) {
+                    return Ok(abilities);
+                }
+                // Written by another version, or half of it: found again below.
+            }
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error.into()),
         }

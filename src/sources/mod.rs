@@ -12,7 +12,7 @@ pub use folders::{Folders, Group, folders};
 pub use pattern::KeyPattern;
 
 use crate::model::UsageDay;
-use crate::storage::ObjectInfo;
+use crate::storage::{ObjectInfo, Place};
 use std::ops::Range;
 
 /// An object to read.
@@ -178,16 +178,32 @@ pub const SHARD_BYTES: u64 = 16 << 20;
 /// Objects of a shard at most: small objects cost by number, not by bytes.
 pub const SHARD_OBJECTS_MAX: usize = 512;
 
-/// Packs the selection into shards, in key order. `splits` says whether an object larger than a shard
+/// The same of a remote source, whose objects are waited for one after the other within a shard: with more,
+/// most of the workers would have nothing to wait for.
+pub const SHARD_OBJECTS_MAX_REMOTE: usize = 32;
+
+/// Objects of a shard at most, of this source.
+pub fn shard_objects_max(source: &Place) -> usize {
+    match source.local_folder() {
+        Some(_) => SHARD_OBJECTS_MAX,
+        None => SHARD_OBJECTS_MAX_REMOTE,
+    }
+}
+
+/// Packs the selection into shards of `objects_max` objects at most, in key order. `splits` says whether an object larger than a shard
 /// is plain NDJSON, which can be read in pieces.
-pub fn shards(objects: &[Object], mut splits: impl FnMut(&Object) -> bool) -> Vec<Shard> {
+pub fn shards(
+    objects: &[Object],
+    objects_max: usize,
+    mut splits: impl FnMut(&Object) -> bool,
+) -> Vec<Shard> {
     let mut shards = Vec::new();
     let mut open = 0..0;
     let mut open_bytes = 0;
     for (i, object) in objects.iter().enumerate() {
         let size = object.info.size;
         let pieces = size > SHARD_BYTES && splits(object);
-        let full = open_bytes + size > SHARD_BYTES || open.len() >= SHARD_OBJECTS_MAX;
+        let full = open_bytes + size > SHARD_BYTES || open.len() >= objects_max;
         if (pieces || full) && !open.is_empty() {
             shards.push(Shard::Objects(open.clone()));
             open = i..i;
@@ -230,7 +246,7 @@ mod tests {
             object("c", 3),
             object("d", SHARD_BYTES),
         ];
-        let shards = shards(&objects, |o| o.info.key == "b");
+        let shards = shards(&objects, SHARD_OBJECTS_MAX, |o| o.info.key == "b");
         assert_eq!(
             shards,
             [
@@ -243,7 +259,7 @@ mod tests {
             ]
         );
         let many: Vec<Object> = (0..1300).map(|i| object(&format!("{i:05}"), 10)).collect();
-        let shards = super::shards(&many, |_| false);
+        let shards = super::shards(&many, SHARD_OBJECTS_MAX, |_| false);
         assert_eq!(
             shards,
             [Shard::Objects(0..512), Shard::Objects(512..1024), Shard::Objects(1024..1300)]

@@ -129,7 +129,7 @@ fn a_refusal_names_the_request_and_no_secret() {
             place.delete(&["k".to_owned()]).expect_err("denied"),
         ];
         for error in errors {
-            assert!(matches!(error, StorageError::Other { .. }), "{error:?}");
+            assert!(matches!(error, StorageError::Refused { .. }), "{error:?}");
             let text = error.to_string();
             assert!(text.contains(&format!("(request id {id})")), "{text}");
             assert!(text.contains("access denied: check AWS_"), "{text}");
@@ -167,7 +167,7 @@ fn a_bucket_that_is_not_there_is_no_empty_one() {
         place.put("k", Bytes::new()).expect_err("no bucket"),
     ];
     for error in errors {
-        assert!(matches!(error, StorageError::Other { .. }), "{error:?}");
+        assert!(matches!(error, StorageError::Refused { .. }), "{error:?}");
         let text = error.to_string();
         assert!(text.contains("there is no such bucket") && text.contains("R7"), "{text}");
         assert!(text.contains("AWS_ENDPOINT"), "{text}");
@@ -397,7 +397,7 @@ fn a_machine_without_credentials_says_so_soon() {
             .expect("builds");
         let error = block_on(store.head(&Path::from("k"))).expect_err("no credentials");
         let error = StorageError::from_error("look up", "s3://b/k", &error);
-        assert!(matches!(error, StorageError::Other { .. }), "{error:?}");
+        assert!(matches!(error, StorageError::Refused { .. }), "{error:?}");
         let text = error.to_string();
         assert!(text.contains("no credentials: set AWS_ACCESS_KEY_ID"), "{text}");
     }
