@@ -69,7 +69,7 @@ batch_objects = 50
 }
 
 fn key(day: i64, name: &str) -> String {
-    let channel = if name.len() % 2 == 0 { "ios" } else { "h5" };
+    let channel = if name.len().is_multiple_of(2) { "ios" } else { "h5" };
     format!("{channel}/dt=2024-11-{:02}/{name}.json", day + 1)
 }
 
