@@ -240,7 +240,7 @@ impl Default for LimitsSection {
             memory_max: "2GiB".to_owned(),
             threads: 0,
             batch_objects: 20_000,
-            batch_bytes: "256MiB".to_owned(),
+            batch_bytes: "64MiB".to_owned(),
             retry_for: "3min".to_owned(),
         }
     }
