@@ -4,7 +4,7 @@
 //! the whole record and gives the places found.
 
 use super::json::{Cursor, Fault, Parsed, Scalar};
-use super::record::envelope_time;
+use super::record::{Taken, Trace, envelope_time};
 use crate::model::{Envelope, Record, RejectReason};
 use std::borrow::Cow;
 
@@ -20,8 +20,9 @@ struct Step {
     next: Vec<(String, Step)>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Slot {
+/// What a pointer points at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
     Response,
     BizToken,
     RuleId,
@@ -62,11 +63,18 @@ impl Pointers {
 /// A value of the envelope, and its offset.
 type Fact<'a> = Option<(usize, Scalar<'a>)>;
 
+/// Where the response stands, its first byte, and in how many containers.
+#[derive(Clone, Copy, Debug)]
+pub struct Response {
+    pub at: usize,
+    pub first: u8,
+    pub depth: usize,
+}
+
 /// What a record's envelope holds.
 #[derive(Default)]
 pub struct Found<'a> {
-    /// Where the response stands, and its first byte.
-    pub response: Option<(usize, u8)>,
+    pub response: Option<Response>,
     /// What is wrong with the envelope although it is JSON.
     pub fault: Option<Fault>,
     biz_token: Fact<'a>,
@@ -77,28 +85,33 @@ pub struct Found<'a> {
 }
 
 /// Walks the record to its end.
-pub fn open<'a>(cursor: &mut Cursor<'a>, pointers: &Pointers) -> Parsed<Found<'a>> {
+pub fn open<'a>(
+    cursor: &mut Cursor<'a>,
+    pointers: &Pointers,
+    trace: &mut Option<Trace>,
+) -> Parsed<Found<'a>> {
     let mut found = Found::default();
-    walk(cursor, &pointers.0, &mut found)?;
+    walk(cursor, &pointers.0, &mut found, trace)?;
     Ok(found)
 }
 
-fn walk<'a>(cursor: &mut Cursor<'a>, step: &Step, found: &mut Found<'a>) -> Parsed<()> {
+fn walk<'a>(
+    cursor: &mut Cursor<'a>,
+    step: &Step,
+    found: &mut Found<'a>,
+    trace: &mut Option<Trace>,
+) -> Parsed<()> {
     let first = cursor.peek();
     let at = cursor.pos();
     for slot in &step.slots {
-        let place = match slot {
-            Slot::Response => {
-                found.response = first.map(|byte| (at, byte));
-                continue;
-            }
-            Slot::BizToken => &mut found.biz_token,
-            Slot::RuleId => &mut found.rule_id,
-            Slot::Channel => &mut found.channel,
-            Slot::FetchedAt => &mut found.fetched_at,
-            Slot::CreatedAt => &mut found.created_at,
-        };
-        *place = Some((at, cursor.scalar()?));
+        if *slot == Slot::Response {
+            let depth = cursor.depth();
+            found.response = first.map(|first| Response { at, first, depth });
+            continue;
+        }
+        let value = cursor.scalar()?;
+        Trace::leaf(trace, at, cursor, Taken::Envelope(*slot));
+        found.set(*slot, at, value);
         cursor.seek(at);
     }
     match first {
@@ -107,7 +120,7 @@ fn walk<'a>(cursor: &mut Cursor<'a>, step: &Step, found: &mut Found<'a>) -> Pars
             let mut met = 0u8;
             cursor.object(|cursor, key_at, key| {
                 let Some(place) = step.next.iter().position(|(name, _)| *name == key) else {
-                    return cursor.skip();
+                    return skip(cursor, trace);
                 };
                 if met & 1 << place != 0 {
                     found.fault.get_or_insert(Fault {
@@ -117,21 +130,42 @@ fn walk<'a>(cursor: &mut Cursor<'a>, step: &Step, found: &mut Found<'a>) -> Pars
                     });
                 }
                 met |= 1 << place;
-                walk(cursor, &step.next[place].1, found)
+                walk(cursor, &step.next[place].1, found, trace)
             })
         }
         Some(b'[') if !step.next.is_empty() => cursor.array(|cursor, index| {
             let index = index.to_string();
             match step.next.iter().find(|(name, _)| *name == index) {
-                Some((_, next)) => walk(cursor, next, found),
-                None => cursor.skip(),
+                Some((_, next)) => walk(cursor, next, found, trace),
+                None => skip(cursor, trace),
             }
         }),
         _ => cursor.skip(),
     }
 }
 
+fn skip(cursor: &mut Cursor<'_>, trace: &mut Option<Trace>) -> Parsed<()> {
+    let at = cursor.pos();
+    cursor.skip()?;
+    Trace::leaf(trace, at, cursor, Taken::Skipped);
+    Ok(())
+}
+
 impl<'a> Found<'a> {
+    /// A field, and the offset of its value.
+    pub fn set(&mut self, slot: Slot, at: usize, value: Scalar<'a>) {
+        let place = match slot {
+            // Not a field: what stands there is read for itself.
+            Slot::Response => return,
+            Slot::BizToken => &mut self.biz_token,
+            Slot::RuleId => &mut self.rule_id,
+            Slot::Channel => &mut self.channel,
+            Slot::FetchedAt => &mut self.fetched_at,
+            Slot::CreatedAt => &mut self.created_at,
+        };
+        *place = Some((at, value));
+    }
+
     /// Puts the envelope's facts into the record.
     pub fn fill(self, record: &mut Record<'a>) -> Parsed<()> {
         if let Some(fault) = self.fault {

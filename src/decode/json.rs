@@ -63,13 +63,31 @@ pub struct Cursor<'a> {
     depth: usize,
 }
 
+/// A string without escapes whose opening quote is at `at`: what it says, and the offset after it. None for
+/// anything else, which need not be wrong.
+#[inline(always)]
+pub fn plain_string(text: &str, at: usize) -> Option<(&str, usize)> {
+    let cursor = Cursor { text, pos: at, depth: 0 };
+    let end = (cursor.byte(at)? == b'"').then(|| cursor.plain_run(at + 1).ok())??;
+    (cursor.byte(end)? == b'"').then(|| (&text[at + 1..end], end + 1))
+}
+
 impl<'a> Cursor<'a> {
     pub fn new(text: &'a str, pos: usize) -> Cursor<'a> {
         Cursor { text, pos, depth: 0 }
     }
 
+    /// Inside of `depth` containers, whose beginnings were read elsewhere.
+    pub fn inside(text: &'a str, pos: usize, depth: usize) -> Cursor<'a> {
+        Cursor { text, pos, depth }
+    }
+
     pub fn pos(&self) -> usize {
         self.pos
+    }
+
+    pub fn depth(&self) -> usize {
+        self.depth
     }
 
     pub fn seek(&mut self, pos: usize) {

@@ -8,6 +8,7 @@ mod envelope;
 mod frame;
 mod json;
 mod record;
+mod template;
 
 #[cfg(test)]
 mod tests;
@@ -17,9 +18,11 @@ pub use record::Wanted;
 use crate::model::{Attempt, Compression, Format, Record, Reject, RejectReason, Tally};
 use frame::{Beginnings, Indent, Search, Way, blank_run};
 use json::{BYTE_ORDER_MARK, Fault};
-use record::{Draft, Outcome, UnknownMembers};
+use record::{Draft, Outcome, Trace, UnknownMembers};
 use std::borrow::Cow;
 use std::io::{self, Read};
+use std::sync::Arc;
+use template::Template;
 
 /// Where records go.
 pub trait Sink {
@@ -100,6 +103,7 @@ pub struct Decoder<'w> {
     stream_broken: bool,
     stream_break_told: bool,
     unknown: UnknownMembers,
+    templates: Vec<Arc<Template>>,
     tally: Tally,
 }
 
@@ -171,6 +175,7 @@ impl<'w> Decoder<'w> {
             stream_broken: false,
             stream_break_told: false,
             unknown: UnknownMembers::default(),
+            templates: wanted.learned().templates(),
             tally: Tally::default(),
         }
     }
@@ -507,7 +512,14 @@ impl<'w> Decoder<'w> {
         let sound = input.text(start, end);
         let text = within(sound, self.record_bytes_max);
         let bounded = text.len() < sound.len();
+        if let Some((after, draft)) = template::read(&mut self.templates, text) {
+            self.keep(&text[..after], start, draft, Outcome::Result, sink);
+            return One::Read(start + after);
+        }
         let mut draft = Draft::default();
+        if self.wanted.learned().curious() {
+            draft.trace = Some(Trace::default());
+        }
         let read = match record::read_record(text, self.wanted, &mut draft) {
             // A number at the end of what can be seen may go on beyond it.
             Ok((after, _))
@@ -521,6 +533,13 @@ impl<'w> Decoder<'w> {
         };
         match read {
             Ok((after, Ok(outcome))) => {
+                if outcome == Outcome::Result && draft.trace.is_some() {
+                    let enveloped = self.wanted.is_enveloped();
+                    let learned = self.wanted.learned();
+                    if let Some(templates) = learned.learn(&text[..after], &draft, enveloped) {
+                        self.templates = templates;
+                    }
+                }
                 self.keep(&text[..after], start, draft, outcome, sink);
                 One::Read(start + after)
             }

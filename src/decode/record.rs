@@ -5,9 +5,10 @@
 
 use super::envelope::{self, Pointers};
 use super::json::{Cursor, Fault, Parsed, Scalar, fault};
+use super::template::Learned;
 use crate::model::{Attempt, Envelope, Record, RejectReason, UsageDay};
 use std::borrow::Cow;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// What the decode room needs to know of the pipeline.
 #[derive(Clone, Debug, Default)]
@@ -15,12 +16,29 @@ pub struct Wanted {
     envelope: Option<Pointers>,
     idcard: bool,
     name: bool,
+    /// How the records of the source look, as it is found out.
+    learned: Arc<Learned>,
 }
 
 impl Wanted {
     /// `idcard` and `name`: read these of each attempt, for keyed digests. Otherwise they are skipped unread.
     pub fn new(envelope: Option<Envelope>, idcard: bool, name: bool) -> Wanted {
-        Wanted { envelope: envelope.as_ref().map(Pointers::new), idcard, name }
+        Wanted {
+            envelope: envelope.as_ref().map(Pointers::new),
+            idcard,
+            name,
+            learned: Arc::default(),
+        }
+    }
+}
+
+impl Wanted {
+    pub(super) fn learned(&self) -> &Learned {
+        &self.learned
+    }
+
+    pub(super) fn is_enveloped(&self) -> bool {
+        self.envelope.is_some()
     }
 }
 
@@ -39,6 +57,8 @@ pub struct Draft<'a> {
     /// Why attempts cannot be used, one fault each, in their order.
     pub unusable: Vec<Fault>,
     pub unknown: UnknownMembers,
+    /// Where its values stand, when that is asked for.
+    pub trace: Option<Trace>,
     details_seen: bool,
     text_seen: bool,
     encrypted_body: Option<usize>,
@@ -47,6 +67,67 @@ pub struct Draft<'a> {
     old_shape: Option<usize>,
     any_member: bool,
 }
+
+/// What a value of a record is to its reader. What stands between the values of a record decides how each is
+/// taken, so that records which differ in their values alone are read alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Validated and left behind.
+    Skipped,
+    ErrCode,
+    Extra,
+    RequestId,
+    IsVerifyIntention,
+    /// A member of an attempt, by its place in [`DETAIL_MEMBERS`].
+    Detail(u32),
+    /// A field of the envelope.
+    Envelope(envelope::Slot),
+}
+
+/// One value of a record: where it stands, inside how many containers, and what it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaf {
+    pub from: usize,
+    pub to: usize,
+    pub depth: usize,
+    pub taken: Taken,
+}
+
+/// The values of a record, in the order in which they were read.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    pub leaves: Vec<Leaf>,
+    /// From brace to behind brace.
+    pub attempts: Vec<(usize, usize)>,
+    /// A value was not taken because of what stands elsewhere in the record.
+    pub irregular: bool,
+}
+
+impl Trace {
+    pub fn leaf(trace: &mut Option<Trace>, from: usize, cursor: &Cursor<'_>, taken: Taken) {
+        if let Some(trace) = trace {
+            trace.leaves.push(Leaf { from, to: cursor.pos(), depth: cursor.depth(), taken });
+        }
+    }
+}
+
+/// Members of an attempt that are read, unless the pipeline drops them.
+pub const DETAIL_MEMBERS: [&str; 14] = [
+    "ReqTime",
+    "Seq",
+    "IsNeedCharge",
+    "Errcode",
+    "Errmsg",
+    "Livestatus",
+    "Livemsg",
+    "Comparestatus",
+    "Comparemsg",
+    "CompareLibType",
+    "Sim",
+    "LivenessMode",
+    "Idcard",
+    "Name",
+];
 
 /// Members that the API does not document, by place.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -90,6 +171,18 @@ impl UnknownMembers {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that stand in attempts, of which there are `n`, for one attempt; and the others.
+    pub fn apart(self, n: u64) -> (UnknownMembers, UnknownMembers) {
+        let (each, others): (Vec<_>, Vec<_>) =
+            self.0.into_iter().partition(|(place, _, _)| *place == Place::Detail);
+        let each = each.into_iter().map(|(place, key, count)| (place, key, count / n.max(1)));
+        (UnknownMembers(each.collect()), UnknownMembers(others))
+    }
+
     /// (path, count), in no order.
     pub fn paths(&self) -> impl Iterator<Item = (String, u64)> + '_ {
         self.0.iter().map(|(place, key, n)| {
@@ -113,17 +206,18 @@ pub type Read = (usize, Parsed<Outcome>);
 pub fn read_record<'a>(text: &'a str, wanted: &Wanted, draft: &mut Draft<'a>) -> Parsed<Read> {
     let mut cursor = Cursor::new(text, 0);
     if let Some(pointers) = &wanted.envelope {
-        let mut found = envelope::open(&mut cursor, pointers)?;
-        if let Some((at, first)) = found.response.take() {
+        let mut found = envelope::open(&mut cursor, pointers, &mut draft.trace)?;
+        if let Some(response) = found.response.take() {
             let end = cursor.pos();
             let outcome = match found.fill(&mut draft.record) {
-                Ok(()) => read_response(text, at, first, wanted, draft)?,
+                Ok(()) => read_response(text, response, wanted, draft)?,
                 Err(fault) => Err(fault),
             };
             return Ok((end, outcome));
         }
         // Not an envelope: one of the plain shapes, which the same folder may hold too.
         cursor = Cursor::new(text, 0);
+        draft.trace = draft.trace.take().map(|_| Trace::default());
     }
     let outcome = read_result(&mut cursor, wanted, draft)?;
     Ok((cursor.pos(), outcome))
@@ -132,13 +226,12 @@ pub fn read_record<'a>(text: &'a str, wanted: &Wanted, draft: &mut Draft<'a>) ->
 /// What stands where the envelope's response should be; its grammar has been checked.
 fn read_response<'a>(
     text: &'a str,
-    at: usize,
-    first: u8,
+    envelope::Response { at, first, depth }: envelope::Response,
     wanted: &Wanted,
     draft: &mut Draft<'a>,
 ) -> Parsed<Parsed<Outcome>> {
     let (reason, message) = match first {
-        b'{' => return read_result(&mut Cursor::new(text, at), wanted, draft),
+        b'{' => return read_result(&mut Cursor::inside(text, at, depth), wanted, draft),
         b'n' => (
             RejectReason::TextMissing,
             "the envelope holds no response: pull the result again while it is kept (3 days)",
@@ -280,6 +373,12 @@ impl<'a> Reader<'_, 'a> {
     fn response(&mut self, cursor: &mut Cursor<'a>, at: usize) -> Parsed<()> {
         self.draft.any_member = true;
         self.draft.null_text.get_or_insert(at);
+        if let Some(trace) = &mut self.draft.trace {
+            trace.irregular |= trace
+                .leaves
+                .iter()
+                .any(|l| !matches!(l.taken, Taken::Skipped | Taken::Envelope(_)));
+        }
         let record = &mut self.draft.record;
         (record.request_id, record.extra, record.err_code) = (None, None, None);
         record.is_verify_intention = false;
@@ -329,6 +428,7 @@ impl<'a> Reader<'_, 'a> {
                     self.note(duplicate_key(key_at));
                 }
                 let text = self.text(cursor, "RequestId should be a string")?;
+                self.taken(cursor, at, Taken::RequestId);
                 if !self.wrapped {
                     self.draft.record.request_id = text;
                 }
@@ -338,7 +438,9 @@ impl<'a> Reader<'_, 'a> {
                 if seen.again(2) {
                     self.note(duplicate_key(key_at));
                 }
-                match cursor.scalar()? {
+                let value = cursor.scalar()?;
+                self.taken(cursor, at, Taken::IsVerifyIntention);
+                match value {
                     Scalar::Bool(yes) if !self.wrapped => {
                         self.draft.record.is_verify_intention = yes
                     }
@@ -353,7 +455,7 @@ impl<'a> Reader<'_, 'a> {
                     self.note(duplicate_key(key_at));
                 }
                 // The ciphertext may be megabytes: it is skipped, and only its emptiness looked at.
-                cursor.skip()?;
+                self.skip(cursor)?;
                 if cursor.pos() - at > 2 && cursor.byte(at) == Some(b'"') {
                     self.draft.encrypted_body = Some(at);
                 }
@@ -363,11 +465,11 @@ impl<'a> Reader<'_, 'a> {
                 if cursor.peek() == Some(b'{') {
                     self.draft.error_seen = true;
                 }
-                cursor.skip()
+                self.skip(cursor)
             }
             "DetectInfo" => {
                 self.draft.old_shape.get_or_insert(at);
-                cursor.skip()
+                self.skip(cursor)
             }
             "IdCardData"
             | "BestFrame"
@@ -379,12 +481,12 @@ impl<'a> Reader<'_, 'a> {
             | "IntentionVerifyType"
             | "EidInfo" => {
                 self.draft.any_member = true;
-                cursor.skip()
+                self.skip(cursor)
             }
             _ if place == Place::Top => self.text_member(cursor, key_at, key, place, seen),
             _ => {
                 self.draft.unknown.note(place, key);
-                cursor.skip()
+                self.skip(cursor)
             }
         }
     }
@@ -417,7 +519,9 @@ impl<'a> Reader<'_, 'a> {
                 if seen.again(9) {
                     self.note(duplicate_key(key_at));
                 }
-                match code::<i64>(cursor.scalar()?) {
+                let value = cursor.scalar()?;
+                self.taken(cursor, at, Taken::ErrCode);
+                match code::<i64>(value) {
                     Ok(code) if !self.wrapped => self.draft.record.err_code = code,
                     Ok(_) => {}
                     Err((reason, message)) => {
@@ -431,17 +535,33 @@ impl<'a> Reader<'_, 'a> {
                     self.note(duplicate_key(key_at));
                 }
                 let text = self.text(cursor, "Extra should be a string")?;
+                self.taken(cursor, at, Taken::Extra);
                 if !self.wrapped {
                     self.draft.record.extra = text;
                 }
                 Ok(())
             }
-            key if is_plain_text_member(key) => cursor.skip(),
+            key if is_plain_text_member(key) => self.skip(cursor),
             _ => {
                 self.draft.unknown.note(place, key);
-                cursor.skip()
+                self.skip(cursor)
             }
         }
+    }
+
+    fn skip(&mut self, cursor: &mut Cursor<'a>) -> Parsed<()> {
+        let at = cursor.pos();
+        cursor.skip()?;
+        Trace::leaf(&mut self.draft.trace, at, cursor, Taken::Skipped);
+        Ok(())
+    }
+
+    /// The value at `at`, which the cursor has just left, was read.
+    fn taken(&mut self, cursor: &Cursor<'a>, at: usize, taken: Taken) {
+        if let Some(trace) = &mut self.draft.trace {
+            trace.irregular |= self.wrapped;
+        }
+        Trace::leaf(&mut self.draft.trace, at, cursor, taken);
     }
 
     fn text(
@@ -475,6 +595,9 @@ impl<'a> Reader<'_, 'a> {
                 Ok(attempt) => self.draft.attempts.push(attempt),
                 Err(fault) => self.draft.unusable.push(fault),
             }
+            if let Some(trace) = &mut self.draft.trace {
+                trace.attempts.push((at, cursor.pos()));
+            }
             Ok(())
         })
     }
@@ -488,59 +611,33 @@ impl<'a> Reader<'_, 'a> {
         start: usize,
     ) -> Parsed<Parsed<Attempt<'a>>> {
         let mut attempt = Attempt { index, byte_offset: start as i64, ..Attempt::default() };
-        let mut req_time = None;
-        let mut seq = None;
         let mut seen = Seen::default();
         let mut first: Option<Fault> = None;
         let wanted = self.wanted;
-        let unknown = &mut self.draft.unknown;
+        let Draft { unknown, trace, .. } = &mut *self.draft;
+        let mut found = DetailFound::default();
         cursor.object(|cursor, key_at, key| {
-            let bit = match &*key {
-                "ReqTime" => 0,
-                "Seq" => 1,
-                "IsNeedCharge" => 2,
-                "Errcode" => 3,
-                "Errmsg" => 4,
-                "Livestatus" => 5,
-                "Livemsg" => 6,
-                "Comparestatus" => 7,
-                "Comparemsg" => 8,
-                "CompareLibType" => 9,
-                "Sim" => 10,
-                "LivenessMode" => 11,
-                "Idcard" => 12,
-                "Name" => 13,
-                _ => {
-                    unknown.note(Place::Detail, &key);
-                    return cursor.skip();
-                }
+            let member = DETAIL_MEMBERS.iter().position(|name| *name == key);
+            let Some(member) = member.map(|place| place as u32) else {
+                unknown.note(Place::Detail, &key);
+                let at = cursor.pos();
+                cursor.skip()?;
+                Trace::leaf(trace, at, cursor, Taken::Skipped);
+                return Ok(());
             };
-            if seen.again(bit) {
+            if seen.again(member) {
                 first.get_or_insert(duplicate_key(key_at));
-            }
-            if (bit == 12 && !wanted.idcard) || (bit == 13 && !wanted.name) {
-                return cursor.skip();
             }
             cursor.white_space();
             let at = cursor.pos();
+            if !wanted.reads(member) {
+                cursor.skip()?;
+                Trace::leaf(trace, at, cursor, Taken::Skipped);
+                return Ok(());
+            }
             let value = cursor.scalar()?;
-            let read = match bit {
-                0 => millis(value).map(|v| req_time = v),
-                1 => not_empty_seq(value).map(|v| seq = v),
-                2 => flag(value).map(|v| attempt.is_need_charge = v),
-                3 => code(value).map(|v| attempt.errcode = v),
-                4 => string(value).map(|v| attempt.errmsg = v),
-                5 => code(value).map(|v| attempt.livestatus = v),
-                6 => string(value).map(|v| attempt.livemsg = v),
-                7 => code(value).map(|v| attempt.comparestatus = v),
-                8 => string(value).map(|v| attempt.comparemsg = v),
-                9 => string(value).map(|v| attempt.compare_lib_type = v),
-                10 => sim(value).map(|v| attempt.sim = v),
-                11 => code(value).map(|v| attempt.liveness_mode = v),
-                12 => string(value).map(|v| attempt.idcard = not_empty(v)),
-                _ => string(value).map(|v| attempt.name = not_empty(v)),
-            };
-            if let Err((reason, message)) = read {
+            Trace::leaf(trace, at, cursor, Taken::Detail(member));
+            if let Err((reason, message)) = found.take(member, value, &mut attempt) {
                 first.get_or_insert(Fault { at, reason, message: Cow::Borrowed(message) });
             }
             Ok(())
@@ -548,22 +645,78 @@ impl<'a> Reader<'_, 'a> {
         if let Some(fault) = first {
             return Ok(Err(fault));
         }
-        let missing =
-            |reason, message| Ok(Err(Fault { at: start, reason, message: Cow::Borrowed(message) }));
-        attempt.seq = match seq {
-            Some(seq) => seq,
-            None => return missing(RejectReason::SeqMissing, "the attempt has no Seq"),
-        };
-        attempt.req_time = match req_time {
-            Some(req_time) => req_time,
-            None => {
-                return missing(
-                    RejectReason::ReqTimeMissing,
-                    "the attempt has no ReqTime: its day is unknown",
-                );
+        Ok(match found.missing() {
+            Some((reason, message)) => {
+                Err(Fault { at: start, reason, message: Cow::Borrowed(message) })
             }
-        };
-        Ok(Ok(attempt))
+            None => Ok(attempt),
+        })
+    }
+}
+
+impl Wanted {
+    /// Whether a member of attempts, by its place in [`DETAIL_MEMBERS`], is read at all.
+    fn reads(&self, member: u32) -> bool {
+        match member {
+            12 => self.idcard,
+            13 => self.name,
+            _ => true,
+        }
+    }
+}
+
+/// Which of the members that an attempt must have were found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DetailFound {
+    req_time: bool,
+    seq: bool,
+}
+
+impl DetailFound {
+    /// Puts the value of a member, by its place in [`DETAIL_MEMBERS`], into its attempt.
+    pub fn take<'a>(
+        &mut self,
+        member: u32,
+        value: Scalar<'a>,
+        attempt: &mut Attempt<'a>,
+    ) -> Field<()> {
+        match member {
+            0 => {
+                let req_time = millis(value)?;
+                self.req_time = req_time.is_some();
+                attempt.req_time = req_time.unwrap_or_default();
+            }
+            1 => {
+                let seq = not_empty_seq(value)?;
+                self.seq = seq.is_some();
+                attempt.seq = seq.unwrap_or_default();
+            }
+            2 => attempt.is_need_charge = flag(value)?,
+            3 => attempt.errcode = code(value)?,
+            4 => attempt.errmsg = string(value)?,
+            5 => attempt.livestatus = code(value)?,
+            6 => attempt.livemsg = string(value)?,
+            7 => attempt.comparestatus = code(value)?,
+            8 => attempt.comparemsg = string(value)?,
+            9 => attempt.compare_lib_type = string(value)?,
+            10 => attempt.sim = sim(value)?,
+            11 => attempt.liveness_mode = code(value)?,
+            12 => attempt.idcard = not_empty(string(value)?),
+            _ => attempt.name = not_empty(string(value)?),
+        }
+        Ok(())
+    }
+
+    /// What an attempt lacks so that it cannot be used.
+    pub fn missing(&self) -> Option<(RejectReason, &'static str)> {
+        match (self.seq, self.req_time) {
+            (false, _) => Some((RejectReason::SeqMissing, "the attempt has no Seq")),
+            (true, false) => Some((
+                RejectReason::ReqTimeMissing,
+                "the attempt has no ReqTime: its day is unknown",
+            )),
+            (true, true) => None,
+        }
     }
 }
 
@@ -601,7 +754,7 @@ fn is_plain_text_member(key: &str) -> bool {
     candidates.contains(&key)
 }
 
-type Field<T> = Result<T, (RejectReason, &'static str)>;
+pub type Field<T> = Result<T, (RejectReason, &'static str)>;
 
 fn string<'a>(value: Scalar<'a>) -> Field<Option<Cow<'a, str>>> {
     match value {
@@ -638,7 +791,7 @@ fn flag(value: Scalar<'_>) -> Field<Option<bool>> {
 }
 
 /// A whole number, or a string of one. An empty string is null.
-fn code<T: TryFrom<i64>>(value: Scalar<'_>) -> Field<Option<T>> {
+pub fn code<T: TryFrom<i64>>(value: Scalar<'_>) -> Field<Option<T>> {
     let text = match &value {
         Scalar::Null => return Ok(None),
         Scalar::Number(text) => text,

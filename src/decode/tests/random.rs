@@ -88,7 +88,7 @@ fn compare(seen: &Seen, expected: &[Expected], offsets: &[i64], place: &str) {
     assert_eq!(counted, counts, "{place}");
 }
 
-fn envelope(rng: &mut Rng) -> Envelope {
+pub(super) fn envelope(rng: &mut Rng) -> Envelope {
     let mut pointer = |names: &[&str]| rng.often(70).then(|| rng.pick(names).to_owned());
     Envelope {
         biz_token: pointer(&["/biz_token", "/meta/0/biz~1token", "/meta~0/b/c"]),
@@ -124,7 +124,7 @@ fn put(rng: &mut Rng, into: &mut Value, pointer: &str, value: Value) {
     *at = value;
 }
 
-fn record(rng: &mut Rng, envelope: Option<&Envelope>) -> Value {
+pub(super) fn record(rng: &mut Rng, envelope: Option<&Envelope>) -> Value {
     let result = result(rng);
     let Some(envelope) = envelope else { return result };
     if rng.often(10) {
@@ -392,7 +392,7 @@ fn write(rng: &mut Rng, value: &Value, breaks: bool, out: &mut String) {
 }
 
 /// Without white space before it, so that its offset is known.
-fn write_record(rng: &mut Rng, value: &Value, breaks: bool, out: &mut String) {
+pub(super) fn write_record(rng: &mut Rng, value: &Value, breaks: bool, out: &mut String) {
     match value {
         Value::Object(members) => {
             let mut members: Vec<_> = members.iter().collect();
