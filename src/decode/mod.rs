@@ -512,11 +512,11 @@ impl<'w> Decoder<'w> {
         let sound = input.text(start, end);
         let text = within(sound, self.record_bytes_max);
         let bounded = text.len() < sound.len();
-        if let Some((after, draft)) = template::read(&mut self.templates, text) {
-            self.keep(&text[..after], start, draft, Outcome::Result, sink);
+        let mut draft = Draft::default();
+        if let Some(after) = template::read(&mut self.templates, text, &mut draft) {
+            self.keep(&text[..after], start, &mut draft, Outcome::Result, sink);
             return One::Read(start + after);
         }
-        let mut draft = Draft::default();
         if self.wanted.learned().curious() {
             draft.trace = Some(Trace::default());
         }
@@ -540,7 +540,7 @@ impl<'w> Decoder<'w> {
                         self.templates = templates;
                     }
                 }
-                self.keep(&text[..after], start, draft, outcome, sink);
+                self.keep(&text[..after], start, &mut draft, outcome, sink);
                 One::Read(start + after)
             }
             Ok((after, Err(fault))) => {
@@ -580,7 +580,7 @@ impl<'w> Decoder<'w> {
         &mut self,
         text: &str,
         start: usize,
-        mut draft: Draft<'_>,
+        draft: &mut Draft<'_>,
         outcome: Outcome,
         sink: &mut impl Sink,
     ) {

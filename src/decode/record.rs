@@ -68,6 +68,15 @@ pub struct Draft<'a> {
     any_member: bool,
 }
 
+impl Draft<'_> {
+    /// Makes it as good as new, and keeps its room.
+    pub fn clear(&mut self) {
+        let mut attempts = std::mem::take(&mut self.attempts);
+        attempts.clear();
+        *self = Draft { attempts, ..Draft::default() };
+    }
+}
+
 /// What a value of a record is to its reader. What stands between the values of a record decides how each is
 /// taken, so that records which differ in their values alone are read alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -284,12 +284,17 @@ fn insert_same(steps: &mut Vec<Step>, first: usize, text: &str) {
 fn stands(text: &str, at: usize, wanted: &[u8]) -> bool {
     let Some(there) = text.as_bytes().get(at..at + wanted.len()) else { return false };
     // Names of members are short: two words that may overlap are compared faster than a call is made.
-    match (there.first_chunk::<8>(), wanted.first_chunk::<8>()) {
-        (Some(a), Some(b)) if wanted.len() <= 16 => {
-            a == b && there.last_chunk::<8>() == wanted.last_chunk::<8>()
-        }
+    match wanted.len() {
+        8..16 => ends_alike::<8>(there, wanted),
+        16..=32 => ends_alike::<16>(there, wanted),
         _ => there == wanted,
     }
+}
+
+/// Whether the first and the last N bytes of two slices of one length are the same.
+#[inline(always)]
+fn ends_alike<const N: usize>(a: &[u8], b: &[u8]) -> bool {
+    a.first_chunk::<N>() == b.first_chunk::<N>() && a.last_chunk::<N>() == b.last_chunk::<N>()
 }
 
 /// Puts a value that stands outside of the attempts where it belongs; None if it is of a kind that the strict
@@ -368,15 +373,22 @@ impl Learned {
     }
 }
 
-/// Reads the record at the beginning of `text` by one of the templates, which then comes first.
+/// Reads the record at the beginning of `text` into an empty draft by one of the templates, which then comes
+/// first; the offset behind it. When none can, the draft is empty again.
 #[inline]
-pub fn read<'a>(templates: &mut [Arc<Template>], text: &'a str) -> Option<(usize, Draft<'a>)> {
+pub fn read<'a>(
+    templates: &mut [Arc<Template>],
+    text: &'a str,
+    draft: &mut Draft<'a>,
+) -> Option<usize> {
     for place in 0..templates.len() {
-        let mut draft = Draft::default();
-        if let Some(after) = templates[place].read(text, &mut draft) {
-            templates[..=place].rotate_right(1);
-            return Some((after, draft));
+        if let Some(after) = templates[place].read(text, draft) {
+            if place > 0 {
+                templates[..=place].rotate_right(1);
+            }
+            return Some(after);
         }
+        draft.clear();
     }
     None
 }

@@ -111,6 +111,14 @@ pub struct Limits {
     pub retry_for_ms: i64,
 }
 
+impl Limits {
+    /// Bytes of rows that a run holds before it writes them to disk: a part of what it may use, and no more than
+    /// serves it. (Merging and encoding take about twice as much again, the rest of the program 100 MB.)
+    pub fn held_bytes(&self) -> usize {
+        (self.memory_max / 8).clamp(4 << 20, 128 << 20) as usize
+    }
+}
+
 /// One thing to put right in a pipeline file or in a `--set` argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {

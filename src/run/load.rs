@@ -9,9 +9,10 @@ use crate::pipeline::{Key, Pipeline};
 use crate::report::Progress;
 use crate::sources::{self, Object, Shard, Window};
 use crate::storage::{ObjectInfo, Place, StorageError};
-use crate::write::merge::{Fate, RowRef};
-use crate::write::rows::{Placed, Rows, RowsBuilder};
+use crate::write::merge::Fates;
+use crate::write::rows::{Placed, RowsBuilder};
 use crate::write::small::RejectRow;
+use crate::write::spill::Held;
 use hmac::{Hmac, KeyInit, Mac};
 use rayon::prelude::*;
 use sha2::Sha256;
@@ -35,12 +36,9 @@ pub struct Context<'c> {
     pub versions: Versions,
 }
 
-/// Everything that was read.
+/// Everything that was read, but for the rows.
 #[derive(Default)]
 pub struct Loaded {
-    pub rows: Vec<Rows>,
-    /// For each batch of `rows`, the place in the selection of its first object.
-    first_object: Vec<usize>,
     /// By place in the selection.
     pub objects: Vec<ObjectCount>,
     pub rejects: Vec<RejectRow>,
@@ -51,6 +49,13 @@ pub struct Loaded {
     pub bytes_read: u64,
     /// Records with attempts whose envelope told a fetch time.
     pub fetched_at_seen: u64,
+}
+
+/// The rows that were read.
+pub struct Unmerged {
+    pub rows: Held,
+    /// By piece of the work: records of its first object that lie before it.
+    pub shifts: Vec<i64>,
 }
 
 /// What came of one object.
@@ -68,12 +73,12 @@ pub struct ObjectCount {
 
 impl Loaded {
     /// Puts the outcome of the merge into the counts: every row counts as new until then.
-    pub fn settle_fates(&mut self, fates: &[(RowRef, Fate)]) {
-        for (row, fate) in fates {
-            let batch = row.batch as usize;
-            let object =
-                self.first_object[batch] + super::object_of(&self.rows[batch], row.row as usize);
-            self.objects[object].note(*fate);
+    pub fn settle_fates(&mut self, fates: &HashMap<u32, Fates>) {
+        for (object, fates) in fates {
+            let count = &mut self.objects[*object as usize];
+            count.rows_new -= fates.duplicate + fates.changed;
+            count.rows_duplicate += fates.duplicate;
+            count.rows_changed += fates.changed;
         }
         let sum = |get: fn(&ObjectCount) -> i64| self.objects.iter().map(get).sum::<i64>() as u64;
         let (new, duplicate, changed) =
@@ -86,8 +91,7 @@ impl Loaded {
 
 /// What one shard gave.
 struct ShardOut {
-    rows: Option<Rows>,
-    first_object: usize,
+    days: BTreeSet<i32>,
     parts: Vec<Part>,
     unmapped: UnmappedCounts,
     bytes_read: u64,
@@ -107,7 +111,7 @@ struct Part {
 /// Bytes looked at to tell whether a large object can be split.
 const HEAD_BYTES: u64 = 64 << 10;
 
-pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<Loaded, RunError> {
+pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<(Loaded, Unmerged), RunError> {
     let source = &context.pipeline.source;
     let mut failed = None;
     let objects_max = sources::shard_objects_max(context.source);
@@ -132,23 +136,31 @@ pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<Loaded, RunErro
         context.pipeline.privacy.idcard.is_some(),
         context.pipeline.privacy.name.is_some(),
     );
-    let read = |shard: &Shard| read_shard(context, objects, shard, &wanted);
-    let outs: Vec<ShardOut> = match context.source.local_folder() {
-        Some(_) => shards.par_iter().map(read).collect::<Result<_, RunError>>()?,
-        // A worker that waits for a store would keep a core idle.
-        None => on_threads(context.threads, &shards, read)?,
+    let held = Held::new(context.pipeline.limits.held_bytes(), &std::env::temp_dir());
+    let pieces: Vec<(usize, Shard)> = shards.into_iter().enumerate().collect();
+    let read = |(piece, shard): &(usize, Shard)| {
+        read_shard(context, objects, *piece, shard, &wanted, &held)
     };
-    put_together(objects, outs)
+    let outs: Vec<ShardOut> = match context.source.local_folder() {
+        Some(_) => pieces.par_iter().map(read).collect::<Result<_, RunError>>()?,
+        // A worker that waits for a store would keep a core idle.
+        None => on_threads(context.threads, &pieces, read)?,
+    };
+    let (loaded, shifts) = put_together(objects, outs);
+    Ok((loaded, Unmerged { rows: held, shifts }))
 }
 
 /// Sums up in key order. Pieces of an object number their records from 0: each is shifted by what the
 /// pieces before it held.
-fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> Result<Loaded, RunError> {
+fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> (Loaded, Vec<i64>) {
     let mut loaded =
         Loaded { objects: vec![ObjectCount::default(); objects.len()], ..Loaded::default() };
+    let mut shifts = Vec::with_capacity(outs.len());
     let mut unreadable = vec![true; objects.len()];
     for out in outs {
         let shift = out.parts.first().map_or(0, |part| loaded.objects[part.object].records);
+        shifts.push(shift);
+        loaded.days.extend(out.days);
         loaded.unmapped.merge(out.unmapped);
         loaded.bytes_read += out.bytes_read;
         loaded.fetched_at_seen += out.fetched_at_seen;
@@ -177,12 +189,6 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> Result<Loaded, RunEr
                 run_id: String::new(),
             }));
         }
-        if let Some(mut rows) = out.rows {
-            rows.shift_records(shift).map_err(crate::write::WriteError::from)?;
-            loaded.days.extend(&rows.usage_date);
-            loaded.rows.push(rows);
-            loaded.first_object.push(out.first_object);
-        }
     }
     for (object, unreadable) in loaded.objects.iter().zip(unreadable) {
         // An empty array is read to its end and holds nothing.
@@ -192,14 +198,16 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> Result<Loaded, RunEr
             false => loaded.tally.objects_parsed += 1,
         }
     }
-    Ok(loaded)
+    (loaded, shifts)
 }
 
 fn read_shard(
     context: &Context<'_>,
     objects: &[Object],
+    piece: usize,
     shard: &Shard,
     wanted: &Wanted,
+    held: &Held,
 ) -> Result<ShardOut, RunError> {
     let first_object = match shard {
         Shard::Objects(range) => range.start,
@@ -210,6 +218,7 @@ fn read_shard(
         rows: RowsBuilder::new(&context.pipeline.account.uin),
         unmapped: UnmappedCounts::default(),
         object: &objects[first_object],
+        piece,
         rejects: Vec::new(),
         outside: 0,
         modified_ms: 0,
@@ -238,7 +247,7 @@ fn read_shard(
                 return Err(RunError::Stopped);
             }
             let object = &objects[*place];
-            loader.begin(object, object.info.last_modified_ms);
+            loader.begin(*place, object, object.info.last_modified_ms);
             let input = Ranges::open(context.source, &object.info, bytes)?;
             context.versions.same(*place, object, context.source, &input.opened)?;
             let tally = read_lines(object, input, bytes.clone(), wanted, &mut loader, &bytes_read)?;
@@ -254,12 +263,14 @@ fn read_shard(
         }
     }
     let Loader { rows, unmapped, fetched_at_seen, .. } = loader;
-    let rows = match rows.is_empty() {
-        true => None,
-        false => Some(rows.finish().map_err(crate::write::WriteError::from)?),
-    };
+    let mut days = BTreeSet::new();
+    if !rows.is_empty() {
+        let rows = rows.finish();
+        days.extend(rows.classes.iter().map(|class| class.usage_date));
+        held.add(rows)?;
+    }
     let bytes_read = bytes_read.into_inner();
-    Ok(ShardOut { rows, first_object, parts, unmapped, bytes_read, fetched_at_seen })
+    Ok(ShardOut { days, parts, unmapped, bytes_read, fetched_at_seen })
 }
 
 /// Counts what is read through it.
@@ -294,12 +305,12 @@ fn read_whole<'c>(
     let (info, input) = match context.source.open_object(&object.info.key, 0, None) {
         Ok((opened, input)) => (version_read(&object.info, opened), input),
         Err(error) if error.is_not_found() => {
-            loader.begin(object, object.info.last_modified_ms);
+            loader.begin(place, object, object.info.last_modified_ms);
             return Ok(loader.end(place, None, Tally::default()));
         }
         Err(error) => return Err(error.into()),
     };
-    loader.begin(object, info.last_modified_ms);
+    loader.begin(place, object, info.last_modified_ms);
     let mut input = Counted { input, bytes: bytes_read };
     let tally = decode::read_object(
         &mut input,
@@ -353,6 +364,10 @@ impl Versions {
     }
 }
 
+/// Bytes of a piece that are looked at together: few enough that what was just read is still near the processor
+/// when it is checked and decoded.
+const NEAR_BYTES: usize = 512 << 10;
+
 /// The lines that begin within `range`: the last of them is read to its end, beyond the range.
 fn read_lines(
     object: &Object,
@@ -362,30 +377,57 @@ fn read_lines(
     loader: &mut Loader<'_>,
     bytes_read: &AtomicU64,
 ) -> Result<Tally, RunError> {
-    let from = input.at;
+    let mut at = input.at;
     let mut input = Counted { input, bytes: bytes_read };
     let mut bytes = PIECE.take();
-    read_up_to(&mut input, (range.end - from) as usize, &mut bytes)
-        .map_err(|error| failed_read(object, error))?;
-    let begin = match range.start {
-        0 => Some(0),
-        _ => memchr::memchr(b'\n', &bytes).map(|newline| newline + 1),
+    bytes.pass(usize::MAX);
+    let mut want = NEAR_BYTES;
+    // From the first line that begins here on.
+    let mut decoder = match range.start {
+        0 => Some(Decoder::new(wanted, Framing::Lines, at)),
+        _ => None,
     };
-    let Some(begin) = begin.filter(|begin| from + (*begin as u64) < range.end) else {
-        return Ok(Decoder::new(wanted, Framing::Lines, from).finish());
-    };
-    let mut tail = vec![0; 64 << 10];
-    while bytes.last() != Some(&b'\n') {
-        let n = input.read(&mut tail).map_err(|error| failed_read(object, error))?;
-        if n == 0 {
+    while at < range.end {
+        let n = (range.end - at).min(want as u64) as usize;
+        let read = bytes.more(&mut input, n).map_err(|error| failed_read(object, error))?;
+        at += read as u64;
+        // The object may have become shorter.
+        let last = at == range.end || read < n;
+        if decoder.is_none() {
+            match memchr::memchr(b'\n', bytes.filled()) {
+                Some(newline) => {
+                    bytes.pass(newline + 1);
+                    let offset = at - bytes.filled().len() as u64;
+                    // A line that begins where the range ends is the next piece's.
+                    if offset < range.end {
+                        decoder = Some(Decoder::new(wanted, Framing::Lines, offset));
+                    }
+                }
+                None => bytes.pass(usize::MAX),
+            }
+        }
+        let Some(decoder) = &mut decoder else {
+            if last {
+                break;
+            }
+            continue;
+        };
+        while last && bytes.filled().last() != Some(&b'\n') {
+            let n = bytes.more_of_line(&mut input).map_err(|error| failed_read(object, error))?;
+            if n == 0 {
+                break;
+            }
+        }
+        let used = decoder.push(bytes.filled(), last, loader);
+        bytes.pass(used);
+        if last {
             break;
         }
-        let line = memchr::memchr(b'\n', &tail[..n]);
-        bytes.extend_from_slice(&tail[..line.map_or(n, |newline| newline + 1)]);
+        // Of a line longer than that, twice as much each time, so that it is gone through only a few times.
+        want = if used == 0 { bytes.filled().len().max(NEAR_BYTES) } else { NEAR_BYTES };
     }
-    let mut decoder = Decoder::new(wanted, Framing::Lines, from + begin as u64);
-    decoder.push(&bytes[begin..], true, loader);
     PIECE.set(bytes);
+    let decoder = decoder.unwrap_or_else(|| Decoder::new(wanted, Framing::Lines, at));
     Ok(decoder.finish())
 }
 
@@ -437,25 +479,65 @@ impl Read for Ranges<'_> {
 }
 
 thread_local! {
-    /// A worker's buffer for pieces, kept from one to the next: fresh memory for each would cost more
-    /// than reading into it.
-    static PIECE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// Kept from one piece to the next: fresh memory for each would cost more than reading into it.
+    static PIECE: Cell<Piece> = const { Cell::new(Piece { bytes: Vec::new(), filled: 0 }) };
 }
 
-/// Reads `n` bytes, or to the end, into the buffer, whose content is replaced.
-fn read_up_to(input: &mut impl Read, n: usize, buffer: &mut Vec<u8>) -> std::io::Result<()> {
-    buffer.resize(n, 0);
-    let mut filled = 0;
-    while filled < n {
-        match input.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+/// A worker's buffer: what was read and not yet used up stands at its beginning.
+#[derive(Default)]
+struct Piece {
+    bytes: Vec<u8>,
+    filled: usize,
+}
+
+/// Room that is kept; a long line may have asked for more.
+const ROOM_KEPT: usize = 4 * NEAR_BYTES;
+
+/// Bytes read at once in search of a line's end.
+const LINE_END_BYTES: usize = 64 << 10;
+
+impl Piece {
+    fn filled(&self) -> &[u8] {
+        &self.bytes[..self.filled]
+    }
+
+    /// Leaves the first `n` bytes, or all there are, behind.
+    fn pass(&mut self, n: usize) {
+        let n = n.min(self.filled);
+        self.bytes.copy_within(n..self.filled, 0);
+        self.filled -= n;
+        if self.bytes.len() > ROOM_KEPT && self.filled < NEAR_BYTES {
+            self.bytes.truncate(ROOM_KEPT);
+            self.bytes.shrink_to_fit();
         }
     }
-    buffer.truncate(filled);
-    Ok(())
+
+    /// Reads `n` bytes more, or those up to the end; how many.
+    fn more(&mut self, input: &mut impl Read, n: usize) -> std::io::Result<usize> {
+        let (from, to) = (self.filled, self.filled + n);
+        if self.bytes.len() < to {
+            self.bytes.resize(to, 0);
+        }
+        while self.filled < to {
+            match input.read(&mut self.bytes[self.filled..to]) {
+                Ok(0) => break,
+                Ok(read) => self.filled += read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.filled - from)
+    }
+
+    /// Reads what comes next, but nothing of the next line; how many bytes.
+    fn more_of_line(&mut self, input: &mut impl Read) -> std::io::Result<usize> {
+        let from = self.filled;
+        self.more(input, LINE_END_BYTES)?;
+        if let Some(newline) = memchr::memchr(b'\n', &self.bytes[from..self.filled]) {
+            self.filled = from + newline + 1;
+        }
+        Ok(self.filled - from)
+    }
 }
 
 /// The sink of one worker.
@@ -464,6 +546,7 @@ struct Loader<'c> {
     rows: RowsBuilder,
     unmapped: UnmappedCounts,
     object: &'c Object,
+    piece: usize,
     rejects: Vec<Reject>,
     outside: i64,
     /// Last-modified time of the version that is read.
@@ -473,10 +556,10 @@ struct Loader<'c> {
 }
 
 impl<'c> Loader<'c> {
-    fn begin(&mut self, object: &'c Object, modified_ms: i64) {
+    fn begin(&mut self, place: usize, object: &'c Object, modified_ms: i64) {
         self.object = object;
         self.modified_ms = modified_ms;
-        self.rows.begin_object(&object.info.key);
+        self.rows.begin_object(&object.info.key, place, self.piece);
         self.rows_before = self.rows.len();
     }
 

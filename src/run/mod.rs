@@ -26,15 +26,13 @@ use crate::report::{self, Progress};
 use crate::settle::SettleError;
 use crate::sources::{Object, Order, Window};
 use crate::storage::{self, Abilities, Lease, LeaseError, Place, StorageError};
-use crate::write::merge::{self, Fate, Merged, SeqSet};
+use crate::write::merge::{self, Merged, SeqSet};
 use crate::write::parquet::plain_column;
-use crate::write::rows::Rows;
 use crate::write::small::{self, Input};
 use crate::write::{self, OpenTable, WriteError, Writer, schema};
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::Int32Type;
 use batches::{Batch, Batches, replaced_days};
-use load::{Loaded, ObjectCount};
+use load::{Loaded, ObjectCount, Unmerged};
 use outcome::{Phases, Sum};
 use publish::{Job, charges_after, preview, stale_days};
 use rayon::prelude::*;
@@ -517,16 +515,16 @@ impl<'p> Run<'p> {
             &objects,
         );
         progress.finish();
-        let mut loaded = loaded?;
+        let (mut loaded, rows) = loaded?;
         self.phases.end("read");
-        let (affected, removed) = self.merge(&state.tables, &mut loaded, &objects)?;
+        let (affected, removed) = self.merge(&state.tables, &mut loaded, rows, &objects)?;
         self.phases.end("merge");
         loaded.tally.objects_listed = objects.len() as u64;
         self.conserve(loaded.tally.broken())?;
 
         if self.asked.dry_run {
             let days: BTreeSet<i32> = affected.days.keys().copied().collect();
-            let charges = preview(&loaded.rows, &affected, self.threads)?;
+            let charges = preview(&affected, self.threads)?;
             state.charged = charges_after(&state.charged, charges, &days);
             state.sum.settled.extend(days);
         } else {
@@ -649,6 +647,7 @@ impl<'p> Run<'p> {
         &self,
         tables: &Tables,
         loaded: &mut Loaded,
+        Unmerged { rows, shifts }: Unmerged,
         objects: &[Object],
     ) -> Result<(Merged, Removed), RunError> {
         let stored_days: BTreeSet<i32> = tables
@@ -663,9 +662,11 @@ impl<'p> Run<'p> {
             true => &replaced_days(self.asked, &tables.detail) | &loaded.days,
             false => BTreeSet::new(),
         };
-        let read = loaded.rows.len();
         // Asked only about stored rows.
-        let seqs = SeqSet::of(if stored_days.is_empty() { &[] } else { &loaded.rows });
+        let seqs = match stored_days.is_empty() {
+            true => SeqSet::default(),
+            false => rows.seqs()?,
+        };
         let asked: Vec<i32> = match loaded.days.is_empty() {
             true => Vec::new(),
             false => stored_days.difference(&replaced).copied().collect(),
@@ -678,16 +679,15 @@ impl<'p> Run<'p> {
                 .copied()
                 .unwrap_or(i64::MIN)
         };
-        let met: Vec<Vec<Rows>> = on_threads(self.io_threads(&self.output), &asked, |day| {
+        on_threads(self.io_threads(&self.output), &asked, |day| {
             let name = partition(*day);
             // The rows' own days surely, and any other day that may hold one of their Seqs.
-            Ok(match loaded.days.contains(day) || holds_any(&tables.detail, &name, &seqs)? {
-                true => write::stored_rows(&tables.detail, *day, &name, &last_modified)?,
-                false => Vec::new(),
-            })
+            if loaded.days.contains(day) || holds_any(&tables.detail, &name, &seqs)? {
+                write::stored_rows(&tables.detail, *day, &name, &last_modified, &rows)?;
+            }
+            Ok(())
         })?;
-        loaded.rows.extend(met.into_iter().flatten());
-        let merged = merge::merge(&loaded.rows, read, &replaced)?;
+        let merged = merge::merge(rows, shifts, &replaced)?;
         loaded.settle_fates(&merged.fates);
         let removed = self.removed(&tables.detail, &seqs, objects)?;
         Ok((merged, removed))
@@ -757,12 +757,6 @@ fn holds_any(table: &OpenTable, partition: &str, seqs: &SeqSet) -> Result<bool, 
     Ok(false)
 }
 
-/// The rows of each object, for the fates of its rows.
-fn object_of(rows: &Rows, row: usize) -> usize {
-    let keys = rows.batch.column(schema::LIVENESS_DETAIL.position("source_key"));
-    keys.as_dictionary::<Int32Type>().keys().value(row) as usize
-}
-
 /// The closed list of reject reasons, for `schema`.
 pub fn reject_reasons() -> Vec<&'static str> {
     RejectReason::ALL.iter().map(|r| r.code()).collect()
@@ -778,15 +772,6 @@ impl ObjectCount {
             rejects: self.rejects,
             rows_outside: self.rows_outside,
             ..Input::default()
-        }
-    }
-
-    fn note(&mut self, fate: Fate) {
-        self.rows_new -= 1;
-        match fate {
-            Fate::New => self.rows_new += 1,
-            Fate::Duplicate => self.rows_duplicate += 1,
-            Fate::Changed => self.rows_changed += 1,
         }
     }
 }

@@ -6,13 +6,10 @@ use crate::classify::Catalogue;
 use crate::model::{Broken, DailyCharge, UsageDay, UsageMonth};
 use crate::settle::{self, Settler};
 use crate::sources::Object;
-use crate::write::merge::{self, Merged, RowRef};
-use crate::write::parquet::RowGroups;
-use crate::write::rows::Rows;
+use crate::write::merge::{DayRows, Merged};
+use crate::write::parquet::{Columns, Encoder, FILE_ROWS_MAX, ROW_GROUP_ROWS_MAX};
 use crate::write::small::{self, Input, RejectRow};
 use crate::write::{self, Commit, OpenTable, Staged, WriteError, Writer, schema};
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::TimestampMillisecondType;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -48,7 +45,7 @@ impl Run<'_> {
         writer: &Writer,
     ) -> Result<Published, RunError> {
         // Data files, invisible as yet, and the sums of what they hold, read back from the store.
-        let staged = self.stage_days(&tables.detail, &job.loaded.rows, job.affected)?;
+        let staged = self.stage_days(&tables.detail, job.affected)?;
         self.phases.end("write");
         let mut settled: BTreeSet<i32> = job.affected.days.keys().copied().collect();
         settled.extend(&job.loaded.days);
@@ -88,22 +85,27 @@ impl Run<'_> {
     fn stage_days(
         &self,
         table: &OpenTable,
-        rows: &[Rows],
         affected: &Merged,
     ) -> Result<BTreeMap<i32, Vec<Staged>>, RunError> {
-        let days: Vec<(&i32, &Vec<RowRef>)> = affected.days.iter().collect();
-        days.par_iter()
-            .map(|(day, day_rows)| {
+        let days: Vec<i32> = affected.days.keys().copied().collect();
+        let stage = |day: &i32| {
+            let mut rows = affected.day(*day)?;
+            let mut files = Vec::new();
+            loop {
                 self.check_stop()?;
                 // Who reads the plain folder would count what is staged beside another writer's files.
                 self.still_ours()?;
-                let files: Vec<Staged> = day_rows
-                    .chunks(write::parquet::FILE_ROWS_MAX)
-                    .map(|file_rows| stage_file(table, rows, **day, file_rows))
-                    .collect::<Result<_, WriteError>>()?;
-                Ok((**day, files))
-            })
-            .collect()
+                match stage_file(table, *day, &mut rows)? {
+                    Some(file) => files.push(file),
+                    None => return Ok((*day, files)),
+                }
+            }
+        };
+        match affected.is_spilled() {
+            // A file and a row group for each thread would be held: the columns of one day keep them busy, too.
+            true => days.iter().map(stage).collect(),
+            false => days.par_iter().map(stage).collect(),
+        }
     }
 
     /// Daily charges of some days: from the staged files of those that change, else from the live ones.
@@ -246,10 +248,14 @@ pub fn stage_small(
     if rows == 0 {
         return Ok(None);
     }
-    let facts = vec![("faceledger.rows", rows.to_string())];
     let stats = serde_json::json!({ "numRecords": rows });
-    let content = write::parquet::InMemory(batch()?);
-    table.stage(partition, rows as u64, &content, &facts, stats).map(Some)
+    let batch = batch()?;
+    let mut encoder = Encoder::new(table.table)?;
+    for from in (0..rows).step_by(ROW_GROUP_ROWS_MAX) {
+        encoder.write(&batch.slice(from, ROW_GROUP_ROWS_MAX.min(rows - from)))?;
+    }
+    let encoded = encoder.finish(&vec![("faceledger.rows", rows.to_string())])?;
+    table.stage(partition, encoded, stats).map(Some)
 }
 
 /// All daily charges once those of `days` are `charges`. A row that says the same as before stays as it is,
@@ -282,49 +288,56 @@ pub fn charges_after(
     after
 }
 /// The daily charges of the changed days, from rows that are not written yet.
-pub fn preview(
-    rows: &[Rows],
-    affected: &Merged,
-    threads: usize,
-) -> Result<Vec<DailyCharge>, RunError> {
+pub fn preview(affected: &Merged, threads: usize) -> Result<Vec<DailyCharge>, RunError> {
     let schema = &schema::LIVENESS_DETAIL.file_schema;
     let places = settle::COLUMNS.map(|name| schema::LIVENESS_DETAIL.position(name));
     let columns = std::sync::Arc::new(schema.project(&places).map_err(WriteError::from)?);
-    let days: Vec<(&i32, &Vec<RowRef>)> = affected.days.iter().collect();
-    let days = on_threads(threads, &days, |(day, order)| {
+    let days: Vec<i32> = affected.days.keys().copied().collect();
+    let days = on_threads(threads, &days, |day| {
         let mut settler = Settler::default();
-        let gathered = merge::Gathered::new(rows, order);
-        for index in 0..gathered.count() {
-            let group = gathered.group(index);
-            let arrays = places
-                .iter()
-                .map(|place| gathered.column(&group, *place))
-                .collect::<Result<Vec<_>, _>>()?;
+        let mut rows = affected.day(*day)?;
+        while let Some(group) = rows.next()? {
+            let arrays = places.iter().map(|place| group.column(*place));
+            let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
             let batch = arrow::array::RecordBatch::try_new(columns.clone(), arrays)
                 .map_err(WriteError::from)?;
-            settler.add(UsageDay::from_date32(**day), &batch)?;
+            settler.add(UsageDay::from_date32(*day), &batch)?;
         }
         Ok(settler.finish(0))
     })?;
     Ok(days.into_iter().flatten().collect())
 }
 
+/// The next file of a day; None when all its rows are in files.
 fn stage_file(
     table: &OpenTable,
-    rows: &[Rows],
     day: i32,
-    file_rows: &[RowRef],
-) -> Result<Staged, WriteError> {
-    let flag = schema::LIVENESS_DETAIL.position("is_need_charge");
-    let time = schema::LIVENESS_DETAIL.position("req_time");
-    let (mut charged, mut free) = (0u64, 0u64);
-    for r in file_rows {
-        let flags = rows[r.batch as usize].batch.column(flag).as_boolean();
-        if flags.is_valid(r.row as usize) {
-            *(if flags.value(r.row as usize) { &mut charged } else { &mut free }) += 1;
+    rows: &mut DayRows<'_>,
+) -> Result<Option<Staged>, WriteError> {
+    let mut encoder = Encoder::new(table.table)?;
+    let (mut n, mut charged, mut free) = (0u64, 0u64, 0u64);
+    let (mut first, mut last, mut fetched) = (None, 0, true);
+    let mut ranks: Vec<i64> = Vec::new();
+    while n < FILE_ROWS_MAX as u64
+        && let Some(group) = rows.next()?
+    {
+        encoder.write(&group)?;
+        n += group.len() as u64;
+        for (flags, req_time, rank_time) in
+            group.each(|rows, row| (rows.flags[row], rows.req_time[row], rows.rank_time[row]))
+        {
+            match flags.is_need_charge() {
+                Some(true) => charged += 1,
+                Some(false) => free += 1,
+                None => {}
+            }
+            first.get_or_insert(req_time);
+            last = req_time;
+            fetched &= flags.fetched();
+            ranks.push(rank_time);
         }
     }
-    let n = file_rows.len() as u64;
+    let Some(first) = first else { return Ok(None) };
     let facts = vec![
         ("faceledger.usage_date", partition(day)),
         ("faceledger.rows", n.to_string()),
@@ -332,28 +345,17 @@ fn stage_file(
         ("faceledger.free", free.to_string()),
         ("faceledger.unknown", (n - charged - free).to_string()),
     ];
-    let req_time = |r: &RowRef| {
-        let times = rows[r.batch as usize].batch.column(time);
-        times.as_primitive::<TimestampMillisecondType>().value(r.row as usize)
-    };
-    let (first, last) =
-        (file_rows.first().map_or(0, req_time), file_rows.last().map_or(0, req_time));
     let stats = serde_json::json!({
         "numRecords": n,
         "minValues": { "req_time": rfc3339(first) },
         "maxValues": { "req_time": rfc3339(last) },
         "nullCount": { "req_time": 0 },
     });
-    let content = merge::Gathered::new(rows, file_rows);
-    let staged = table.stage(Some(&partition(day)), n, &content, &facts, stats)?;
-    let fetched = schema::LIVENESS_DETAIL.position("fetched_at");
-    let unfetched =
-        |r: &RowRef| rows[r.batch as usize].batch.column(fetched).is_null(r.row as usize);
-    if file_rows.iter().any(unfetched) {
-        let rank = |r: &RowRef| rows[r.batch as usize].rank_time[r.row as usize];
-        table.stage_ranks(&staged, file_rows.iter().map(rank).collect())?;
+    let staged = table.stage(Some(&partition(day)), encoder.finish(&facts)?, stats)?;
+    if !fetched {
+        table.stage_ranks(&staged, ranks)?;
     }
-    Ok(staged)
+    Ok(Some(staged))
 }
 
 /// Days whose daily charges may not be those of their files, because an earlier run was cut off between the
@@ -386,7 +388,7 @@ fn balance(
     charges: &[DailyCharge],
 ) -> Vec<Broken> {
     let rows_staged: u64 = staged.values().flatten().map(|s| s.rows).sum();
-    let rows_merged: u64 = affected.days.values().map(|rows| rows.len() as u64).sum();
+    let rows_merged: u64 = affected.days.values().sum();
     let replaced = &affected.replaced;
     let stored: u64 = affected
         .days

@@ -6,7 +6,7 @@ use super::{RunError, Tables, partition, read_small};
 use crate::model::{DailyCharge, UsageDay};
 use crate::storage::{LeaseError, Place};
 use crate::write::delta::DeltaError;
-use crate::write::merge::seq_hash;
+use crate::write::ids::Id;
 use crate::write::{OpenTable, WriteError, parquet, schema, small};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Date32Type, Int32Type, TimestampMillisecondType};
@@ -134,7 +134,9 @@ fn sound_file(
             "{name}: its content is not what its name says: it was changed after it was written"
         ));
     }
-    let batches = parquet::decode(table.table, bytes).map_err(|e| format!("{name}: {e}"))?;
+    let batches = parquet::decode(table.table, bytes);
+    let batches: Vec<RecordBatch> =
+        batches.and_then(Iterator::collect).map_err(|e| format!("{name}: {e}"))?;
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     if rows as u64 != file.rows {
         return Err(format!("{name}: {rows} rows, the log says {}", file.rows));
@@ -229,7 +231,7 @@ fn add_file(
                 day.broken.push(format!("{name}: not sorted by (req_time, seq) at Seq {}", at.1));
             }
             previous = Some((at.0, at.1.to_owned()));
-            day.seqs.push(seq_hash(at.1));
+            day.seqs.push(Id::of(at.1).hash());
             day.rows += 1;
             let account = accounts.value(account.value(row) as usize);
             let tag = tags.value(tag.value(row) as usize);
@@ -281,7 +283,7 @@ fn unique(table: &OpenTable, days: &BTreeMap<i32, Day>, found: &mut Verified) {
         for file in table.files_of(Some(&name)) {
             for batch in table.read(file, Some(&["seq"])).unwrap_or_default() {
                 let seqs = batch.column(0).as_string::<i32>();
-                for seq in seqs.iter().flatten().filter(|s| twice.contains(&seq_hash(s))) {
+                for seq in seqs.iter().flatten().filter(|s| twice.contains(&Id::of(s).hash())) {
                     places.entry(seq.to_owned()).or_default().push(file.path.clone());
                 }
             }

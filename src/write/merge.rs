@@ -5,32 +5,28 @@
 //! The outcome depends on the rows alone, not on the order in which they come or on threads.
 
 use super::WriteError;
-use super::parquet::{ROW_GROUP_ROWS_MAX, RowGroups};
-use super::rows::Rows;
+use super::ids::{self, Id, Ids};
+use super::parquet::{Columns, ROW_GROUP_ROWS_MAX};
+use super::rows::{Class, KeyOf, Rows, Said};
 use super::schema::LIVENESS_DETAIL;
+use super::spill::{self, Gathered, Held, Merging, Spilled};
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, Int64Array, RecordBatch,
-    StringArray, TimestampMillisecondArray,
+    ArrayRef, ArrowPrimitiveType, BooleanArray, Decimal128Array, DictionaryArray, Int32Array,
+    PrimitiveArray, StringArray, TimestampMillisecondArray,
 };
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{Date32Type, Int8Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow::error::ArrowError;
 use rayon::prelude::*;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// A row: which batch, and where in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowRef {
     pub batch: u32,
     pub row: u32,
-}
-
-/// What became of a row that was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    New,
-    Duplicate,
-    Changed,
 }
 
 /// A Seq of which a later snapshot says otherwise: what it said, and what it says.
@@ -50,95 +46,98 @@ pub struct Facts {
     pub req_time: i64,
 }
 
+/// What became of the rows of an object that were not new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fates {
+    pub duplicate: i64,
+    pub changed: i64,
+}
+
 /// The outcome of a merge.
 pub struct Merged {
-    /// Rows of each day that changes, sorted by (req_time, seq); a day without rows is to be emptied.
-    pub days: BTreeMap<i32, Vec<RowRef>>,
-    /// Rows of the fates other than [`Fate::New`].
-    pub fates: Vec<(RowRef, Fate)>,
+    /// Rows of each day that changes; a day without rows is to be emptied.
+    pub days: BTreeMap<i32, u64>,
+    /// By the place of the object among those read.
+    pub fates: HashMap<u32, Fates>,
     /// By Seq.
     pub changes: Vec<Change>,
     /// Days whose stored rows gave way as a whole.
     pub replaced: BTreeSet<i32>,
+    source: Source,
 }
 
-/// Columns that merging looks at.
-struct Keys<'r> {
-    usage_date: &'r [i32],
-    rank_time: &'r [i64],
-    seq: &'r StringArray,
-    req_time: &'r TimestampMillisecondArray,
-    is_need_charge: &'r BooleanArray,
-    errcode: &'r Int32Array,
-    detail_index: &'r Int32Array,
-    source_key: &'r DictionaryArray<Int32Type>,
-    source_keys: &'r StringArray,
-    source_record: &'r Int64Array,
+enum Source {
+    Memory { rows: Vec<Rows>, days: BTreeMap<i32, Vec<RowRef>> },
+    Spilled(Spilled),
 }
 
-impl<'r> Keys<'r> {
-    fn of(rows: &'r Rows) -> Keys<'r> {
-        let column = |name| rows.batch.column(LIVENESS_DETAIL.position(name));
-        let source_key = column("source_key").as_dictionary::<Int32Type>();
-        Keys {
-            usage_date: &rows.usage_date,
-            rank_time: &rows.rank_time,
-            seq: column("seq").as_string(),
-            req_time: column("req_time").as_primitive::<TimestampMillisecondType>(),
-            is_need_charge: column("is_need_charge").as_boolean(),
-            errcode: column("errcode").as_primitive(),
-            detail_index: column("detail_index").as_primitive(),
-            source_key,
-            source_keys: source_key.values().as_string(),
-            source_record: column("source_record").as_primitive::<Int64Type>(),
-        }
+/// The rows of one day, sorted by (req_time, seq).
+pub enum DayRows<'m> {
+    Memory { rows: &'m [Rows], order: &'m [RowRef] },
+    Spilled(Merging<'m>),
+}
+
+impl Merged {
+    pub fn day(&self, day: i32) -> Result<DayRows<'_>, WriteError> {
+        Ok(match &self.source {
+            Source::Memory { rows, days } => {
+                DayRows::Memory { rows, order: days.get(&day).map_or(&[], Vec::as_slice) }
+            }
+            Source::Spilled(spilled) => DayRows::Spilled(spilled.day(day)?),
+        })
     }
 
-    fn key(&self, row: usize) -> &'r str {
-        self.source_keys.value(self.source_key.keys().value(row) as usize)
+    /// Whether the rows are on disk: then days are better gone through one after the other.
+    pub fn is_spilled(&self) -> bool {
+        matches!(self.source, Source::Spilled(_))
     }
+}
 
-    fn facts(&self, row: usize) -> Facts {
-        let nullable = |array: &dyn Array| array.is_valid(row);
-        Facts {
-            is_need_charge: nullable(self.is_need_charge).then(|| self.is_need_charge.value(row)),
-            errcode: nullable(self.errcode).then(|| self.errcode.value(row)),
-            req_time: self.req_time.value(row),
+impl DayRows<'_> {
+    /// The rows of the next row group; None at the end.
+    pub fn next(&mut self) -> Result<Option<GatheredGroup<'_>>, WriteError> {
+        match self {
+            DayRows::Memory { order: [], .. } => Ok(None),
+            DayRows::Memory { rows, order } => {
+                let (group, rest) = order.split_at(order.len().min(ROW_GROUP_ROWS_MAX));
+                *order = rest;
+                Ok(Some(GatheredGroup::of(rows, group)))
+            }
+            DayRows::Spilled(merging) => merging.next(ROW_GROUP_ROWS_MAX),
         }
     }
 }
 
 /// Which of two snapshots of a Seq counts: the later fetched, then the greater key, record and index.
-fn rank(a: (&Keys<'_>, usize), b: (&Keys<'_>, usize)) -> Ordering {
-    let ((a, i), (b, j)) = (a, b);
+fn rank((a, i): (&Rows, usize), (b, j): (&Rows, usize)) -> Ordering {
     a.rank_time[i]
         .cmp(&b.rank_time[j])
         .then_with(|| a.key(i).cmp(b.key(j)))
-        .then_with(|| a.source_record.value(i).cmp(&b.source_record.value(j)))
-        .then_with(|| a.detail_index.value(i).cmp(&b.detail_index.value(j)))
+        .then_with(|| a.source_record[i].cmp(&b.source_record[j]))
+        .then_with(|| a.detail_index[i].cmp(&b.detail_index[j]))
+}
+
+fn facts((rows, row): (&Rows, usize)) -> Facts {
+    Facts {
+        is_need_charge: rows.flags[row].is_need_charge(),
+        errcode: rows.said(row).errcode,
+        req_time: rows.req_time[row],
+    }
 }
 
 /// Shards of the seq space: each is merged by one thread on its own.
 const SHARDS: usize = 64;
 
-/// Hashes without a seed from outside: the outcome does not depend on it, but a run that can be repeated
-/// exactly is easier to mend.
-pub fn seq_hash(seq: &str) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(seq)
-}
-
 /// The Seqs of rows, for asking whether a stored day holds one of them.
+#[derive(Default)]
 pub struct SeqSet(Vec<u64>);
 
 impl SeqSet {
-    pub fn of(rows: &[Rows]) -> SeqSet {
-        let mut hashes: Vec<u64> = rows
-            .par_iter()
-            .flat_map_iter(|rows| {
-                let seq = Keys::of(rows).seq;
-                (0..seq.len()).map(move |row| seq_hash(seq.value(row)))
-            })
-            .collect();
+    pub fn hashes(rows: &[Rows]) -> Vec<u64> {
+        rows.iter().flat_map(|rows| (0..rows.len()).map(|row| rows.seq(row).hash())).collect()
+    }
+
+    pub fn from_hashes(mut hashes: Vec<u64>) -> SeqSet {
         hashes.par_sort_unstable();
         hashes.dedup();
         SeqSet(hashes)
@@ -146,23 +145,58 @@ impl SeqSet {
 
     /// Whether a Seq may be among them: false is certain.
     pub fn may_hold(&self, seq: &str) -> bool {
-        self.0.binary_search(&seq_hash(seq)).is_ok()
+        self.0.binary_search(&Id::of(seq).hash()).is_ok()
     }
 }
 
-/// Merges. `rows[..read]` were read by this run, the rest stand in the table; `replaced` are days whose
-/// stored rows are not among them because this run makes them anew.
-pub fn merge(rows: &[Rows], read: usize, replaced: &BTreeSet<i32>) -> Result<Merged, WriteError> {
-    let keys: Vec<Keys<'_>> = rows.iter().map(Keys::of).collect();
+/// Merges. `shifts` are, by piece, the records of its object that lie before it; `replaced` are days whose
+/// stored rows are not among the rows because this run makes them anew.
+pub fn merge(held: Held, shifts: Vec<i64>, replaced: &BTreeSet<i32>) -> Result<Merged, WriteError> {
+    let (parts, mut source) = match held.finish()? {
+        Gathered::Memory(rows) => merge_held(rows, &shifts),
+        Gathered::Spilled(runs) => {
+            let (spilled, parts) = Spilled::new(runs, shifts)?;
+            (parts, Source::Spilled(spilled))
+        }
+    };
+    let mut changed_days: BTreeSet<i32> = replaced.clone();
+    let (mut fates, mut changes) = (HashMap::<u32, Fates>::new(), Vec::new());
+    let rows = spill::rows_of_days(&parts);
+    for part in parts {
+        changed_days.extend(&part.changed_days);
+        changes.extend(part.changes);
+        for (object, counts) in part.fates {
+            let sum = fates.entry(object).or_default();
+            sum.duplicate += counts.duplicate;
+            sum.changed += counts.changed;
+        }
+    }
+    let days = changed_days.iter().map(|day| (*day, rows.get(day).copied().unwrap_or(0))).collect();
+    if let Source::Memory { rows, days } = &mut source {
+        days.retain(|day, _| changed_days.contains(day));
+        days.par_iter_mut().for_each(|(_, day)| sort_day(rows, day));
+    }
+    changes.sort_by(|a: &Change, b: &Change| {
+        a.seq.cmp(&b.seq).then(a.after.req_time.cmp(&b.after.req_time))
+    });
+    Ok(Merged { days, fates, changes, replaced: replaced.clone(), source })
+}
+
+/// What is all in memory.
+fn merge_held(mut rows: Vec<Rows>, shifts: &[i64]) -> (Vec<Part>, Source) {
+    for rows in &mut rows {
+        let piece = rows.keys.first().map_or(u32::MAX, |key| key.piece);
+        rows.shift_records(shifts.get(piece as usize).copied().unwrap_or(0));
+    }
     let mut shards: Vec<Vec<(u64, RowRef)>> = vec![Vec::new(); SHARDS];
-    let hashed: Vec<Vec<(u64, RowRef)>> = keys
+    let hashed: Vec<Vec<(u64, RowRef)>> = rows
         .par_iter()
         .enumerate()
-        .map(|(batch, keys)| {
-            (0..keys.seq.len())
+        .map(|(batch, rows)| {
+            (0..rows.len())
                 .map(|row| {
                     let row_ref = RowRef { batch: batch as u32, row: row as u32 };
-                    (seq_hash(keys.seq.value(row)), row_ref)
+                    (rows.seq(row).hash(), row_ref)
                 })
                 .collect()
         })
@@ -170,158 +204,312 @@ pub fn merge(rows: &[Rows], read: usize, replaced: &BTreeSet<i32>) -> Result<Mer
     for (hash, row) in hashed.into_iter().flatten() {
         shards[(hash >> 58) as usize].push((hash, row));
     }
-    let parts: Vec<Part> =
-        shards.into_par_iter().map(|shard| merge_shard(shard, &keys, read)).collect();
-
-    let mut changed_days: BTreeSet<i32> = replaced.clone();
-    for part in &parts {
-        changed_days.extend(&part.changed_days);
-    }
-    let mut days: BTreeMap<i32, Vec<RowRef>> =
-        changed_days.iter().map(|day| (*day, Vec::new())).collect();
-    let mut fates = Vec::new();
-    let mut changes = Vec::new();
-    for part in parts {
-        for row in part.winners {
-            let day = keys[row.batch as usize].usage_date[row.row as usize];
-            if let Some(day) = days.get_mut(&day) {
-                day.push(row);
-            }
+    let merged: Vec<(Part, Vec<RowRef>)> =
+        shards.into_par_iter().map(|shard| merge_shard(shard, &rows)).collect();
+    let mut days: BTreeMap<i32, Vec<RowRef>> = BTreeMap::new();
+    let mut parts = Vec::with_capacity(merged.len());
+    for (part, winners) in merged {
+        for row in winners {
+            days.entry(rows[row.batch as usize].usage_date(row.row as usize))
+                .or_default()
+                .push(row);
         }
-        fates.extend(part.fates);
-        changes.extend(part.changes);
+        parts.push(part);
     }
-    days.par_iter_mut().for_each(|(_, day)| {
-        // The time beside the place: most comparisons need not go and look for it.
-        let mut timed: Vec<(i64, RowRef)> = day
-            .par_iter()
-            .map(|r| (keys[r.batch as usize].req_time.value(r.row as usize), *r))
-            .collect();
-        let seq = |r: &RowRef| keys[r.batch as usize].seq.value(r.row as usize);
-        timed.par_sort_unstable_by(|(t, a), (u, b)| t.cmp(u).then_with(|| seq(a).cmp(seq(b))));
-        *day = timed.into_iter().map(|(_, r)| r).collect();
-    });
-    changes.sort_by(|a: &Change, b: &Change| {
-        a.seq.cmp(&b.seq).then(a.after.req_time.cmp(&b.after.req_time))
-    });
-    Ok(Merged { days, fates, changes, replaced: replaced.clone() })
+    (parts, Source::Memory { rows, days })
 }
 
+fn sort_day(rows: &[Rows], day: &mut Vec<RowRef>) {
+    // The time beside the place: most comparisons need not go and look for it.
+    let mut timed: Vec<(i64, RowRef)> =
+        day.par_iter().map(|r| (rows[r.batch as usize].req_time[r.row as usize], *r)).collect();
+    let seq = |r: &RowRef| rows[r.batch as usize].seq(r.row as usize);
+    timed.par_sort_unstable_by(|(t, a), (u, b)| t.cmp(u).then_with(|| seq(a).cmp(&seq(b))));
+    *day = timed.into_iter().map(|(_, r)| r).collect();
+}
+
+/// What was found of a part of the Seqs.
 #[derive(Default)]
-struct Part {
-    winners: Vec<RowRef>,
-    fates: Vec<(RowRef, Fate)>,
-    changes: Vec<Change>,
-    changed_days: BTreeSet<i32>,
+pub struct Part {
+    pub fates: HashMap<u32, Fates>,
+    pub changes: Vec<Change>,
+    pub changed_days: BTreeSet<i32>,
+    /// Rows that count, by day.
+    pub rows: BTreeMap<i32, u64>,
 }
 
-fn merge_shard(mut shard: Vec<(u64, RowRef)>, keys: &[Keys<'_>], read: usize) -> Part {
-    let at = |r: RowRef| (&keys[r.batch as usize], r.row as usize);
-    let seq = |r: RowRef| {
-        let (keys, row) = at(r);
-        keys.seq.value(row)
+fn merge_shard(mut shard: Vec<(u64, RowRef)>, rows: &[Rows]) -> (Part, Vec<RowRef>) {
+    let at = |r: RowRef| (&rows[r.batch as usize], r.row as usize);
+    let seq = |r: RowRef| rows[r.batch as usize].seq(r.row as usize);
+    let snapshot = |r: &RowRef| {
+        let (rows, row) = at(*r);
+        let object = rows.keys[rows.source_key[row] as usize].object;
+        Snapshot {
+            stored: rows.stored,
+            day: rows.usage_date(row),
+            facts: facts((rows, row)),
+            object,
+            seq: rows.seq(row),
+        }
     };
     shard.sort_unstable();
-    let mut part = Part::default();
+    let (mut part, mut winners) = (Part::default(), Vec::new());
+    let mut refs: Vec<RowRef> = Vec::new();
     for same_hash in shard.chunk_by_mut(|a, b| a.0 == b.0) {
-        if let [(_, only)] = same_hash {
-            settle_one(&mut part, &[*only], keys, read);
-            continue;
+        if same_hash.len() > 1 {
+            same_hash.sort_unstable_by(|(_, a), (_, b)| {
+                // The same place read again: what was just read counts.
+                let stored = |r: &RowRef| rows[r.batch as usize].stored;
+                seq(*a)
+                    .cmp(&seq(*b))
+                    .then_with(|| rank(at(*a), at(*b)))
+                    .then_with(|| stored(b).cmp(&stored(a)))
+            });
         }
-        same_hash.sort_unstable_by(|(_, a), (_, b)| {
-            // The same place read again: what was just read counts. (Batches read come before stored ones.)
-            seq(*a).cmp(seq(*b)).then_with(|| rank(at(*a), at(*b))).then_with(|| b.cmp(a))
-        });
-        let rows: Vec<RowRef> = same_hash.iter().map(|(_, row)| *row).collect();
-        for snapshots in rows.chunk_by(|a, b| seq(*a) == seq(*b)) {
-            settle_one(&mut part, snapshots, keys, read);
+        refs.clear();
+        refs.extend(same_hash.iter().map(|(_, row)| *row));
+        for snapshots in refs.chunk_by(|a, b| seq(*a) == seq(*b)) {
+            winners.extend(snapshots.last());
+            settle_one(&mut part, snapshots, &snapshot);
         }
     }
-    part
+    (part, winners)
+}
+
+/// One row of a Seq.
+pub struct Snapshot<'i> {
+    /// It stood in the table before.
+    pub stored: bool,
+    pub day: i32,
+    pub facts: Facts,
+    /// The place of its object among those read.
+    pub object: u32,
+    pub seq: Id<'i>,
 }
 
 /// One Seq: its snapshots in rank order.
-fn settle_one(part: &mut Part, snapshots: &[RowRef], keys: &[Keys<'_>], read: usize) {
-    let Some(&winner) = snapshots.last() else { return };
-    let is_read = |r: RowRef| (r.batch as usize) < read;
-    let day = |r: RowRef| keys[r.batch as usize].usage_date[r.row as usize];
-    let facts = |r: RowRef| keys[r.batch as usize].facts(r.row as usize);
-    part.winners.push(winner);
-    let stored = snapshots.iter().copied().find(|r| !is_read(*r));
-    // A day whose rows turn out the same is made again to the same bytes, and nothing is committed.
-    if is_read(winner) {
-        part.changed_days.insert(day(winner));
-        part.changed_days.extend(stored.map(day));
+pub fn settle_one<'i, S>(part: &mut Part, snapshots: &[S], snapshot: &impl Fn(&S) -> Snapshot<'i>) {
+    let Some(winner) = snapshots.last().map(snapshot) else { return };
+    *part.rows.entry(winner.day).or_default() += 1;
+    if !winner.stored {
+        part.changed_days.insert(winner.day);
     }
     if snapshots.len() == 1 {
         return;
     }
-    for (i, &snapshot) in snapshots.iter().enumerate() {
-        if !is_read(snapshot) || (i == 0 && stored.is_none()) {
+    let snapshots: Vec<Snapshot<'_>> = snapshots.iter().map(snapshot).collect();
+    let stored = snapshots.iter().find(|s| s.stored);
+    // A day whose rows turn out the same is made again to the same bytes, and nothing is committed.
+    if !winner.stored {
+        part.changed_days.extend(stored.map(|s| s.day));
+    }
+    for (i, snapshot) in snapshots.iter().enumerate() {
+        if snapshot.stored || (i == 0 && stored.is_none()) {
             continue;
         }
-        let before = i.checked_sub(1).map(|i| snapshots[i]);
-        let changed = before.filter(|before| facts(*before) != facts(snapshot));
-        if let Some(before) = changed {
-            part.changes.push(Change {
-                seq: keys[snapshot.batch as usize].seq.value(snapshot.row as usize).to_owned(),
-                before: facts(before),
-                after: facts(snapshot),
-            });
+        let before = i.checked_sub(1).map(|i| &snapshots[i]);
+        let changed = before.filter(|before| before.facts != snapshot.facts);
+        let counts = part.fates.entry(snapshot.object).or_default();
+        match changed {
+            Some(before) => {
+                counts.changed += 1;
+                part.changes.push(Change {
+                    seq: snapshot.seq.to_string(),
+                    before: before.facts,
+                    after: snapshot.facts,
+                });
+            }
+            None => counts.duplicate += 1,
         }
-        part.fates
-            .push((snapshot, if changed.is_some() { Fate::Changed } else { Fate::Duplicate }));
     }
 }
 
-/// The rows of a file, gathered in order from wherever they lie.
-pub struct Gathered<'r> {
+/// A row group in the making: what its rows hold once for many, and of each row which of those.
+pub struct GatheredGroup<'r> {
     rows: &'r [Rows],
     order: &'r [RowRef],
+    classes: Few<'r, Class>,
+    saids: Few<'r, Said>,
+    keys: Few<'r, KeyOf>,
 }
 
-impl<'r> Gathered<'r> {
-    pub fn new(rows: &'r [Rows], order: &'r [RowRef]) -> Gathered<'r> {
-        Gathered { rows, order }
-    }
+/// Values of several batches, and the place of each row's among them.
+struct Few<'r, T> {
+    values: Vec<&'r T>,
+    places: Vec<u32>,
 }
 
-/// A row group in the making: the batches it takes from (looking at others would cost), and for each
-/// row which of those and where in it.
-pub struct GatheredGroup<'r> {
-    batches: Vec<&'r RecordBatch>,
-    places: Vec<(usize, usize)>,
-}
-
-impl<'r> RowGroups for Gathered<'r> {
-    type Group = GatheredGroup<'r>;
-
-    fn count(&self) -> usize {
-        self.order.len().div_ceil(ROW_GROUP_ROWS_MAX)
-    }
-
-    fn group(&self, index: usize) -> GatheredGroup<'r> {
-        let from = index * ROW_GROUP_ROWS_MAX;
-        let order = &self.order[from..self.order.len().min(from + ROW_GROUP_ROWS_MAX)];
-        let mut place_of = vec![usize::MAX; self.rows.len()];
-        let mut batches = Vec::new();
+impl<'r, T> Few<'r, T> {
+    fn of(
+        rows: &'r [Rows],
+        order: &[RowRef],
+        values_of: impl Fn(&'r Rows) -> &'r [T],
+        place_of: impl Fn(&'r Rows) -> &'r [u32],
+    ) -> Few<'r, T> {
+        // Of each batch that is met, which of its values stand where here.
+        let mut known: Vec<Vec<u32>> = vec![Vec::new(); rows.len()];
+        let mut values = Vec::new();
         let places = order
             .iter()
             .map(|r| {
-                let place = &mut place_of[r.batch as usize];
-                if *place == usize::MAX {
-                    *place = batches.len();
-                    batches.push(&self.rows[r.batch as usize].batch);
+                let rows = &rows[r.batch as usize];
+                let known = &mut known[r.batch as usize];
+                if known.is_empty() {
+                    known.resize(values_of(rows).len(), u32::MAX);
                 }
-                (*place, r.row as usize)
+                let place = place_of(rows)[r.row as usize] as usize;
+                if known[place] == u32::MAX {
+                    known[place] = values.len() as u32;
+                    values.push(&values_of(rows)[place]);
+                }
+                known[place]
             })
             .collect();
-        GatheredGroup { batches, places }
+        Few { values, places }
     }
 
-    fn column(&self, group: &GatheredGroup<'r>, column: usize) -> Result<ArrayRef, WriteError> {
-        let parts: Vec<&dyn Array> =
-            group.batches.iter().map(|batch| batch.column(column).as_ref()).collect();
-        Ok(arrow::compute::interleave(&parts, &group.places)?)
+    /// A column of texts of few values.
+    fn words(&self, word: impl Fn(&T) -> Option<&str>) -> Result<ArrayRef, ArrowError> {
+        let mut places: HashMap<&str, i32> = HashMap::new();
+        let mut words: Vec<&str> = Vec::new();
+        let keys: Vec<Option<i32>> = self
+            .values
+            .iter()
+            .map(|value| {
+                let word = word(value)?;
+                Some(*places.entry(word).or_insert_with(|| {
+                    words.push(word);
+                    words.len() as i32 - 1
+                }))
+            })
+            .collect();
+        let keys: Int32Array = self.numbers(&keys);
+        let words = StringArray::from(words);
+        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(words))?))
+    }
+
+    /// A column of numbers, of which each value has one.
+    fn numbers<P: ArrowPrimitiveType>(&self, numbers: &[Option<P::Native>]) -> PrimitiveArray<P> {
+        let values: Vec<P::Native> =
+            self.places.iter().map(|p| numbers[*p as usize].unwrap_or_default()).collect();
+        let nulls = numbers.iter().any(Option::is_none).then(|| {
+            NullBuffer::from_iter(self.places.iter().map(|p| numbers[*p as usize].is_some()))
+        });
+        PrimitiveArray::new(values.into(), nulls)
+    }
+
+    fn each<N>(&self, number: impl Fn(&'r T) -> Option<N>) -> Vec<Option<N>> {
+        self.values.iter().map(|value| number(value)).collect()
+    }
+}
+
+impl Columns for GatheredGroup<'_> {
+    fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    fn column(&self, place: usize) -> Result<ArrayRef, WriteError> {
+        self.named(LIVENESS_DETAIL.file_schema.field(place).name())
+    }
+}
+
+impl<'r> GatheredGroup<'r> {
+    pub fn of(rows: &'r [Rows], order: &'r [RowRef]) -> GatheredGroup<'r> {
+        GatheredGroup {
+            rows,
+            order,
+            classes: Few::of(rows, order, |rows| &rows.classes, |rows| &rows.class),
+            saids: Few::of(rows, order, |rows| &rows.saids, |rows| &rows.said),
+            keys: Few::of(rows, order, |rows| &rows.keys, |rows| &rows.source_key),
+        }
+    }
+
+    /// A fact of each row.
+    pub fn each<N>(&self, fact: impl Fn(&'r Rows, usize) -> N) -> impl ExactSizeIterator<Item = N> {
+        self.order.iter().map(move |r| fact(&self.rows[r.batch as usize], r.row as usize))
+    }
+
+    fn ids(&self, ids: fn(&Rows) -> &Ids) -> Result<ArrayRef, ArrowError> {
+        Ok(Arc::new(ids::array(self.each(|rows, row| ids(rows).get(row)))?))
+    }
+
+    fn numbers<P: ArrowPrimitiveType>(
+        &self,
+        numbers: fn(&Rows) -> &[P::Native],
+    ) -> PrimitiveArray<P> {
+        PrimitiveArray::from_iter_values(self.each(|rows, row| numbers(rows)[row]))
+    }
+
+    /// One column of the file schema, by its name.
+    fn named(&self, name: &str) -> Result<ArrayRef, WriteError> {
+        let said_code = |code: fn(&'r Said) -> Option<i32>| -> ArrayRef {
+            let numbers: Int32Array = self.saids.numbers(&self.saids.each(code));
+            Arc::new(numbers)
+        };
+        let array: ArrayRef = match name {
+            "settlement_date" => {
+                let dates = self.classes.each(|class| Some(class.settlement_date));
+                Arc::new(self.classes.numbers::<Date32Type>(&dates))
+            }
+            "account" => self.classes.words(|class| Some(&class.account))?,
+            "billing_tag" => self.classes.words(|class| Some(&class.billing_tag))?,
+            "billing_tag_code" => self.classes.words(|class| Some(&class.billing_tag_code))?,
+            "product" => self.classes.words(|class| class.product.as_deref())?,
+            "channel" => self.classes.words(|class| class.channel.as_deref())?,
+            "compare_source" => self.classes.words(|class| class.compare_source.as_deref())?,
+            "rule_id" => {
+                let classes = &self.classes;
+                let rules: Vec<Option<Id<'_>>> =
+                    classes.each(|class| class.rule_id.as_deref().map(Id::of));
+                Arc::new(ids::array(classes.places.iter().map(|p| rules[*p as usize]))?)
+            }
+            "compare_lib_type" => self.saids.words(|said| said.compare_lib_type.as_deref())?,
+            "errmsg" => self.saids.words(|said| said.errmsg.as_deref())?,
+            "livemsg" => self.saids.words(|said| said.livemsg.as_deref())?,
+            "comparemsg" => self.saids.words(|said| said.comparemsg.as_deref())?,
+            "errcode" => said_code(|said| said.errcode),
+            "livestatus" => said_code(|said| said.livestatus),
+            "comparestatus" => said_code(|said| said.comparestatus),
+            "liveness_mode" => {
+                let modes = self.saids.each(|said| said.liveness_mode);
+                Arc::new(self.saids.numbers::<Int8Type>(&modes))
+            }
+            "source_key" => self.keys.words(|key| Some(&key.key))?,
+            "req_time" => {
+                let times = self.numbers::<TimestampMillisecondType>(|rows| &rows.req_time);
+                Arc::new(times.with_timezone("UTC"))
+            }
+            "fetched_at" => {
+                let times =
+                    self.each(|rows, row| rows.flags[row].fetched().then(|| rows.rank_time[row]));
+                Arc::new(TimestampMillisecondArray::from_iter(times).with_timezone("UTC"))
+            }
+            "sim" => {
+                let sims = self.each(|rows, row| rows.sim(row).map(i128::from));
+                Arc::new(Decimal128Array::from_iter(sims).with_precision_and_scale(5, 2)?)
+            }
+            "is_need_charge" => {
+                let flags = self.each(|rows, row| rows.flags[row].is_need_charge());
+                Arc::new(BooleanArray::from_iter(flags))
+            }
+            "snapshot_final" => {
+                let flags = self.each(|rows, row| rows.flags[row].snapshot_final());
+                Arc::new(BooleanArray::from_iter(flags))
+            }
+            "detail_index" => Arc::new(self.numbers::<Int32Type>(|rows| &rows.detail_index)),
+            "detail_count" => Arc::new(self.numbers::<Int32Type>(|rows| &rows.detail_count)),
+            "source_record" => Arc::new(self.numbers::<Int64Type>(|rows| &rows.source_record)),
+            "seq" => self.ids(|rows| &rows.seq)?,
+            "request_id" => self.ids(|rows| &rows.request_id)?,
+            "biz_token" => self.ids(|rows| &rows.biz_token)?,
+            "idcard_hmac" => self.ids(|rows| &rows.idcard_hmac)?,
+            "name_hmac" => self.ids(|rows| &rows.name_hmac)?,
+            other => {
+                return Err(WriteError::Arrow(ArrowError::SchemaError(format!(
+                    "no rows hold a column {other}"
+                ))));
+            }
+        };
+        Ok(array)
     }
 }

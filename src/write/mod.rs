@@ -5,19 +5,22 @@
 //! what they replace is deleted.
 
 pub mod delta;
+pub mod ids;
 pub mod merge;
 pub mod parquet;
 pub mod rows;
 pub mod schema;
 pub mod small;
+pub mod spill;
 
 use crate::storage::{Place, StorageError};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, TimestampMillisecondType};
 use bytes::Bytes;
 use delta::{Change, DeltaError, DeltaTable, LiveFile, NewFile, TableSpec};
-use rows::Rows;
+use rows::RowsBuilder;
 use schema::Table;
+use spill::Held;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -31,6 +34,10 @@ pub enum WriteError {
     Parquet(#[from] ::parquet::errors::ParquetError),
     #[error("Arrow: {0}")]
     Arrow(#[from] arrow::error::ArrowError),
+    #[error(
+        "rows on disk, {folder}: {source}; make room there, or let limits.memory_max hold more"
+    )]
+    Spill { folder: String, source: std::io::Error },
     #[error("{file}: {source}")]
     File { file: String, source: Box<WriteError> },
     #[error("{table}: what was written does not read back: {what}")]
@@ -166,13 +173,21 @@ impl OpenTable {
         columns: Option<&[&str]>,
     ) -> Result<Vec<RecordBatch>, WriteError> {
         let batches = match columns {
-            None => parquet::decode(self.table, self.bytes(file)?),
+            None => self.read_each(file).and_then(Iterator::collect),
             Some(columns) => {
                 let fetch = |range: Range<u64>| Ok(self.place.read_range(&file.path, range)?);
                 parquet::decode_columns(self.table, file.size, &fetch, columns)
             }
         };
         batches.map_err(|source| self.of_file(&file.path, source))
+    }
+
+    /// All rows of a data file, a row group at a time.
+    fn read_each(
+        &self,
+        file: &LiveFile,
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, WriteError>> + use<>, WriteError> {
+        parquet::decode(self.table, self.bytes(file)?)
     }
 
     fn of_file(&self, path: &str, source: WriteError) -> WriteError {
@@ -210,16 +225,14 @@ impl OpenTable {
         Ok(self.delta.superseded()?.into_iter().map(|gone| gone.path).collect())
     }
 
-    /// Encodes rows and puts the file in its place, invisible as yet.
+    /// Puts a file in its place, invisible as yet.
     pub fn stage(
         &self,
         partition: Option<&str>,
-        rows: u64,
-        content: &impl parquet::RowGroups,
-        facts: &parquet::FileFacts,
+        encoded: parquet::Encoded,
         stats: serde_json::Value,
     ) -> Result<Staged, WriteError> {
-        let encoded = parquet::encode(self.table, content, facts)?;
+        let rows = encoded.rows;
         self.read_back(&encoded.bytes, rows)?;
         let path = parquet::file_name(self.table, partition, &encoded.digest);
         let size = encoded.bytes.len() as u64;
@@ -412,35 +425,34 @@ pub fn stored_rows(
     day: i32,
     partition: &str,
     last_modified: &dyn Fn(&str) -> i64,
-) -> Result<Vec<Rows>, WriteError> {
-    let mut all = Vec::new();
+    held: &Held,
+) -> Result<(), WriteError> {
     for file in table.files_of(Some(partition)) {
-        let batches = table.read(file, None)?;
-        let fetched = |batch: &RecordBatch| {
+        let of_file = |source| table.of_file(&file.path, source);
+        // Looked for only where rows have no fetch time of their own.
+        let mut ranks: Option<Option<Vec<i64>>> = None;
+        let mut done = 0;
+        for batch in table.read_each(file).map_err(of_file)? {
+            let batch = batch.map_err(of_file)?;
             let fetched = batch.column(table.table.position("fetched_at"));
-            fetched.as_primitive::<TimestampMillisecondType>().clone()
-        };
-        let mut ranks = match batches.iter().all(|batch| fetched(batch).null_count() == 0) {
-            true => None,
-            false => Some(match table.ranks(file)? {
-                Some(ranks) => ranks.into_iter(),
-                None => batches
-                    .iter()
-                    .flat_map(|b| ranks_by_key(b, last_modified))
-                    .collect::<Vec<_>>()
-                    .into_iter(),
-            }),
-        };
-        for batch in batches {
-            let rank_time = match &mut ranks {
-                Some(ranks) => ranks.by_ref().take(batch.num_rows()).collect(),
-                None => fetched(&batch).values().to_vec(),
+            let fetched = fetched.as_primitive::<TimestampMillisecondType>();
+            let rows = done..done + batch.num_rows();
+            done = rows.end;
+            let rank_time = if fetched.null_count() == 0 {
+                fetched.values().to_vec()
+            } else {
+                if ranks.is_none() {
+                    ranks = Some(table.ranks(file)?);
+                }
+                match &ranks {
+                    Some(Some(ranks)) => ranks[rows].to_vec(),
+                    _ => ranks_by_key(&batch, last_modified),
+                }
             };
-            let usage_date = vec![day; batch.num_rows()];
-            all.push(Rows { batch, usage_date, rank_time });
+            held.add(RowsBuilder::stored(&batch, day, rank_time)?)?;
         }
     }
-    Ok(all)
+    Ok(())
 }
 
 /// The ranks of stored rows by what is known of their keys.

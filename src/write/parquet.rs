@@ -13,12 +13,15 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowWriterOptions, compute_leaves};
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves,
+};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaDataReader, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -31,88 +34,100 @@ use super::WriteError;
 /// and near the 122,880 rows that DuckDB gives to one thread.
 pub const ROW_GROUP_ROWS_MAX: usize = 131_072;
 
-/// Rows of a data file at most; a larger day is several files.
-pub const FILE_ROWS_MAX: usize = 64 * ROW_GROUP_ROWS_MAX;
+/// Rows of a data file at most; a larger day is several files. A file is held until it is whole, because its
+/// name is made of its bytes: some 50 MB.
+pub const FILE_ROWS_MAX: usize = 8 * ROW_GROUP_ROWS_MAX;
 
 /// One data file, encoded.
 pub struct Encoded {
     pub bytes: Bytes,
     /// First 16 hex digits of the SHA-256 of the bytes.
     pub digest: String,
+    pub rows: u64,
 }
 
 /// What the key-value metadata says besides the schema version and the time zone.
 pub type FileFacts = Vec<(&'static str, String)>;
 
-/// The rows of a file, a row group at a time and a column at a time: a column is made only when it is
-/// encoded, by the thread that encodes it.
-pub trait RowGroups: Sync {
-    /// What the columns of a group share.
-    type Group: Sync;
-    fn count(&self) -> usize;
-    fn group(&self, index: usize) -> Self::Group;
-    /// In the type of the table's file schema.
-    fn column(&self, group: &Self::Group, column: usize) -> Result<ArrayRef, WriteError>;
+/// The rows of a row group, a column at a time: a column is made only when it is encoded, by the thread that
+/// encodes it.
+pub trait Columns: Sync {
+    fn len(&self) -> usize;
+    /// The column at a place of the table's file schema, in its type.
+    fn column(&self, place: usize) -> Result<ArrayRef, WriteError>;
 }
 
-/// A batch of the file schema that is in memory already.
-pub struct InMemory(pub RecordBatch);
-
-impl RowGroups for InMemory {
-    type Group = RecordBatch;
-
-    fn count(&self) -> usize {
-        self.0.num_rows().div_ceil(ROW_GROUP_ROWS_MAX)
+impl Columns for RecordBatch {
+    fn len(&self) -> usize {
+        self.num_rows()
     }
 
-    fn group(&self, index: usize) -> RecordBatch {
-        let from = index * ROW_GROUP_ROWS_MAX;
-        self.0.slice(from, ROW_GROUP_ROWS_MAX.min(self.0.num_rows() - from))
-    }
-
-    fn column(&self, group: &RecordBatch, column: usize) -> Result<ArrayRef, WriteError> {
-        Ok(group.column(column).clone())
+    fn column(&self, place: usize) -> Result<ArrayRef, WriteError> {
+        Ok(self.columns()[place].clone())
     }
 }
 
-/// Encodes rows as one file. Columns of a row group are encoded side by side.
-pub fn encode(
-    table: &Table,
-    rows: &impl RowGroups,
-    facts: &FileFacts,
-) -> Result<Encoded, WriteError> {
-    let options = ArrowWriterOptions::new()
-        .with_properties(properties(table, facts))
-        // Plain types for every reader: a dictionary is an encoding here, not a type.
-        .with_skip_arrow_metadata(true);
-    let schema = &table.file_schema;
-    let sink = Vec::with_capacity(1 << 20);
-    let writer = ArrowWriter::try_new_with_options(sink, schema.clone(), options)?;
-    let (mut writer, factory) = writer.into_serialized_writer()?;
-    for index in 0..rows.count() {
-        let group = rows.group(index);
-        let columns = factory.create_column_writers(index)?;
+/// Encodes the rows of one file, a row group after the other.
+pub struct Encoder<'t> {
+    table: &'t Table,
+    writer: SerializedFileWriter<Vec<u8>>,
+    groups: ArrowRowGroupWriterFactory,
+    written: usize,
+    rows: u64,
+}
+
+impl<'t> Encoder<'t> {
+    pub fn new(table: &'t Table) -> Result<Encoder<'t>, WriteError> {
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties(table))
+            // Plain types for every reader: a dictionary is an encoding here, not a type.
+            .with_skip_arrow_metadata(true);
+        let sink = Vec::with_capacity(1 << 20);
+        let writer = ArrowWriter::try_new_with_options(sink, table.file_schema.clone(), options)?;
+        let (writer, groups) = writer.into_serialized_writer()?;
+        Ok(Encoder { table, writer, groups, written: 0, rows: 0 })
+    }
+
+    /// Adds a row group, its columns encoded side by side.
+    pub fn write(&mut self, group: &impl Columns) -> Result<(), WriteError> {
+        let fields = self.table.file_schema.fields();
+        let columns = self.groups.create_column_writers(self.written)?;
         let chunks: Vec<ArrowColumnChunk> = columns
             .into_par_iter()
-            .zip(schema.fields().par_iter())
+            .zip(fields.par_iter())
             .enumerate()
             .map(|(place, (mut column, field))| {
                 // No column is nested: each is one leaf.
-                for leaf in compute_leaves(field, &rows.column(&group, place)?)? {
+                for leaf in compute_leaves(field, &group.column(place)?)? {
                     column.write(&leaf)?;
                 }
                 Ok(column.close()?)
             })
             .collect::<Result<_, WriteError>>()?;
-        let mut row_group = writer.next_row_group()?;
+        let mut row_group = self.writer.next_row_group()?;
         for chunk in chunks {
             chunk.append_to_row_group(&mut row_group)?;
         }
         row_group.close()?;
+        self.written += 1;
+        self.rows += group.len() as u64;
+        Ok(())
     }
-    let bytes = writer.into_inner()?;
-    let digest = digest(&bytes);
-    Ok(Encoded { bytes: Bytes::from(bytes), digest })
+
+    /// Ends the file with what its key-value metadata says besides the schema version and the time zone.
+    pub fn finish(mut self, facts: &FileFacts) -> Result<Encoded, WriteError> {
+        let fixed = [
+            ("faceledger.table", self.table.name.clone()),
+            ("faceledger.schema_version", self.table.version.to_string()),
+            ("faceledger.time_zone", "+08:00".to_owned()),
+        ];
+        for (key, value) in fixed.iter().chain(facts) {
+            self.writer.append_key_value_metadata(KeyValue::new((*key).into(), value.clone()));
+        }
+        let bytes = self.writer.into_inner()?;
+        let digest = digest(&bytes);
+        Ok(Encoded { bytes: Bytes::from(bytes), digest, rows: self.rows })
+    }
 }
 
 /// First 16 hex digits of the SHA-256.
@@ -143,13 +158,7 @@ pub fn is_file_name(table: &Table, path: &str) -> bool {
     })
 }
 
-fn properties(table: &Table, facts: &FileFacts) -> WriterProperties {
-    let mut metadata = vec![
-        KeyValue::new("faceledger.table".into(), table.name.clone()),
-        KeyValue::new("faceledger.schema_version".into(), table.version.to_string()),
-        KeyValue::new("faceledger.time_zone".into(), "+08:00".to_string()),
-    ];
-    metadata.extend(facts.iter().map(|(k, v)| KeyValue::new((*k).into(), v.clone())));
+fn properties(table: &Table) -> WriterProperties {
     let sorting = table
         .sort
         .iter()
@@ -166,8 +175,7 @@ fn properties(table: &Table, facts: &FileFacts) -> WriterProperties {
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_statistics_enabled(EnabledStatistics::Page)
-        .set_sorting_columns(Some(sorting))
-        .set_key_value_metadata(Some(metadata));
+        .set_sorting_columns(Some(sorting));
     for column in &table.columns {
         if Some(&column.name) == table.partition.as_ref() {
             continue;
@@ -204,13 +212,16 @@ fn properties(table: &Table, facts: &FileFacts) -> WriterProperties {
     builder.build()
 }
 
-/// Reads a data file, dictionaries kept where the schema has them.
-pub fn decode(table: &Table, bytes: Bytes) -> Result<Vec<RecordBatch>, WriteError> {
+/// Reads a data file a row group at a time, dictionaries kept where the schema has them.
+pub fn decode(
+    table: &Table,
+    bytes: Bytes,
+) -> Result<impl Iterator<Item = Result<RecordBatch, WriteError>> + use<>, WriteError> {
     let options = ArrowReaderOptions::new().with_schema(plain_schema(table));
     let metadata = ArrowReaderMetadata::load(&bytes, options)?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata)
         .with_batch_size(ROW_GROUP_ROWS_MAX);
-    Ok(builder.build()?.collect::<Result<Vec<_>, _>>()?)
+    Ok(builder.build()?.map(|batch| Ok(batch?)))
 }
 
 /// Bytes at the end of a file that mostly hold its footer.

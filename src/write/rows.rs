@@ -1,18 +1,19 @@
-//! Attempts as columns.
+//! Attempts as columns, held as small as can be.
 //!
-//! Takes tagged attempts one by one; gives record batches of the `liveness_detail` file schema, with the
-//! two facts that merging needs and the file does not hold: each row's usage day and its rank.
+//! Takes tagged attempts one by one, or record batches of stored files; gives [`Rows`], from which the columns
+//! of the file schema are made when a file is written. What comes again and again (tags, codes and messages,
+//! keys) stands once and each row holds its place; a UUID is sixteen bytes.
 
+use super::ids::{Id, Ids, Interned};
 use super::schema::LIVENESS_DETAIL;
 use crate::model::{Attempt, Record, UsageDay};
-use arrow::array::{
-    ArrayRef, BooleanBuilder, Date32Array, Decimal128Builder, DictionaryArray, Int8Builder,
-    Int32Array, Int32Builder, Int64Array, RecordBatch, StringArray, StringBuilder,
-    TimestampMillisecondArray, TimestampMillisecondBuilder,
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Int8Type, Int32Type, Int64Type, TimestampMillisecondType,
 };
-use arrow::datatypes::Int32Type;
 use arrow::error::ArrowError;
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What the run knows of an attempt besides what its record says.
@@ -34,121 +35,154 @@ pub struct Placed<'p> {
     pub rank_time: i64,
 }
 
-/// Rows of several objects, as columns.
-#[derive(Clone, Debug)]
+/// Whose attempts they are and how they are charged.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Class {
+    /// `Date32`, as the next.
+    pub usage_date: i32,
+    pub settlement_date: i32,
+    pub account: Arc<str>,
+    pub billing_tag: Cow<'static, str>,
+    pub billing_tag_code: Cow<'static, str>,
+    pub product: Option<Cow<'static, str>>,
+    pub channel: Option<Cow<'static, str>>,
+    pub compare_source: Option<Cow<'static, str>>,
+    pub rule_id: Option<Box<str>>,
+}
+
+/// What the service says became of an attempt, as received.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Said<S = Box<str>> {
+    pub errcode: Option<i32>,
+    pub livestatus: Option<i32>,
+    pub comparestatus: Option<i32>,
+    pub errmsg: Option<S>,
+    pub livemsg: Option<S>,
+    pub comparemsg: Option<S>,
+    pub compare_lib_type: Option<S>,
+    pub liveness_mode: Option<i8>,
+}
+
+impl Said<&str> {
+    fn is(&self, said: &Said) -> bool {
+        self.errcode == said.errcode
+            && self.livestatus == said.livestatus
+            && self.comparestatus == said.comparestatus
+            && self.liveness_mode == said.liveness_mode
+            && self.errmsg == said.errmsg.as_deref()
+            && self.livemsg == said.livemsg.as_deref()
+            && self.comparemsg == said.comparemsg.as_deref()
+            && self.compare_lib_type == said.compare_lib_type.as_deref()
+    }
+
+    fn own(&self) -> Said {
+        let own = |text: Option<&str>| text.map(Box::from);
+        Said {
+            errcode: self.errcode,
+            livestatus: self.livestatus,
+            comparestatus: self.comparestatus,
+            errmsg: own(self.errmsg),
+            livemsg: own(self.livemsg),
+            comparemsg: own(self.comparemsg),
+            compare_lib_type: own(self.compare_lib_type),
+            liveness_mode: self.liveness_mode,
+        }
+    }
+}
+
+/// Facts of a row that are true, false or unknown, two bits each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags(u8);
+
+const CHARGE: u8 = 0;
+const FINAL: u8 = 2;
+const FETCHED: u8 = 4;
+
+impl Flags {
+    fn new(is_need_charge: Option<bool>, snapshot_final: Option<bool>, fetched: bool) -> Flags {
+        let bits = |fact: Option<bool>| fact.map_or(0, |yes| 2 | u8::from(yes));
+        Flags(
+            bits(is_need_charge) << CHARGE
+                | bits(snapshot_final) << FINAL
+                | u8::from(fetched) << FETCHED,
+        )
+    }
+
+    fn fact(self, place: u8) -> Option<bool> {
+        (self.0 >> place & 2 != 0).then_some(self.0 >> place & 1 != 0)
+    }
+
+    pub fn is_need_charge(self) -> Option<bool> {
+        self.fact(CHARGE)
+    }
+
+    pub fn snapshot_final(self) -> Option<bool> {
+        self.fact(FINAL)
+    }
+
+    /// Whether the rank is a fetch time that the envelope told.
+    pub fn fetched(self) -> bool {
+        self.0 >> FETCHED & 1 != 0
+    }
+}
+
+impl Flags {
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    pub fn from_bits(bits: u8) -> Flags {
+        Flags(bits)
+    }
+}
+
+/// An object that rows came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyOf {
+    pub key: Box<str>,
+    /// Its place among the objects read.
+    pub object: u32,
+    /// Which piece of the work the rows came from.
+    pub piece: u32,
+}
+
+/// Stands for no object and no piece: of rows that were stored before.
+pub const NONE: u32 = u32::MAX;
+
+/// Stands for no `sim`.
+const NO_SIM: i32 = i32::MIN;
+
+/// Rows of several objects or of a stored file, as columns.
+#[derive(Clone, Debug, Default)]
 pub struct Rows {
-    /// In the file schema of `liveness_detail`.
-    pub batch: RecordBatch,
-    /// `Date32` of each row.
-    pub usage_date: Vec<i32>,
     /// First part of each row's rank; the rest stands in its columns.
     pub rank_time: Vec<i64>,
+    pub req_time: Vec<i64>,
+    pub seq: Ids,
+    pub request_id: Ids,
+    pub biz_token: Ids,
+    pub idcard_hmac: Ids,
+    pub name_hmac: Ids,
+    pub flags: Vec<Flags>,
+    /// Places in `classes`.
+    pub class: Vec<u32>,
+    /// Places in `saids`.
+    pub said: Vec<u32>,
+    /// Hundredths.
+    pub sim: Vec<i32>,
+    pub detail_index: Vec<i32>,
+    pub detail_count: Vec<i32>,
+    /// Places in `keys`.
+    pub source_key: Vec<u32>,
+    pub source_record: Vec<i64>,
+    pub classes: Arc<[Class]>,
+    pub saids: Arc<[Said]>,
+    pub keys: Arc<[KeyOf]>,
+    /// They stood in the table before.
+    pub stored: bool,
 }
 
-/// Strings of few values, told apart by address: for the labels and codes of the catalogue, of which each
-/// stands at one place (were it at two, a dictionary would hold it twice, which changes no row).
-#[derive(Default)]
-struct Labels {
-    keys: Int32Builder,
-    values: Vec<&'static str>,
-}
-
-impl Labels {
-    fn push(&mut self, label: Option<&'static str>) {
-        let key = label.map(|label| {
-            let found = self.values.iter().position(|v| std::ptr::eq(*v, label));
-            found.unwrap_or_else(|| {
-                self.values.push(label);
-                self.values.len() - 1
-            }) as i32
-        });
-        self.keys.append_option(key);
-    }
-
-    fn finish(mut self) -> Result<ArrayRef, ArrowError> {
-        dictionary(self.keys.finish(), StringArray::from(self.values))
-    }
-}
-
-/// Strings of few values, as received. Neighbours are mostly the same, and one comparison tells.
-#[derive(Default)]
-struct Words {
-    keys: Int32Builder,
-    values: Vec<String>,
-    places: HashMap<String, i32>,
-    latest: usize,
-}
-
-impl Words {
-    fn push(&mut self, word: Option<&str>) {
-        let key = word.map(|word| {
-            if self.values.get(self.latest).is_none_or(|latest| latest != word) {
-                self.latest = match self.places.get(word) {
-                    Some(place) => *place as usize,
-                    None => {
-                        self.places.insert(word.to_owned(), self.values.len() as i32);
-                        self.values.push(word.to_owned());
-                        self.values.len() - 1
-                    }
-                };
-            }
-            self.latest as i32
-        });
-        self.keys.append_option(key);
-    }
-
-    fn finish(mut self) -> Result<ArrayRef, ArrowError> {
-        dictionary(self.keys.finish(), StringArray::from(self.values))
-    }
-}
-
-fn dictionary(keys: Int32Array, values: StringArray) -> Result<ArrayRef, ArrowError> {
-    Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(values))?))
-}
-
-/// Builds [`Rows`].
-#[derive(Default)]
-pub struct RowsBuilder {
-    account: String,
-    usage_date: Vec<i32>,
-    rank_time: Vec<i64>,
-    settlement_date: Vec<i32>,
-    req_time: Vec<i64>,
-    seq: StringBuilder,
-    billing_tag: Labels,
-    billing_tag_code: Labels,
-    product: Labels,
-    channel: Labels,
-    compare_source: Labels,
-    compare_lib_type: Words,
-    is_need_charge: BooleanBuilder,
-    errcode: Int32Builder,
-    livestatus: Int32Builder,
-    comparestatus: Int32Builder,
-    errmsg: Words,
-    livemsg: Words,
-    comparemsg: Words,
-    sim: Decimal128Builder,
-    liveness_mode: Int8Builder,
-    biz_token: StringBuilder,
-    rule_id: StringBuilder,
-    request_id: StringBuilder,
-    idcard_hmac: StringBuilder,
-    name_hmac: StringBuilder,
-    detail_index: Vec<i32>,
-    detail_count: Vec<i32>,
-    snapshot_final: BooleanBuilder,
-    fetched_at: TimestampMillisecondBuilder,
-    source_key: Vec<i32>,
-    source_keys: Vec<String>,
-    source_record: Vec<i64>,
-}
-
-impl RowsBuilder {
-    pub fn new(account: &str) -> RowsBuilder {
-        RowsBuilder { account: account.to_owned(), ..RowsBuilder::default() }
-    }
-
+impl Rows {
     pub fn len(&self) -> usize {
         self.req_time.len()
     }
@@ -157,106 +191,344 @@ impl RowsBuilder {
         self.req_time.is_empty()
     }
 
-    /// The rows that follow come from this object.
-    pub fn begin_object(&mut self, key: &str) {
-        self.source_keys.push(key.to_owned());
+    pub fn class(&self, row: usize) -> &Class {
+        &self.classes[self.class[row] as usize]
+    }
+
+    pub fn said(&self, row: usize) -> &Said {
+        &self.saids[self.said[row] as usize]
+    }
+
+    /// `Date32`.
+    pub fn usage_date(&self, row: usize) -> i32 {
+        self.class(row).usage_date
+    }
+
+    pub fn key(&self, row: usize) -> &str {
+        &self.keys[self.source_key[row] as usize].key
+    }
+
+    /// Of a row: no row is without one.
+    pub fn seq(&self, row: usize) -> Id<'_> {
+        self.seq.get(row).unwrap_or(Id::Text(""))
+    }
+
+    /// Hundredths.
+    pub fn sim(&self, row: usize) -> Option<i32> {
+        Some(self.sim[row]).filter(|sim| *sim != NO_SIM)
+    }
+
+    /// Adds `records` to every record number: the records of the object that lie before the piece these
+    /// rows came from, known only when all its pieces are read.
+    pub fn shift_records(&mut self, records: i64) {
+        if records != 0 {
+            self.source_record.iter_mut().for_each(|number| *number += records);
+        }
+    }
+
+    pub fn each_ids(&self) -> [&Ids; 5] {
+        [&self.seq, &self.request_id, &self.biz_token, &self.idcard_hmac, &self.name_hmac]
+    }
+
+    /// Adds a row of others, but for its places in their tables.
+    pub fn push_from(&mut self, others: &Rows, row: usize) {
+        self.rank_time.push(others.rank_time[row]);
+        self.req_time.push(others.req_time[row]);
+        self.seq.push_id(others.seq.get(row));
+        self.request_id.push_id(others.request_id.get(row));
+        self.biz_token.push_id(others.biz_token.get(row));
+        self.idcard_hmac.push_id(others.idcard_hmac.get(row));
+        self.name_hmac.push_id(others.name_hmac.get(row));
+        self.flags.push(others.flags[row]);
+        self.sim.push(others.sim[row]);
+        self.detail_index.push(others.detail_index[row]);
+        self.detail_count.push(others.detail_count[row]);
+        self.source_record.push(others.source_record[row]);
+    }
+
+    /// Bytes held, nearly.
+    pub fn bytes(&self) -> usize {
+        let ids: usize = self.each_ids().iter().map(|ids| ids.bytes()).sum();
+        let keys: usize = self.keys.iter().map(|key| key.key.len() + size_of::<KeyOf>()).sum();
+        let fixed = 3 * 8 + 1 + 6 * 4;
+        ids + keys
+            + fixed * self.req_time.capacity()
+            + size_of::<Class>() * self.classes.len()
+            + (size_of::<Said>() + 64) * self.saids.len()
+    }
+}
+
+/// Builds [`Rows`].
+#[derive(Default)]
+pub struct RowsBuilder {
+    account: Arc<str>,
+    rows: Rows,
+    classes: Interned<Class>,
+    saids: Interned<Said>,
+    keys: Vec<KeyOf>,
+}
+
+impl RowsBuilder {
+    pub fn new(account: &str) -> RowsBuilder {
+        RowsBuilder { account: account.into(), ..RowsBuilder::default() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The rows that follow come from this object, the `object`th of those read, in this piece of the work.
+    pub fn begin_object(&mut self, key: &str, object: usize, piece: usize) {
+        self.keys.push(KeyOf { key: key.into(), object: object as u32, piece: piece as u32 });
     }
 
     /// One row. An object must have been begun.
     pub fn push(&mut self, record: &Record<'_>, attempt: &Attempt<'_>, placed: &Placed<'_>) {
-        self.usage_date.push(placed.usage_date.date32());
-        self.rank_time.push(placed.rank_time);
-        self.settlement_date.push(placed.settlement_date.date32());
-        self.req_time.push(attempt.req_time);
-        self.seq.append_value(&attempt.seq);
-        self.billing_tag.push(Some(placed.billing_tag));
-        self.billing_tag_code.push(Some(placed.billing_tag_code));
-        self.product.push(placed.product);
-        self.channel.push(placed.channel);
-        self.compare_source.push(placed.compare_source);
-        self.compare_lib_type.push(attempt.compare_lib_type.as_deref());
-        self.is_need_charge.append_option(attempt.is_need_charge);
-        self.errcode.append_option(attempt.errcode);
-        self.livestatus.append_option(attempt.livestatus);
-        self.comparestatus.append_option(attempt.comparestatus);
-        self.errmsg.push(attempt.errmsg.as_deref());
-        self.livemsg.push(attempt.livemsg.as_deref());
-        self.comparemsg.push(attempt.comparemsg.as_deref());
-        self.sim.append_option(attempt.sim.map(i128::from));
-        self.liveness_mode.append_option(attempt.liveness_mode);
-        self.biz_token.append_option(placed.biz_token);
-        self.rule_id.append_option(placed.rule_id);
-        self.request_id.append_option(record.request_id.as_deref());
-        self.idcard_hmac.append_option(placed.idcard_hmac);
-        self.name_hmac.append_option(placed.name_hmac);
-        self.detail_index.push(attempt.index);
-        self.detail_count.push(record.detail_count);
-        self.snapshot_final.append_option(placed.snapshot_final);
-        self.fetched_at.append_option(record.fetched_at);
-        self.source_key.push(self.source_keys.len() as i32 - 1);
-        self.source_record.push(record.number);
+        let account = &self.account;
+        let (usage_date, settlement_date) =
+            (placed.usage_date.date32(), placed.settlement_date.date32());
+        // Labels and codes are the catalogue's, each of which stands at one place.
+        let at = |label: Option<&'static str>| label.map(str::as_ptr);
+        let is = |held: &Option<Cow<'static, str>>, label: Option<&'static str>| match (held, label)
+        {
+            (Some(Cow::Borrowed(held)), Some(label)) => {
+                std::ptr::eq(*held, label) || *held == label
+            }
+            (held, label) => held.as_deref() == label,
+        };
+        let class = self.classes.place(
+            &(
+                usage_date,
+                settlement_date,
+                placed.billing_tag.as_ptr(),
+                at(placed.product),
+                at(placed.channel),
+                at(placed.compare_source),
+                placed.rule_id,
+            ),
+            |class| {
+                class.usage_date == usage_date
+                    && class.settlement_date == settlement_date
+                    && class.billing_tag == placed.billing_tag
+                    && is(&class.product, placed.product)
+                    && is(&class.channel, placed.channel)
+                    && is(&class.compare_source, placed.compare_source)
+                    && class.rule_id.as_deref() == placed.rule_id
+            },
+            || Class {
+                usage_date,
+                settlement_date,
+                account: account.clone(),
+                billing_tag: placed.billing_tag.into(),
+                billing_tag_code: placed.billing_tag_code.into(),
+                product: placed.product.map(Cow::Borrowed),
+                channel: placed.channel.map(Cow::Borrowed),
+                compare_source: placed.compare_source.map(Cow::Borrowed),
+                rule_id: placed.rule_id.map(Box::from),
+            },
+        );
+        let said = Said {
+            errcode: attempt.errcode,
+            livestatus: attempt.livestatus,
+            comparestatus: attempt.comparestatus,
+            errmsg: attempt.errmsg.as_deref(),
+            livemsg: attempt.livemsg.as_deref(),
+            comparemsg: attempt.comparemsg.as_deref(),
+            compare_lib_type: attempt.compare_lib_type.as_deref(),
+            liveness_mode: attempt.liveness_mode,
+        };
+        let said = self.saids.place(&said, |held| said.is(held), || said.own());
+        let rows = &mut self.rows;
+        rows.rank_time.push(placed.rank_time);
+        rows.req_time.push(attempt.req_time);
+        rows.seq.push(Some(&attempt.seq));
+        rows.request_id.push(record.request_id.as_deref());
+        rows.biz_token.push(placed.biz_token);
+        rows.idcard_hmac.push(placed.idcard_hmac);
+        rows.name_hmac.push(placed.name_hmac);
+        rows.flags.push(Flags::new(
+            attempt.is_need_charge,
+            placed.snapshot_final,
+            record.fetched_at.is_some(),
+        ));
+        rows.class.push(class);
+        rows.said.push(said);
+        rows.sim.push(attempt.sim.unwrap_or(NO_SIM));
+        rows.detail_index.push(attempt.index);
+        rows.detail_count.push(record.detail_count);
+        rows.source_key.push(self.keys.len() as u32 - 1);
+        rows.source_record.push(record.number);
     }
 
-    /// `records_before` is added to every record number: the records of the object before the piece
-    /// that these rows came from, which is known only once all its pieces are read.
-    pub fn finish(mut self) -> Result<Rows, ArrowError> {
-        let n = self.len();
-        let account = dictionary(
-            Int32Array::from(vec![0; n]),
-            StringArray::from(vec![self.account.as_str()]),
-        )?;
-        let source_key =
-            dictionary(Int32Array::from(self.source_key), StringArray::from(self.source_keys))?;
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(Date32Array::from(self.settlement_date)),
-            Arc::new(TimestampMillisecondArray::from(self.req_time).with_timezone("UTC")),
-            Arc::new(self.seq.finish()),
-            account,
-            self.billing_tag.finish()?,
-            self.billing_tag_code.finish()?,
-            self.product.finish()?,
-            self.channel.finish()?,
-            self.compare_source.finish()?,
-            self.compare_lib_type.finish()?,
-            Arc::new(self.is_need_charge.finish()),
-            Arc::new(self.errcode.finish()),
-            Arc::new(self.livestatus.finish()),
-            Arc::new(self.comparestatus.finish()),
-            self.errmsg.finish()?,
-            self.livemsg.finish()?,
-            self.comparemsg.finish()?,
-            Arc::new(self.sim.finish().with_precision_and_scale(5, 2)?),
-            Arc::new(self.liveness_mode.finish()),
-            Arc::new(self.biz_token.finish()),
-            Arc::new(self.rule_id.finish()),
-            Arc::new(self.request_id.finish()),
-            Arc::new(self.idcard_hmac.finish()),
-            Arc::new(self.name_hmac.finish()),
-            Arc::new(Int32Array::from(self.detail_index)),
-            Arc::new(Int32Array::from(self.detail_count)),
-            Arc::new(self.snapshot_final.finish()),
-            Arc::new(self.fetched_at.finish().with_timezone("UTC")),
-            source_key,
-            Arc::new(Int64Array::from(self.source_record)),
-        ];
-        let batch = RecordBatch::try_new(LIVENESS_DETAIL.file_schema.clone(), columns)?;
-        Ok(Rows { batch, usage_date: self.usage_date, rank_time: self.rank_time })
+    pub fn finish(self) -> Rows {
+        let mut rows = Rows {
+            classes: self.classes.into_values(),
+            saids: self.saids.into_values(),
+            keys: self.keys.into(),
+            ..self.rows
+        };
+        // What grew by doubling would hold up to twice its size for as long as the run lasts.
+        for numbers in [&mut rows.rank_time, &mut rows.req_time, &mut rows.source_record] {
+            numbers.shrink_to_fit();
+        }
+        for numbers in [&mut rows.sim, &mut rows.detail_index, &mut rows.detail_count] {
+            numbers.shrink_to_fit();
+        }
+        for places in [&mut rows.class, &mut rows.said, &mut rows.source_key] {
+            places.shrink_to_fit();
+        }
+        rows.flags.shrink_to_fit();
+        for ids in [&mut rows.seq, &mut rows.request_id, &mut rows.biz_token] {
+            ids.shrink();
+        }
+        for ids in [&mut rows.idcard_hmac, &mut rows.name_hmac] {
+            ids.shrink();
+        }
+        rows
+    }
+
+    /// The rows of a stored file's batch, whose usage day is `usage_date`, with the ranks they came in by.
+    pub fn stored(
+        batch: &RecordBatch,
+        usage_date: i32,
+        rank_time: Vec<i64>,
+    ) -> Result<Rows, ArrowError> {
+        let column = |name: &str| batch.column(LIVENESS_DETAIL.position(name)).clone();
+        // Texts of few values, and the place of each row's.
+        let words = |name: &str| -> Result<Words, ArrowError> {
+            let column = column(name);
+            let words = cast(&column, &dictionary_type())?;
+            let words = words.as_dictionary::<Int32Type>();
+            Ok(Words { places: words.clone(), texts: words.values().as_string::<i32>().clone() })
+        };
+        let account = words("account")?;
+        let [billing_tag, billing_tag_code] = [words("billing_tag")?, words("billing_tag_code")?];
+        let [product, channel] = [words("product")?, words("channel")?];
+        let compare_source = words("compare_source")?;
+        let compare_lib_type = words("compare_lib_type")?;
+        let [errmsg, livemsg, comparemsg] =
+            [words("errmsg")?, words("livemsg")?, words("comparemsg")?];
+        let source_key = words("source_key")?;
+        let settlement_date = column("settlement_date");
+        let settlement_date = settlement_date.as_primitive::<Date32Type>();
+        let rule_id = column("rule_id");
+        let rule_id = rule_id.as_string::<i32>();
+        let ints = ["errcode", "livestatus", "comparestatus"].map(column);
+        let [errcode, livestatus, comparestatus] =
+            ints.each_ref().map(|ints| ints.as_primitive::<Int32Type>());
+        let liveness_mode = column("liveness_mode");
+        let liveness_mode = liveness_mode.as_primitive::<Int8Type>();
+        let bools = ["is_need_charge", "snapshot_final"].map(column);
+        let [is_need_charge, snapshot_final] = bools.each_ref().map(|b| b.as_boolean());
+        let sim = column("sim");
+        let sim = sim.as_primitive::<Decimal128Type>();
+        let fetched_at = column("fetched_at");
+        let int = |array: &arrow::array::Int32Array, row: usize| {
+            array.is_valid(row).then(|| array.value(row))
+        };
+        let bool = |array: &arrow::array::BooleanArray, row: usize| {
+            array.is_valid(row).then(|| array.value(row))
+        };
+        let label = |text: Option<&str>| text.map(|text| Cow::Owned(text.to_owned()));
+
+        let mut builder = RowsBuilder::default();
+        let n = batch.num_rows();
+        for row in 0..n {
+            let settlement = settlement_date.value(row);
+            let rule = rule_id.is_valid(row).then(|| rule_id.value(row));
+            let named =
+                [&account, &billing_tag, &billing_tag_code, &product, &channel, &compare_source]
+                    .map(|words| words.at(row));
+            let [account, tag, code, product, channel, compare] = named;
+            builder.rows.class.push(builder.classes.place(
+                &(settlement, named, rule),
+                |class| {
+                    class.settlement_date == settlement
+                        && Some(&*class.account) == account
+                        && Some(&*class.billing_tag) == tag
+                        && Some(&*class.billing_tag_code) == code
+                        && class.product.as_deref() == product
+                        && class.channel.as_deref() == channel
+                        && class.compare_source.as_deref() == compare
+                        && class.rule_id.as_deref() == rule
+                },
+                || Class {
+                    usage_date,
+                    settlement_date: settlement,
+                    account: account.unwrap_or_default().into(),
+                    billing_tag: tag.unwrap_or_default().to_owned().into(),
+                    billing_tag_code: code.unwrap_or_default().to_owned().into(),
+                    product: label(product),
+                    channel: label(channel),
+                    compare_source: label(compare),
+                    rule_id: rule.map(Box::from),
+                },
+            ));
+            let said = Said {
+                errcode: int(errcode, row),
+                livestatus: int(livestatus, row),
+                comparestatus: int(comparestatus, row),
+                errmsg: errmsg.at(row),
+                livemsg: livemsg.at(row),
+                comparemsg: comparemsg.at(row),
+                compare_lib_type: compare_lib_type.at(row),
+                liveness_mode: liveness_mode.is_valid(row).then(|| liveness_mode.value(row)),
+            };
+            let place = builder.saids.place(&said, |held| said.is(held), || said.own());
+            builder.rows.said.push(place);
+            builder.rows.flags.push(Flags::new(
+                bool(is_need_charge, row),
+                bool(snapshot_final, row),
+                fetched_at.is_valid(row),
+            ));
+            let hundredths = sim.is_valid(row).then(|| sim.value(row) as i32);
+            builder.rows.sim.push(hundredths.unwrap_or(NO_SIM));
+            builder.rows.source_key.push(source_key.places.keys().value(row) as u32);
+        }
+        let keys = source_key.texts.iter().map(|text| text.unwrap_or_default().into());
+        builder.keys = keys.map(|key| KeyOf { key, object: NONE, piece: NONE }).collect();
+        builder.rows.stored = true;
+        let ids = |name: &str| {
+            let mut ids = Ids::default();
+            column(name).as_string::<i32>().iter().for_each(|id| ids.push(id));
+            ids
+        };
+        let numbers = |name: &str| column(name).as_primitive::<Int32Type>().values().to_vec();
+        builder.rows = Rows {
+            rank_time,
+            req_time: column("req_time")
+                .as_primitive::<TimestampMillisecondType>()
+                .values()
+                .to_vec(),
+            seq: ids("seq"),
+            request_id: ids("request_id"),
+            biz_token: ids("biz_token"),
+            idcard_hmac: ids("idcard_hmac"),
+            name_hmac: ids("name_hmac"),
+            detail_index: numbers("detail_index"),
+            detail_count: numbers("detail_count"),
+            source_record: column("source_record").as_primitive::<Int64Type>().values().to_vec(),
+            ..builder.rows
+        };
+        Ok(builder.finish())
     }
 }
 
-impl Rows {
-    /// Adds `records` to every record number: the records of the object that lie before the piece these
-    /// rows came from, known only when all its pieces are read.
-    pub fn shift_records(&mut self, records: i64) -> Result<(), ArrowError> {
-        if records == 0 {
-            return Ok(());
-        }
-        let place = LIVENESS_DETAIL.position("source_record");
-        let mut columns = self.batch.columns().to_vec();
-        let numbers = columns[place].as_any().downcast_ref::<Int64Array>();
-        let numbers = numbers.ok_or_else(|| ArrowError::SchemaError("source_record".into()))?;
-        columns[place] = Arc::new(numbers.unary::<_, arrow::datatypes::Int64Type>(|n| n + records));
-        self.batch = RecordBatch::try_new(self.batch.schema(), columns)?;
-        Ok(())
+struct Words {
+    places: arrow::array::DictionaryArray<Int32Type>,
+    texts: StringArray,
+}
+
+impl Words {
+    fn at(&self, row: usize) -> Option<&str> {
+        self.places.is_valid(row).then(|| self.texts.value(self.places.keys().value(row) as usize))
     }
+}
+
+fn dictionary_type() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }

@@ -117,7 +117,8 @@ fn a_template_reads_what_the_strict_reader_reads() {
             }
             variants += 1;
             let mut known = learned.learned().templates();
-            by_template += usize::from(template::read(&mut known, &variant).is_some());
+            by_template +=
+                usize::from(template::read(&mut known, &variant, &mut Draft::default()).is_some());
         }
     }
     // Else the test would say nothing.
@@ -161,7 +162,9 @@ fn one_line_after_another() {
     let unknown: Vec<_> = seen.tally.unknown_members.iter().collect();
     assert_eq!(unknown, [(&"$.Response.Text.NewMember".to_owned(), &480)]);
     let mut known = wanted.learned().templates();
-    let read = (0..500).filter(|i| template::read(&mut known, &line(*i)).is_some()).count();
+    let read = (0..500)
+        .filter(|i| template::read(&mut known, &line(*i), &mut Draft::default()).is_some())
+        .count();
     assert_eq!(read, 490, "all but the errors");
 }
 

@@ -1,0 +1,956 @@
+//! Rows that are too many to be held, on disk until they are merged.
+//!
+//! Takes batches of rows; holds them while they are few. Else they are written to files of their own as sorted
+//! runs, a block at a time, with a small record of each row by the hash of its Seq. Merging first goes through
+//! those records, a part of the Seqs at a time, and marks the rows that give way to others; then the runs of a
+//! day are read side by side, in order. The memory that takes does not grow with the rows, but for a bit each.
+
+use super::WriteError;
+use super::ids::{Id, Ids, Interned};
+use super::merge::{Facts, GatheredGroup, Part, RowRef, SeqSet, Snapshot, settle_one};
+use super::rows::{Class, Flags, KeyOf, Rows, Said};
+use rayon::prelude::*;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BinaryHeap};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Rows of a block: what is read at once of each run.
+const BLOCK_ROWS: usize = 4096;
+
+/// Parts of the Seqs. Each is gone through by one thread in memory of its own.
+const PARTS: usize = 256;
+
+/// Bytes of a part's records that are written at once.
+const PART_BYTES: usize = 16 << 10;
+
+/// Rows of a load, held or on disk.
+pub struct Held {
+    bytes_max: usize,
+    folder: PathBuf,
+    now: Mutex<Now>,
+    runs: Mutex<Vec<Run>>,
+    next_run: AtomicU32,
+}
+
+#[derive(Default)]
+struct Now {
+    rows: Vec<Rows>,
+    bytes: usize,
+}
+
+/// Rows in the order of a day's files, on disk.
+pub struct Run {
+    number: u32,
+    stored: bool,
+    rows: u32,
+    blocks: Vec<Block>,
+    file: Mutex<File>,
+    classes: Arc<[Class]>,
+    saids: Arc<[Said]>,
+    keys: Arc<[KeyOf]>,
+    records: Mutex<File>,
+    /// Of each part, where its records stand.
+    parts: Vec<Vec<(u64, usize)>>,
+}
+
+/// Rows of one day that follow each other in a run.
+#[derive(Clone, Copy)]
+struct Block {
+    day: i32,
+    /// Of its first row in the run.
+    first: u32,
+    from: u64,
+    bytes: usize,
+}
+
+/// What was held, once all is there.
+pub enum Gathered {
+    Memory(Vec<Rows>),
+    Spilled(Vec<Run>),
+}
+
+/// What merging has to know of a row on disk.
+struct Record<'p> {
+    id: Id<'p>,
+    rank_time: i64,
+    source_record: i64,
+    detail_index: i32,
+    key: u32,
+    run: u32,
+    row: u32,
+    day: i32,
+    facts: Facts,
+}
+
+impl Held {
+    /// Holds about `bytes_max`; what is more goes to files in `folder`.
+    pub fn new(bytes_max: usize, folder: &Path) -> Held {
+        Held {
+            bytes_max,
+            folder: folder.to_owned(),
+            now: Mutex::default(),
+            runs: Mutex::default(),
+            next_run: AtomicU32::new(0),
+        }
+    }
+
+    /// Adds rows, and writes what is held to disk if it has become too much: that is done by the thread which
+    /// finds it so, while others go on.
+    pub fn add(&self, rows: Rows) -> Result<(), WriteError> {
+        let full = {
+            let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+            now.bytes += rows.bytes();
+            now.rows.push(rows);
+            match now.bytes > self.bytes_max {
+                true => std::mem::take(&mut *now),
+                false => return Ok(()),
+            }
+        };
+        self.spill(full.rows)
+    }
+
+    /// All rows, in no order.
+    pub fn finish(self) -> Result<Gathered, WriteError> {
+        let now = std::mem::take(&mut *self.now.lock().unwrap_or_else(PoisonError::into_inner));
+        if self.runs.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return Ok(Gathered::Memory(now.rows));
+        }
+        self.spill(now.rows)?;
+        let mut runs = self.runs.into_inner().unwrap_or_else(PoisonError::into_inner);
+        runs.sort_by_key(|run| run.number);
+        Ok(Gathered::Spilled(runs))
+    }
+
+    /// Whether anything went to disk.
+    pub fn has_spilled(&self) -> bool {
+        !self.runs.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// The Seqs of all rows so far.
+    pub fn seqs(&self) -> Result<SeqSet, WriteError> {
+        let mut hashes =
+            SeqSet::hashes(&self.now.lock().unwrap_or_else(PoisonError::into_inner).rows);
+        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        for part in 0..PARTS {
+            let bytes = part_bytes(&runs, part).map_err(|e| self.failed(e))?;
+            hashes.extend(records(&bytes).map(|record| record.id.hash()));
+        }
+        Ok(SeqSet::from_hashes(hashes))
+    }
+
+    fn failed(&self, error: std::io::Error) -> WriteError {
+        WriteError::Spill { folder: self.folder.display().to_string(), source: error }
+    }
+
+    fn spill(&self, rows: Vec<Rows>) -> Result<(), WriteError> {
+        // What was read and what was stored are kept apart.
+        let (stored, read): (Vec<Rows>, Vec<Rows>) = rows.into_iter().partition(|rows| rows.stored);
+        for (stored, rows) in [(false, read), (true, stored)] {
+            if rows.iter().any(|rows| !rows.is_empty()) {
+                let number = self.next_run.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let run = write_run(&self.folder, number, stored, rows)
+                    .map_err(|error| self.failed(error))?;
+                self.runs.lock().unwrap_or_else(PoisonError::into_inner).push(run);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file that goes with the process, whatever ends it, where the system lets an open file be removed.
+fn temporary(folder: &Path, name: &str) -> std::io::Result<File> {
+    let path = folder.join(format!("faceledger-{}-{name}.spill", std::process::id()));
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// Distinguishes the files of several loads of one process.
+static FILES: AtomicU64 = AtomicU64::new(0);
+
+fn write_run(folder: &Path, number: u32, stored: bool, rows: Vec<Rows>) -> std::io::Result<Run> {
+    let n = FILES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let (mut file, mut parts_file) =
+        (temporary(folder, &format!("{n}-rows"))?, temporary(folder, &format!("{n}-seqs"))?);
+    let mut order: Vec<(i32, i64, RowRef)> = Vec::with_capacity(rows.iter().map(Rows::len).sum());
+    for (batch, rows) in rows.iter().enumerate() {
+        order.extend((0..rows.len()).map(|row| {
+            let place = RowRef { batch: batch as u32, row: row as u32 };
+            (rows.usage_date(row), rows.req_time[row], place)
+        }));
+    }
+    let seq = |r: &RowRef| rows[r.batch as usize].seq(r.row as usize);
+    order.sort_unstable_by(|(d, t, a), (e, u, b)| {
+        (d, t).cmp(&(e, u)).then_with(|| seq(a).cmp(&seq(b)))
+    });
+    let tables = Tables::new(&rows);
+    let mut blocks = Vec::new();
+    let mut parts: Vec<Vec<(u64, usize)>> = vec![Vec::new(); PARTS];
+    let mut waiting: Vec<Vec<u8>> = vec![Vec::new(); PARTS];
+    let (mut at, mut parts_at, mut first) = (0u64, 0u64, 0u32);
+    let mut bytes = Vec::new();
+    for day in order.chunk_by(|a, b| a.0 == b.0) {
+        for chunk in day.chunks(BLOCK_ROWS) {
+            bytes.clear();
+            let block = tables.block(&rows, chunk);
+            block.write(&mut bytes);
+            file.write_all(&bytes)?;
+            blocks.push(Block { day: chunk[0].0, first, from: at, bytes: bytes.len() });
+            at += bytes.len() as u64;
+            for row in 0..block.len() {
+                let hash = block.seq(row).hash();
+                let part = (hash >> (64 - PARTS.ilog2())) as usize;
+                write_record(&mut waiting[part], &block, &tables, row, number, first + row as u32);
+                if waiting[part].len() >= PART_BYTES {
+                    parts_file.write_all(&waiting[part])?;
+                    parts[part].push((parts_at, waiting[part].len()));
+                    parts_at += waiting[part].len() as u64;
+                    waiting[part].clear();
+                }
+            }
+            first += block.len() as u32;
+        }
+    }
+    for (part, waiting) in waiting.iter().enumerate().filter(|(_, waiting)| !waiting.is_empty()) {
+        parts_file.write_all(waiting)?;
+        parts[part].push((parts_at, waiting.len()));
+        parts_at += waiting.len() as u64;
+    }
+    Ok(Run {
+        number,
+        stored,
+        rows: first,
+        blocks,
+        file: Mutex::new(file),
+        classes: tables.classes.into_values(),
+        saids: tables.saids.into_values(),
+        keys: tables.keys.into(),
+        records: Mutex::new(parts_file),
+        parts,
+    })
+}
+
+/// What the rows of a run hold once for many, put together from its batches.
+struct Tables {
+    classes: Interned<Class>,
+    saids: Interned<Said>,
+    keys: Vec<KeyOf>,
+    /// By batch: where its classes, and its saids, stand here.
+    class_of: Vec<Vec<u32>>,
+    said_of: Vec<Vec<u32>>,
+    /// By batch: where its keys begin here.
+    key_from: Vec<u32>,
+}
+
+impl Tables {
+    fn new(rows: &[Rows]) -> Tables {
+        let mut tables = Tables {
+            classes: Interned::default(),
+            saids: Interned::default(),
+            keys: Vec::new(),
+            class_of: Vec::new(),
+            said_of: Vec::new(),
+            key_from: Vec::new(),
+        };
+        for rows in rows {
+            let classes = rows.classes.iter();
+            let places = classes.map(|c| tables.classes.place(c, |held| held == c, || c.clone()));
+            tables.class_of.push(places.collect());
+            let saids = rows.saids.iter();
+            let places = saids.map(|s| tables.saids.place(s, |held| held == s, || s.clone()));
+            tables.said_of.push(places.collect());
+            tables.key_from.push(tables.keys.len() as u32);
+            tables.keys.extend(rows.keys.iter().cloned());
+        }
+        tables
+    }
+
+    /// Rows of one block; the places in it are those of the run.
+    fn block(&self, rows: &[Rows], order: &[(i32, i64, RowRef)]) -> Rows {
+        let mut block = Rows::default();
+        for (_, _, r) in order {
+            let (batch, row) = (r.batch as usize, r.row as usize);
+            block.push_from(&rows[batch], row);
+            block.class.push(self.class_of[batch][rows[batch].class[row] as usize]);
+            block.said.push(self.said_of[batch][rows[batch].said[row] as usize]);
+            block.source_key.push(self.key_from[batch] + rows[batch].source_key[row]);
+        }
+        block
+    }
+}
+
+/// Numbers and texts, one after the other.
+struct Bytes<'b>(&'b [u8]);
+
+impl<'b> Bytes<'b> {
+    fn take(&mut self, n: usize) -> &'b [u8] {
+        let (taken, rest) = self.0.split_at(n.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    fn array<const N: usize>(&mut self) -> [u8; N] {
+        // Shorter only if the file is not what was written: then the counts do not add up, which is told.
+        self.take(N).try_into().unwrap_or([0; N])
+    }
+
+    fn each<const N: usize, T>(&mut self, n: usize, from: fn([u8; N]) -> T) -> Vec<T> {
+        let bytes = self.take(N * n);
+        bytes.chunks_exact(N).map(|b| from(b.try_into().unwrap_or([0; N]))).collect()
+    }
+}
+
+fn put<const N: usize, T: Copy>(out: &mut Vec<u8>, numbers: &[T], to: fn(T) -> [u8; N]) {
+    out.reserve(N * numbers.len());
+    numbers.iter().for_each(|n| out.extend_from_slice(&to(*n)));
+}
+
+impl Rows {
+    /// All columns but the tables they point into.
+    fn write(&self, out: &mut Vec<u8>) {
+        put(out, &[self.len() as u32], u32::to_le_bytes);
+        for numbers in [&self.rank_time, &self.req_time, &self.source_record] {
+            put(out, numbers, i64::to_le_bytes);
+        }
+        for numbers in [&self.sim, &self.detail_index, &self.detail_count] {
+            put(out, numbers, i32::to_le_bytes);
+        }
+        for places in [&self.class, &self.said, &self.source_key] {
+            put(out, places, u32::to_le_bytes);
+        }
+        put(out, &self.flags, |flags| [flags.bits()]);
+        for ids in self.each_ids() {
+            ids.write(out);
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Rows {
+        let mut bytes = Bytes(bytes);
+        let n = u32::from_le_bytes(bytes.array()) as usize;
+        let mut longs = || bytes.each(n, i64::from_le_bytes);
+        let (rank_time, req_time, source_record) = (longs(), longs(), longs());
+        let mut ints = || bytes.each(n, i32::from_le_bytes);
+        let (sim, detail_index, detail_count) = (ints(), ints(), ints());
+        let mut places = || bytes.each(n, u32::from_le_bytes);
+        let (class, said, source_key) = (places(), places(), places());
+        let flags = bytes.each(n, |[bits]| Flags::from_bits(bits));
+        let mut ids = || Ids::read(&mut bytes, n);
+        let (seq, request_id, biz_token) = (ids(), ids(), ids());
+        let (idcard_hmac, name_hmac) = (ids(), ids());
+        Rows {
+            rank_time,
+            req_time,
+            source_record,
+            sim,
+            detail_index,
+            detail_count,
+            class,
+            said,
+            source_key,
+            flags,
+            seq,
+            request_id,
+            biz_token,
+            idcard_hmac,
+            name_hmac,
+            ..Rows::default()
+        }
+    }
+}
+
+impl Ids {
+    fn write(&self, out: &mut Vec<u8>) {
+        let (forms, values, text) = self.parts();
+        // Nulls alone have no values.
+        put(out, &[values.len() as u32, text.len() as u32], u32::to_le_bytes);
+        out.extend_from_slice(&forms);
+        put(out, values, u128::to_le_bytes);
+        out.extend_from_slice(text.as_bytes());
+    }
+
+    fn read(bytes: &mut Bytes<'_>, n: usize) -> Ids {
+        let (held, text) =
+            (u32::from_le_bytes(bytes.array()) as usize, u32::from_le_bytes(bytes.array()));
+        let forms = bytes.take(held);
+        let values = bytes.each(held, u128::from_le_bytes);
+        let text = String::from_utf8_lossy(bytes.take(text as usize)).into_owned();
+        Ids::from_parts(n, forms, values, text)
+    }
+}
+
+/// What merging has to know of a row, behind the others of its part.
+fn write_record(
+    out: &mut Vec<u8>,
+    block: &Rows,
+    tables: &Tables,
+    row: usize,
+    run: u32,
+    place: u32,
+) {
+    let class = &tables.classes.values()[block.class[row] as usize];
+    let said = &tables.saids.values()[block.said[row] as usize];
+    let text;
+    let (form, bits, rest): (u8, u128, &[u8]) = match block.seq(row) {
+        Id::Uuid { bits, capital } => (u8::from(capital), bits, &[]),
+        Id::Text(seq) => {
+            text = seq.as_bytes();
+            (2, text.len() as u128, text)
+        }
+    };
+    out.push(form);
+    out.extend_from_slice(&bits.to_le_bytes());
+    out.extend_from_slice(&block.rank_time[row].to_le_bytes());
+    out.extend_from_slice(&block.source_record[row].to_le_bytes());
+    out.extend_from_slice(&block.req_time[row].to_le_bytes());
+    out.extend_from_slice(&block.detail_index[row].to_le_bytes());
+    for number in [block.source_key[row], run, place] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.extend_from_slice(&class.usage_date.to_le_bytes());
+    out.push(block.flags[row].bits());
+    out.push(u8::from(said.errcode.is_some()));
+    out.extend_from_slice(&said.errcode.unwrap_or_default().to_le_bytes());
+    out.extend_from_slice(rest);
+}
+
+fn records(bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    let mut bytes = Bytes(bytes);
+    std::iter::from_fn(move || {
+        if bytes.0.is_empty() {
+            return None;
+        }
+        let [form] = bytes.array();
+        let bits = u128::from_le_bytes(bytes.array());
+        let [rank_time, source_record, req_time] =
+            [(); 3].map(|()| i64::from_le_bytes(bytes.array()));
+        let detail_index = i32::from_le_bytes(bytes.array());
+        let [key, run, row] = [(); 3].map(|()| u32::from_le_bytes(bytes.array()));
+        let day = i32::from_le_bytes(bytes.array());
+        let [flags, known] = bytes.array();
+        let errcode = i32::from_le_bytes(bytes.array());
+        let id = match form {
+            2 => Id::Text(std::str::from_utf8(bytes.take(bits as usize)).unwrap_or_default()),
+            capital => Id::Uuid { bits, capital: capital == 1 },
+        };
+        let is_need_charge = Flags::from_bits(flags).is_need_charge();
+        let facts = Facts { is_need_charge, errcode: (known == 1).then_some(errcode), req_time };
+        Some(Record { id, rank_time, source_record, detail_index, key, run, row, day, facts })
+    })
+}
+
+fn part_bytes(runs: &[Run], part: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for run in runs {
+        let mut file = run.records.lock().unwrap_or_else(PoisonError::into_inner);
+        for (from, n) in &run.parts[part] {
+            file.seek(SeekFrom::Start(*from))?;
+            (&mut *file).take(*n as u64).read_to_end(&mut bytes)?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Runs, and which of their rows give way.
+pub struct Spilled {
+    runs: Vec<Run>,
+    /// A bit each.
+    losers: Vec<Vec<AtomicU64>>,
+    /// By piece: records of its object that lie before it.
+    shifts: Vec<i64>,
+}
+
+impl Spilled {
+    /// Finds which rows count. `shifts` are the records before each piece.
+    pub fn new(runs: Vec<Run>, shifts: Vec<i64>) -> Result<(Spilled, Vec<Part>), WriteError> {
+        let losers = runs
+            .iter()
+            .map(|run| (0..run.rows.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
+            .collect();
+        let spilled = Spilled { runs, losers, shifts };
+        let parts = (0..PARTS)
+            .into_par_iter()
+            .map(|part| spilled.settle_part(part))
+            .collect::<Result<_, WriteError>>()?;
+        Ok((spilled, parts))
+    }
+
+    fn settle_part(&self, part: usize) -> Result<Part, WriteError> {
+        let bytes = part_bytes(&self.runs, part).map_err(failed_read)?;
+        let mut all: Vec<Record<'_>> = records(&bytes).collect();
+        let shifted = |record: &Record<'_>| {
+            let key = &self.runs[record.run as usize].keys[record.key as usize];
+            record.source_record + self.shift(key)
+        };
+        let key = |r: &Record<'_>| &*self.runs[r.run as usize].keys[r.key as usize].key;
+        let stored = |r: &Record<'_>| self.runs[r.run as usize].stored;
+        all.sort_unstable_by(|a, b| {
+            a.id.cmp(&b.id)
+                .then_with(|| a.rank_time.cmp(&b.rank_time))
+                .then_with(|| key(a).cmp(key(b)))
+                .then_with(|| shifted(a).cmp(&shifted(b)))
+                .then_with(|| a.detail_index.cmp(&b.detail_index))
+                .then_with(|| stored(b).cmp(&stored(a)))
+        });
+        let mut part = Part::default();
+        for snapshots in all.chunk_by(|a, b| a.id == b.id) {
+            settle_one(&mut part, snapshots, &|record: &Record<'_>| Snapshot {
+                stored: stored(record),
+                day: record.day,
+                facts: record.facts,
+                object: self.runs[record.run as usize].keys[record.key as usize].object,
+                seq: record.id,
+            });
+            for loser in snapshots.iter().rev().skip(1) {
+                let bits = &self.losers[loser.run as usize][loser.row as usize / 64];
+                bits.fetch_or(1 << (loser.row % 64), std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        Ok(part)
+    }
+
+    fn shift(&self, key: &KeyOf) -> i64 {
+        // Stored rows are of no piece.
+        self.shifts.get(key.piece as usize).copied().unwrap_or(0)
+    }
+
+    /// The rows of a day that count, in order.
+    pub fn day(&self, day: i32) -> Result<Merging<'_>, WriteError> {
+        let mut merging = Merging {
+            spilled: self,
+            cursors: Vec::new(),
+            blocks: Vec::new(),
+            order: Vec::new(),
+            heads: BinaryHeap::new(),
+        };
+        for (run, held) in self.runs.iter().enumerate() {
+            let from = held.blocks.partition_point(|block| block.day < day);
+            let to = held.blocks.partition_point(|block| block.day <= day);
+            if from < to {
+                merging.cursors.push(Cursor { run, next: from, to, block: usize::MAX, row: 0 });
+            }
+        }
+        for cursor in 0..merging.cursors.len() {
+            merging.advance(cursor)?;
+        }
+        Ok(merging)
+    }
+}
+
+fn failed_read(source: std::io::Error) -> WriteError {
+    WriteError::Spill { folder: "a file of spilled rows".to_owned(), source }
+}
+
+/// Where a run is read.
+struct Cursor {
+    run: usize,
+    /// The next block, and the one behind the last of the day.
+    next: usize,
+    to: usize,
+    /// The block that is read, by its place among those held; none yet.
+    block: usize,
+    /// The row after the one that is the run's head.
+    row: usize,
+}
+
+/// The first row of a run that is not yet taken.
+struct Head {
+    req_time: i64,
+    seq: HeadSeq,
+    place: RowRef,
+    cursor: usize,
+}
+
+enum HeadSeq {
+    Uuid(u128, bool),
+    Text(Box<str>),
+}
+
+impl Head {
+    fn seq(&self) -> Id<'_> {
+        match &self.seq {
+            HeadSeq::Uuid(bits, capital) => Id::Uuid { bits: *bits, capital: *capital },
+            HeadSeq::Text(text) => Id::Text(text),
+        }
+    }
+}
+
+impl Ord for Head {
+    fn cmp(&self, other: &Head) -> Ordering {
+        self.req_time.cmp(&other.req_time).then_with(|| self.seq().cmp(&other.seq()))
+    }
+}
+
+impl PartialOrd for Head {
+    fn partial_cmp(&self, other: &Head) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Head {
+    fn eq(&self, other: &Head) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Head {}
+
+/// The rows of a day, from all runs.
+pub struct Merging<'s> {
+    spilled: &'s Spilled,
+    cursors: Vec<Cursor>,
+    blocks: Vec<Rows>,
+    order: Vec<RowRef>,
+    heads: BinaryHeap<Reverse<Head>>,
+}
+
+impl Merging<'_> {
+    /// The next rows, `rows_max` of them as long as there are so many; None at the end.
+    pub fn next(&mut self, rows_max: usize) -> Result<Option<GatheredGroup<'_>>, WriteError> {
+        self.drop_read();
+        self.order.clear();
+        while self.order.len() < rows_max
+            && let Some(Reverse(head)) = self.heads.pop()
+        {
+            self.order.push(head.place);
+            self.advance(head.cursor)?;
+        }
+        Ok(match self.order.is_empty() {
+            true => None,
+            false => Some(GatheredGroup::of(&self.blocks, &self.order)),
+        })
+    }
+
+    /// Lets go of the blocks that were read to their end.
+    fn drop_read(&mut self) {
+        let mut kept = Vec::with_capacity(self.cursors.len());
+        let mut place_of = vec![usize::MAX; self.blocks.len()];
+        for (place, block) in std::mem::take(&mut self.blocks).into_iter().enumerate() {
+            if self.cursors.iter().any(|cursor| cursor.block == place) {
+                place_of[place] = kept.len();
+                kept.push(block);
+            }
+        }
+        self.blocks = kept;
+        for cursor in &mut self.cursors {
+            if cursor.block != usize::MAX {
+                cursor.block = place_of[cursor.block];
+            }
+        }
+        let heads = std::mem::take(&mut self.heads).into_vec();
+        self.heads = heads
+            .into_iter()
+            .map(|Reverse(mut head)| {
+                head.place.batch = self.cursors[head.cursor].block as u32;
+                Reverse(head)
+            })
+            .collect();
+    }
+
+    /// Makes the next row of a run that counts its head.
+    fn advance(&mut self, cursor: usize) -> Result<(), WriteError> {
+        let at = &mut self.cursors[cursor];
+        let run = &self.spilled.runs[at.run];
+        let losers = &self.spilled.losers[at.run];
+        loop {
+            if at.block == usize::MAX || at.row == self.blocks[at.block].len() {
+                if at.next == at.to {
+                    at.block = usize::MAX;
+                    return Ok(());
+                }
+                let rows = run.read(at.next, &self.spilled.shifts).map_err(failed_read)?;
+                (at.block, at.row) = (self.blocks.len(), 0);
+                at.next += 1;
+                self.blocks.push(rows);
+                continue;
+            }
+            let row = at.row;
+            at.row += 1;
+            let in_run = run.blocks[at.next - 1].first as usize + row;
+            let bits = losers[in_run / 64].load(std::sync::atomic::Ordering::Relaxed);
+            if bits >> (in_run % 64) & 1 == 1 {
+                continue;
+            }
+            let block = &self.blocks[at.block];
+            let seq = match block.seq(row) {
+                Id::Uuid { bits, capital } => HeadSeq::Uuid(bits, capital),
+                Id::Text(text) => HeadSeq::Text(text.into()),
+            };
+            let place = RowRef { batch: at.block as u32, row: row as u32 };
+            let req_time = block.req_time[row];
+            self.heads.push(Reverse(Head { req_time, seq, place, cursor }));
+            return Ok(());
+        }
+    }
+}
+
+impl Run {
+    fn read(&self, block: usize, shifts: &[i64]) -> std::io::Result<Rows> {
+        let Block { from, bytes: n, .. } = self.blocks[block];
+        let mut bytes = vec![0; n];
+        {
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.seek(SeekFrom::Start(from))?;
+            file.read_exact(&mut bytes)?;
+        }
+        let mut rows = Rows::read(&bytes);
+        for row in 0..rows.len() {
+            let piece = self.keys[rows.source_key[row] as usize].piece as usize;
+            rows.source_record[row] += shifts.get(piece).copied().unwrap_or(0);
+        }
+        rows.classes = self.classes.clone();
+        rows.saids = self.saids.clone();
+        rows.keys = self.keys.clone();
+        rows.stored = self.stored;
+        Ok(rows)
+    }
+}
+
+/// What the parts of a merge have found, put together.
+pub fn rows_of_days(parts: &[Part]) -> BTreeMap<i32, u64> {
+    let mut days: BTreeMap<i32, u64> = BTreeMap::new();
+    for part in parts {
+        for (day, rows) in &part.rows {
+            *days.entry(*day).or_default() += rows;
+        }
+    }
+    days
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::merge::{Merged, merge};
+    use super::super::parquet::Columns;
+    use super::super::rows::{Placed, RowsBuilder};
+    use super::super::schema::LIVENESS_DETAIL;
+    use super::*;
+    use crate::model::{Attempt, Record, UsageDay};
+    use arrow::array::RecordBatch;
+    use std::collections::BTreeSet;
+
+    struct Rng(u64);
+
+    impl Rng {
+        fn below(&mut self, n: u64) -> u64 {
+            // xorshift64*
+            self.0 ^= self.0 >> 12;
+            self.0 ^= self.0 << 25;
+            self.0 ^= self.0 >> 27;
+            (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % n
+        }
+    }
+
+    const DAY_MS: i64 = 86_400_000;
+
+    /// Batches of a few rows, with Seqs that come again in others, on other days, with other facts.
+    fn batches(seed: u64) -> (Vec<Rows>, Vec<i64>) {
+        let mut rng = Rng(seed * 2 + 1);
+        let pieces = 1 + rng.below(12) as usize;
+        let seqs = 1 + rng.below(400);
+        let mut all = Vec::new();
+        for piece in 0..pieces {
+            let mut builder = RowsBuilder::new("100000000000");
+            for object in 0..1 + rng.below(3) as usize {
+                builder.begin_object(&format!("k/{piece:03}-{object}"), 3 * piece + object, piece);
+                for number in 0..rng.below(120) {
+                    let seq = match rng.below(seqs) {
+                        n if n % 5 == 0 => format!("text {n}"),
+                        n if n % 5 == 1 => format!("D887422A-6465-F4EC-B94C-{n:012X}"),
+                        n => format!("d887422a-6465-f4ec-b94c-{n:012x}"),
+                    };
+                    let req_time = 1_772_296_082_585 + DAY_MS * rng.below(3) as i64;
+                    let usage_date = UsageDay::of_instant(req_time);
+                    let fetched_at = (rng.below(2) == 0).then_some(1_772_900_000_000);
+                    let word = ["成功", "疑似", ""][rng.below(3) as usize];
+                    let record = Record {
+                        number: number as i64,
+                        request_id: (rng.below(3) > 0).then_some("r-1".into()),
+                        fetched_at,
+                        detail_count: 2,
+                        ..Record::default()
+                    };
+                    let attempt = Attempt {
+                        index: rng.below(2) as i32,
+                        req_time: req_time + rng.below(5) as i64,
+                        seq: seq.into(),
+                        is_need_charge: [None, Some(true), Some(false)][rng.below(3) as usize],
+                        errcode: (rng.below(2) == 0).then_some(rng.below(3) as i32),
+                        errmsg: (rng.below(2) == 0).then_some(word.into()),
+                        sim: (rng.below(2) == 0).then_some(rng.below(10_000) as i32),
+                        ..Attempt::default()
+                    };
+                    builder.push(
+                        &record,
+                        &attempt,
+                        &Placed {
+                            usage_date,
+                            settlement_date: usage_date,
+                            billing_tag: ["a", "b"][rng.below(2) as usize],
+                            billing_tag_code: "code",
+                            product: Some("enhanced"),
+                            channel: None,
+                            compare_source: None,
+                            snapshot_final: Some(false),
+                            biz_token: None,
+                            rule_id: Some(["1", "2"][rng.below(2) as usize]),
+                            idcard_hmac: None,
+                            name_hmac: None,
+                            rank_time: fetched_at.unwrap_or(1_772_800_000_000 + number as i64 % 2),
+                        },
+                    );
+                }
+            }
+            let mut rows = builder.finish();
+            if rng.below(4) == 0 {
+                rows.stored = true;
+                let mut keys = rows.keys.to_vec();
+                keys.iter_mut().for_each(|k| (k.object, k.piece) = (u32::MAX, u32::MAX));
+                rows.keys = keys.into();
+            }
+            all.push(rows);
+        }
+        let shifts = (0..pieces).map(|_| rng.below(3) as i64 * 1000).collect();
+        (all, shifts)
+    }
+
+    fn merged(rows: &[Rows], shifts: &[i64], bytes_max: usize, replaced: &[i32]) -> Merged {
+        let held = Held::new(bytes_max, &std::env::temp_dir());
+        rows.iter().for_each(|rows| held.add(rows.clone()).expect("room on the disk"));
+        let replaced: BTreeSet<i32> = replaced.iter().copied().collect();
+        merge(held, shifts.to_vec(), &replaced).expect("a merge")
+    }
+
+    fn batches_of(merged: &Merged, day: i32) -> Vec<RecordBatch> {
+        let mut rows = merged.day(day).expect("a day");
+        let mut groups = Vec::new();
+        while let Some(group) = rows.next().expect("a group") {
+            let n = LIVENESS_DETAIL.file_schema.fields().len();
+            let columns = (0..n).map(|place| group.column(place).expect("a column")).collect();
+            let schema = LIVENESS_DETAIL.file_schema.clone();
+            groups.push(RecordBatch::try_new(schema, columns).expect("columns of the schema"));
+        }
+        groups
+    }
+
+    /// What goes to disk comes out as what stays in memory does, whatever the parts it goes in.
+    #[test]
+    fn spilled_or_held_the_outcome_is_the_same() {
+        let (mut rows_seen, mut fates_seen, mut changes_seen) = (0, 0, 0);
+        for seed in 1..150 {
+            let (rows, shifts) = batches(seed);
+            let replaced: &[i32] = if seed % 3 == 0 { &[20_513] } else { &[] };
+            let all = merged(&rows, &shifts, usize::MAX, replaced);
+            assert!(!all.is_spilled());
+            for bytes_max in [0, 5_000, 40_000] {
+                let spilled = merged(&rows, &shifts, bytes_max, replaced);
+                assert!(spilled.is_spilled() || bytes_max > 0 || rows.iter().all(Rows::is_empty));
+                assert_eq!(spilled.days, all.days, "seed {seed}");
+                assert_eq!(spilled.fates, all.fates, "seed {seed}");
+                assert_eq!(spilled.changes, all.changes, "seed {seed}");
+                for (day, n) in &all.days {
+                    let plain = |batches: Vec<RecordBatch>| {
+                        let schema = LIVENESS_DETAIL.reader_schema.clone();
+                        let n = batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+                        // Without the dictionaries, whose order is no matter.
+                        let batches: Vec<RecordBatch> = batches
+                            .iter()
+                            .map(|batch| {
+                                let columns = batch.columns().iter().zip(&schema.fields()[1..]);
+                                let columns = columns.map(|(column, field)| {
+                                    arrow::compute::cast(column, field.data_type()).expect("a cast")
+                                });
+                                RecordBatch::try_from_iter(
+                                    schema.fields()[1..]
+                                        .iter()
+                                        .map(|field| field.name())
+                                        .zip(columns.collect::<Vec<_>>()),
+                                )
+                                .expect("a batch")
+                            })
+                            .collect();
+                        (n as u64, batches)
+                    };
+                    let (m, batches) = plain(batches_of(&spilled, *day));
+                    assert_eq!(
+                        (m, &batches),
+                        (*n, &plain(batches_of(&all, *day)).1),
+                        "seed {seed}"
+                    );
+                    rows_seen += m;
+                }
+                fates_seen += spilled.fates.len();
+                changes_seen += spilled.changes.len();
+            }
+        }
+        assert!(rows_seen > 10_000 && fates_seen > 100 && changes_seen > 100);
+    }
+
+    /// The same counted slowly: one row a Seq, the one of the greatest rank, sorted by time and Seq.
+    #[test]
+    fn the_rows_that_count_are_those_of_a_plain_recount() {
+        for seed in 1..60 {
+            let (rows, shifts) = batches(seed);
+            let merged = merged(&rows, &shifts, 3_000, &[]);
+            let mut best: std::collections::HashMap<
+                String,
+                (i64, String, i64, i32, bool, i64, i32),
+            > = Default::default();
+            let mut new_days = BTreeSet::new();
+            for rows in &rows {
+                for row in 0..rows.len() {
+                    let piece = rows.keys[rows.source_key[row] as usize].piece as usize;
+                    let rank = (
+                        rows.rank_time[row],
+                        rows.key(row).to_owned(),
+                        rows.source_record[row] + shifts.get(piece).copied().unwrap_or(0),
+                        rows.detail_index[row],
+                        !rows.stored,
+                        rows.req_time[row],
+                        rows.usage_date(row),
+                    );
+                    let held =
+                        best.entry(rows.seq(row).to_string()).or_insert_with(|| rank.clone());
+                    if (&held.0, &held.1, held.2, held.3, held.4)
+                        < (&rank.0, &rank.1, rank.2, rank.3, rank.4)
+                    {
+                        *held = rank;
+                    }
+                }
+            }
+            best.values().filter(|b| b.4).for_each(|b| _ = new_days.insert(b.6));
+            assert!(new_days.iter().all(|day| merged.days.contains_key(day)));
+            for (day, n) in &merged.days {
+                let mut expected: Vec<(i64, &String)> =
+                    best.iter().filter(|(_, b)| b.6 == *day).map(|(seq, b)| (b.5, seq)).collect();
+                expected.sort();
+                let mut found: Vec<(i64, String)> = Vec::new();
+                let mut rows = merged.day(*day).expect("a day");
+                while let Some(group) = rows.next().expect("a group") {
+                    found.extend(
+                        group.each(|rows, row| (rows.req_time[row], rows.seq(row).to_string())),
+                    );
+                }
+                assert_eq!(*n, found.len() as u64);
+                assert!(found.iter().map(|(t, s)| (*t, s)).eq(expected), "seed {seed} day {day}");
+            }
+        }
+    }
+
+    /// Seqs are found again by what is asked of stored days.
+    #[test]
+    fn all_seqs_are_known_wherever_they_are() {
+        let (rows, _) = batches(7);
+        for bytes_max in [usize::MAX, 2_000] {
+            let held = Held::new(bytes_max, &std::env::temp_dir());
+            rows.iter().for_each(|rows| held.add(rows.clone()).expect("room on the disk"));
+            let seqs = held.seqs().expect("what was written");
+            for rows in &rows {
+                assert!((0..rows.len()).all(|r| seqs.may_hold(&rows.seq(r).to_string())));
+            }
+            assert!(!seqs.may_hold("none of them"));
+        }
+    }
+}
