@@ -827,10 +827,18 @@ enum Whole {
 
 fn whole_number(text: &str) -> Whole {
     let digits = text.strip_prefix('-').unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Whole::Not;
+    // In one pass: each result has dozens of them. So many nines fit.
+    let (mut number, mut wrong) = (0i64, digits.is_empty());
+    for byte in digits.bytes() {
+        let digit = byte.wrapping_sub(b'0');
+        wrong |= digit > 9;
+        number = number.wrapping_mul(10).wrapping_add(i64::from(digit));
     }
-    text.parse().map_or(Whole::TooLarge, Whole::Fits)
+    match (wrong, digits.len()) {
+        (true, _) => Whole::Not,
+        (false, ..=18) => Whole::Fits(if digits.len() < text.len() { -number } else { number }),
+        (false, _) => text.parse().map_or(Whole::TooLarge, Whole::Fits),
+    }
 }
 
 /// The days in which a ReqTime can lie: FaceID is younger than the first, and the second is far enough
@@ -874,6 +882,15 @@ fn sim(value: Scalar<'_>) -> Field<Option<i32>> {
         Scalar::Text(text) => text.as_ref(),
         _ => return Err((RejectReason::WrongType, "Sim should be a string")),
     };
+    // As it is nearly always written.
+    if let [tens @ b'0'..=b'9', ones @ b'0'..=b'9', b'.', tenths @ b'0'..=b'9', rest @ ..] =
+        text.as_bytes()
+        && let [] | [b'0'..=b'9'] = rest
+    {
+        let digit = |byte: &u8| i32::from(byte - b'0');
+        let hundredths = rest.first().map_or(0, digit);
+        return Ok(Some(digit(tens) * 1000 + digit(ones) * 100 + digit(tenths) * 10 + hundredths));
+    }
     const INVALID: (RejectReason, &str) = (
         RejectReason::SimInvalid,
         "Sim should be a decimal from 0 to 999.99 of at most two places",

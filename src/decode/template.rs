@@ -248,10 +248,10 @@ impl Steps {
                         }
                         continue;
                     }
-                    if text.as_bytes()[at..].starts_with(b"null") {
-                        at += 4;
+                    if let Some((value, after)) = plain_word(text, at) {
+                        at = after;
                         if *taken != Taken::Skipped {
-                            take(Scalar::Null, *taken)?;
+                            take(value, *taken)?;
                         }
                         continue;
                     }
@@ -295,6 +295,25 @@ fn stands(text: &str, at: usize, wanted: &[u8]) -> bool {
 #[inline(always)]
 fn ends_alike<const N: usize>(a: &[u8], b: &[u8]) -> bool {
     a.first_chunk::<N>() == b.first_chunk::<N>() && a.last_chunk::<N>() == b.last_chunk::<N>()
+}
+
+/// A null, a truth value, or a whole number of few digits, and the offset behind it. None for anything else,
+/// which need not be wrong.
+#[inline(always)]
+fn plain_word(text: &str, at: usize) -> Option<(Scalar<'_>, usize)> {
+    let rest = text.as_bytes().get(at..)?;
+    match rest.first()? {
+        b'n' => rest.starts_with(b"null").then_some((Scalar::Null, at + 4)),
+        b't' => rest.starts_with(b"true").then_some((Scalar::Bool(true), at + 4)),
+        b'f' => rest.starts_with(b"false").then_some((Scalar::Bool(false), at + 5)),
+        first @ b'0'..=b'9' => {
+            let n = 1 + rest[1..].iter().take(9).take_while(|b| b.is_ascii_digit()).count();
+            // A zero before others, a fraction, an exponent: the cursor looks at them.
+            let whole = matches!(rest.get(n)?, b',' | b'}') && (n == 1 || *first != b'0');
+            whole.then(|| (Scalar::Number(&text[at..at + n]), at + n))
+        }
+        _ => None,
+    }
 }
 
 /// Puts a value that stands outside of the attempts where it belongs; None if it is of a kind that the strict

@@ -188,31 +188,33 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64]) -> (Vec<Part>, Source) {
         let piece = rows.keys.first().map_or(u32::MAX, |key| key.piece);
         rows.shift_records(shifts.get(piece as usize).copied().unwrap_or(0));
     }
-    let mut shards: Vec<Vec<(u64, RowRef)>> = vec![Vec::new(); SHARDS];
-    let hashed: Vec<Vec<(u64, RowRef)>> = rows
+    // By batch and shard.
+    let hashed: Vec<Vec<Vec<(u64, RowRef)>>> = rows
         .par_iter()
         .enumerate()
         .map(|(batch, rows)| {
-            (0..rows.len())
-                .map(|row| {
-                    let row_ref = RowRef { batch: batch as u32, row: row as u32 };
-                    (rows.seq(row).hash(), row_ref)
-                })
-                .collect()
+            let mut shards = vec![Vec::with_capacity(rows.len() / SHARDS + 8); SHARDS];
+            for row in 0..rows.len() {
+                let hash = rows.seq(row).hash();
+                let place = RowRef { batch: batch as u32, row: row as u32 };
+                shards[(hash >> (64 - SHARDS.ilog2())) as usize].push((hash, place));
+            }
+            shards
         })
         .collect();
-    for (hash, row) in hashed.into_iter().flatten() {
-        shards[(hash >> 58) as usize].push((hash, row));
-    }
-    let merged: Vec<(Part, Vec<RowRef>)> =
-        shards.into_par_iter().map(|shard| merge_shard(shard, &rows)).collect();
+    let merged: Vec<(Part, BTreeMap<i32, Vec<RowRef>>)> = (0..SHARDS)
+        .into_par_iter()
+        .map(|shard| {
+            let of_shard: Vec<_> =
+                hashed.iter().flat_map(|shards| &shards[shard]).copied().collect();
+            merge_shard(of_shard, &rows)
+        })
+        .collect();
     let mut days: BTreeMap<i32, Vec<RowRef>> = BTreeMap::new();
     let mut parts = Vec::with_capacity(merged.len());
     for (part, winners) in merged {
-        for row in winners {
-            days.entry(rows[row.batch as usize].usage_date(row.row as usize))
-                .or_default()
-                .push(row);
+        for (day, mut winners) in winners {
+            days.entry(day).or_default().append(&mut winners);
         }
         parts.push(part);
     }
@@ -238,7 +240,17 @@ pub struct Part {
     pub rows: BTreeMap<i32, u64>,
 }
 
-fn merge_shard(mut shard: Vec<(u64, RowRef)>, rows: &[Rows]) -> (Part, Vec<RowRef>) {
+impl Part {
+    /// A row that counts.
+    fn count(&mut self, day: i32, is_new: bool) {
+        *self.rows.entry(day).or_default() += 1;
+        if is_new {
+            self.changed_days.insert(day);
+        }
+    }
+}
+
+fn merge_shard(mut shard: Vec<(u64, RowRef)>, rows: &[Rows]) -> (Part, BTreeMap<i32, Vec<RowRef>>) {
     let at = |r: RowRef| (&rows[r.batch as usize], r.row as usize);
     let seq = |r: RowRef| rows[r.batch as usize].seq(r.row as usize);
     let snapshot = |r: &RowRef| {
@@ -252,8 +264,12 @@ fn merge_shard(mut shard: Vec<(u64, RowRef)>, rows: &[Rows]) -> (Part, Vec<RowRe
             seq: rows.seq(row),
         }
     };
+    let brief = |r: &RowRef| {
+        let (rows, row) = at(*r);
+        (rows.stored, rows.usage_date(row))
+    };
     shard.sort_unstable();
-    let (mut part, mut winners) = (Part::default(), Vec::new());
+    let (mut part, mut winners) = (Part::default(), BTreeMap::<i32, Vec<RowRef>>::new());
     let mut refs: Vec<RowRef> = Vec::new();
     for same_hash in shard.chunk_by_mut(|a, b| a.0 == b.0) {
         if same_hash.len() > 1 {
@@ -269,8 +285,10 @@ fn merge_shard(mut shard: Vec<(u64, RowRef)>, rows: &[Rows]) -> (Part, Vec<RowRe
         refs.clear();
         refs.extend(same_hash.iter().map(|(_, row)| *row));
         for snapshots in refs.chunk_by(|a, b| seq(*a) == seq(*b)) {
-            winners.extend(snapshots.last());
-            settle_one(&mut part, snapshots, &snapshot);
+            if let Some(winner) = snapshots.last() {
+                winners.entry(brief(winner).1).or_default().push(*winner);
+            }
+            settle_one(&mut part, snapshots, &brief, &snapshot);
         }
     }
     (part, winners)
@@ -287,20 +305,24 @@ pub struct Snapshot<'i> {
     pub seq: Id<'i>,
 }
 
-/// One Seq: its snapshots in rank order.
-pub fn settle_one<'i, S>(part: &mut Part, snapshots: &[S], snapshot: &impl Fn(&S) -> Snapshot<'i>) {
-    let Some(winner) = snapshots.last().map(snapshot) else { return };
-    *part.rows.entry(winner.day).or_default() += 1;
-    if !winner.stored {
-        part.changed_days.insert(winner.day);
-    }
+/// One Seq: its snapshots in rank order. Of most there is one, and whether it was stored and its day is all that
+/// is asked of it (`brief`).
+pub fn settle_one<'i, S>(
+    part: &mut Part,
+    snapshots: &[S],
+    brief: &impl Fn(&S) -> (bool, i32),
+    snapshot: &impl Fn(&S) -> Snapshot<'i>,
+) {
+    let Some((stored, day)) = snapshots.last().map(brief) else { return };
+    part.count(day, !stored);
     if snapshots.len() == 1 {
         return;
     }
+    let winner_is_stored = stored;
     let snapshots: Vec<Snapshot<'_>> = snapshots.iter().map(snapshot).collect();
     let stored = snapshots.iter().find(|s| s.stored);
     // A day whose rows turn out the same is made again to the same bytes, and nothing is committed.
-    if !winner.stored {
+    if !winner_is_stored {
         part.changed_days.extend(stored.map(|s| s.day));
     }
     for (i, snapshot) in snapshots.iter().enumerate() {

@@ -497,7 +497,8 @@ impl Spilled {
         });
         let mut part = Part::default();
         for snapshots in all.chunk_by(|a, b| a.id == b.id) {
-            settle_one(&mut part, snapshots, &|record: &Record<'_>| Snapshot {
+            let brief = |record: &Record<'_>| (stored(record), record.day);
+            settle_one(&mut part, snapshots, &brief, &|record: &Record<'_>| Snapshot {
                 stored: stored(record),
                 day: record.day,
                 facts: record.facts,

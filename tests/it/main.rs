@@ -23,6 +23,7 @@ mod s3;
 mod sample;
 mod schedulers;
 mod soak;
+mod spilled;
 mod tables;
 mod tidy;
 mod verify;
