@@ -8,11 +8,13 @@ mod envelope;
 mod frame;
 mod json;
 mod record;
+mod skim;
 
 #[cfg(test)]
 mod tests;
 
 pub use record::Wanted;
+pub use skim::{Ask, Layout, Layouts, Skim, Why};
 
 use crate::model::{Attempt, Compression, Format, Record, Reject, RejectReason, Tally};
 use frame::{Beginnings, Indent, Search, Way, blank_run};

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 /// What the decode room needs to know of the pipeline.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    envelope: Option<Pointers>,
+    pub(super) envelope: Option<Pointers>,
     idcard: bool,
     name: bool,
 }

@@ -3,9 +3,9 @@
 
 use super::{RunError, on_threads};
 use crate::classify::{Catalogue, Router, UnmappedCounts, settlement_date};
-use crate::decode::{self, Decoder, Framing, Sink, Wanted};
+use crate::decode::{self, Ask, Decoder, Framing, Layouts, Sink, Skim, Wanted, Why};
 use crate::model::{Attempt, Compression, Record, Reject, RejectReason, Tally, UsageDay};
-use crate::pipeline::{Key, Pipeline};
+use crate::pipeline::{Key, Pipeline, Reading};
 use crate::report::Progress;
 use crate::sources::{self, Object, Shard, Window};
 use crate::storage::{ObjectInfo, Place, StorageError};
@@ -33,6 +33,8 @@ pub struct Context<'c> {
     /// Objects of a remote source that are read side by side.
     pub threads: usize,
     pub versions: Versions,
+    /// What is learned of the folders of the source, over all that a run loads.
+    pub layouts: &'c Layouts,
 }
 
 /// Everything that was read.
@@ -49,8 +51,28 @@ pub struct Loaded {
     /// Usage days (`Date32`) of the rows.
     pub days: BTreeSet<i32>,
     pub bytes_read: u64,
+    pub pieces: PieceCounts,
     /// Records with attempts whose envelope told a fetch time.
     pub fetched_at_seen: u64,
+}
+
+/// Large objects, by how they were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PieceCounts {
+    /// Without their media.
+    pub in_part: u64,
+    /// Whole, to see what the objects of a folder are like.
+    pub samples: u64,
+    /// Whole, because parts did not do.
+    pub whole: u64,
+}
+
+impl PieceCounts {
+    pub fn add(&mut self, other: PieceCounts) {
+        self.in_part += other.in_part;
+        self.samples += other.samples;
+        self.whole += other.whole;
+    }
 }
 
 /// What came of one object.
@@ -91,6 +113,7 @@ struct ShardOut {
     parts: Vec<Part>,
     unmapped: UnmappedCounts,
     bytes_read: u64,
+    pieces: PieceCounts,
     fetched_at_seen: u64,
 }
 
@@ -133,12 +156,24 @@ pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<Loaded, RunErro
         context.pipeline.privacy.name.is_some(),
     );
     let read = |shard: &Shard| read_shard(context, objects, shard, &wanted);
-    let outs: Vec<ShardOut> = match context.source.local_folder() {
-        Some(_) => shards.par_iter().map(read).collect::<Result<_, RunError>>()?,
-        // A worker that waits for a store would keep a core idle.
-        None => on_threads(context.threads, &shards, read)?,
-    };
-    put_together(objects, outs)
+    context.layouts.begin();
+    let mut bytes_in_vain = 0;
+    loop {
+        let outs: Vec<ShardOut> = match context.source.local_folder() {
+            Some(_) => shards.par_iter().map(read).collect::<Result<_, RunError>>()?,
+            // A worker that waits for a store would keep a core idle.
+            None => on_threads(context.threads, &shards, read)?,
+        };
+        // An object of several records was found after others of its folder had been read in part. That happens
+        // once a folder at most: from now on it is read whole.
+        if context.layouts.refuted() {
+            bytes_in_vain += outs.iter().map(|out| out.bytes_read).sum::<u64>();
+            continue;
+        }
+        let mut loaded = put_together(objects, outs)?;
+        loaded.bytes_read += bytes_in_vain;
+        return Ok(loaded);
+    }
 }
 
 /// Sums up in key order. Pieces of an object number their records from 0: each is shifted by what the
@@ -151,6 +186,7 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> Result<Loaded, RunEr
         let shift = out.parts.first().map_or(0, |part| loaded.objects[part.object].records);
         loaded.unmapped.merge(out.unmapped);
         loaded.bytes_read += out.bytes_read;
+        loaded.pieces.add(out.pieces);
         loaded.fetched_at_seen += out.fetched_at_seen;
         for part in out.parts {
             let count = &mut loaded.objects[part.object];
@@ -215,6 +251,8 @@ fn read_shard(
         modified_ms: 0,
         rows_before: 0,
         fetched_at_seen: 0,
+        first_attempt: None,
+        pieces: PieceCounts::default(),
     };
     let bytes_read = AtomicU64::new(0);
     let mut parts = Vec::new();
@@ -225,12 +263,10 @@ fn read_shard(
                     return Err(RunError::Stopped);
                 }
                 let object = &objects[place];
-                let before = bytes_read.load(Ordering::Relaxed);
-                let part = read_whole(context, place, object, wanted, &mut loader, &bytes_read)?;
+                let part = read_one(context, place, object, wanted, &mut loader, &bytes_read)?;
+                let (rows, rejects) = (part.rows as u64, part.rejects.len() as u64);
+                context.progress.add(1, object.info.size, rows, rejects);
                 parts.push(part);
-                let bytes = bytes_read.load(Ordering::Relaxed) - before;
-                let part = &parts[parts.len() - 1];
-                context.progress.add(1, bytes, part.rows as u64, part.rejects.len() as u64);
             }
         }
         Shard::Lines { object: place, bytes } => {
@@ -253,13 +289,13 @@ fn read_shard(
             );
         }
     }
-    let Loader { rows, unmapped, fetched_at_seen, .. } = loader;
+    let Loader { rows, unmapped, fetched_at_seen, pieces, .. } = loader;
     let rows = match rows.is_empty() {
         true => None,
         false => Some(rows.finish().map_err(crate::write::WriteError::from)?),
     };
     let bytes_read = bytes_read.into_inner();
-    Ok(ShardOut { rows, first_object, parts, unmapped, bytes_read, fetched_at_seen })
+    Ok(ShardOut { rows, first_object, parts, unmapped, bytes_read, pieces, fetched_at_seen })
 }
 
 /// Counts what is read through it.
@@ -278,6 +314,71 @@ impl<R: Read> Read for Counted<'_, R> {
 
 fn failed_read(object: &Object, source: std::io::Error) -> RunError {
     RunError::Read { key: object.info.key.clone(), source }
+}
+
+/// Smaller objects are read whole: two reads and a look at what they hold cost as much. Measured on a warm disk.
+const PART_BYTES_MIN: u64 = 64 << 10;
+/// The same of a remote source, where a request more costs more than these bytes.
+const PART_BYTES_MIN_REMOTE: u64 = 256 << 10;
+
+/// Reads an object: the ends of it where they prove to be enough, else all of it.
+fn read_one<'c>(
+    context: &Context<'_>,
+    place: usize,
+    object: &'c Object,
+    wanted: &Wanted,
+    loader: &mut Loader<'c>,
+    bytes_read: &AtomicU64,
+) -> Result<Part, RunError> {
+    let source = &context.pipeline.source;
+    if source.read == Reading::Full {
+        return read_whole(context, place, object, wanted, loader, bytes_read);
+    }
+    let ObjectInfo { key, size, etag, .. } = &object.info;
+    let least_bytes = match context.source.local_folder() {
+        Some(_) => PART_BYTES_MIN,
+        None => PART_BYTES_MIN_REMOTE,
+    };
+    let (format, told) = (source.format, source.compression);
+    let mut skim = Skim::new((key, *size), format, told, wanted, context.layouts, least_bytes);
+    let mut pieces = context.source.pieces(key, etag.as_deref());
+    let why = loop {
+        let ranges = match skim.next() {
+            Ask::Ranges(ranges) => ranges,
+            Ask::Whole(why) => break why,
+            Ask::Done => {
+                let opened = pieces.opened().unwrap_or(&object.info).clone();
+                let info = version_read(&object.info, opened);
+                loader.begin(object, info.last_modified_ms);
+                loader.pieces.in_part += 1;
+                let tally = skim.finish(loader);
+                return Ok(loader.end(place, Some(info), tally));
+            }
+        };
+        match pieces.read(&ranges) {
+            Ok(read) if pieces.opened().is_some_and(|opened| opened.size == *size) => {
+                for (range, bytes) in ranges.into_iter().zip(read) {
+                    bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                    skim.give(range, &bytes);
+                }
+            }
+            // Another version than was listed, or none any more: whoever reads it whole finds out.
+            Ok(_) => skim.give_up(),
+            Err(error) if error.is_changed() || error.is_not_found() => skim.give_up(),
+            Err(error) => return Err(error.into()),
+        }
+    };
+    loader.first_attempt = None;
+    let part = read_whole(context, place, object, wanted, loader, bytes_read)?;
+    if part.read.is_some() && why != Why::Plain {
+        loader.pieces.add(PieceCounts {
+            in_part: 0,
+            samples: u64::from(why == Why::Sample),
+            whole: u64::from(why == Why::Needed),
+        });
+        skim.layout().read_whole(&part.tally, loader.first_attempt, *size);
+    }
+    Ok(part)
 }
 
 /// Reads an object from its first byte to its last. One that has gone since it was listed is no failure: the next
@@ -470,6 +571,9 @@ struct Loader<'c> {
     modified_ms: i64,
     rows_before: usize,
     fetched_at_seen: u64,
+    /// Offset of the first attempt met since this was last set.
+    first_attempt: Option<i64>,
+    pieces: PieceCounts,
 }
 
 impl<'c> Loader<'c> {
@@ -496,6 +600,7 @@ impl<'c> Loader<'c> {
 impl Sink for Loader<'_> {
     fn record(&mut self, record: &Record<'_>, attempts: &[Attempt<'_>]) {
         let (context, object) = (self.context, self.object);
+        self.first_attempt = self.first_attempt.or(attempts.first().map(|a| a.byte_offset));
         let capture =
             |name: &str| object.captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         let routed = context.router.route(&object.captures, record);
