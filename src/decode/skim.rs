@@ -8,7 +8,8 @@
 //!
 //! The head must break off inside a string of a known media member. In the tail, a quote that 64 characters of
 //! base64 stand right before can only end a string: it is not escaped, and no value ends where a string begins.
-//! Head and tail are joined there, as if the string were shorter, and the joined text must be one whole
+//! What the tail closes behind that quote, up to the end of the document, tells how deep that string lies. Head
+//! and tail are joined as if those two strings were all that the media held, and the joined text must be one whole
 //! record: each bracket closes what it should, `Text` with its `LivenessDetail`, `RequestId`,
 //! `IsVerifyIntention` and each field of the envelope stand in it once, and behind the gap only names stand
 //! that the API has at their level. Whatever else is seen is read whole.
@@ -264,7 +265,7 @@ enum State {
     Done(Joined),
 }
 
-/// A record without what lies between `at` and the byte that followed `cut_bytes` later.
+/// A record without what lies between its ends: its text from `at` on stands `cut_bytes` later in the object.
 struct Joined {
     text: String,
     at: usize,
@@ -381,43 +382,83 @@ impl<'w> Skim<'w> {
             }
             Err(_) => return self.give_up(),
         };
-        let mut look = Look::new(head.len());
-        match look.record(head, self.wanted) {
+        let mut look_head = Look::new(head.len());
+        match look_head.record(head, self.wanted) {
             Err(fault) if fault.at >= head.len() => {}
             _ => return self.give_up(),
         }
-        let Some(string_at) = look.open_at else { return self.grow_head() };
+        let Some(string) = look_head.strings.last().filter(|_| look_head.is_open) else {
+            return self.grow_head();
+        };
         // Half an escape at the end would take the first byte behind the gap for its other half.
-        let plain = head.as_bytes()[string_at + 1..].iter().rposition(|b| is_base64(*b));
-        let head = &head[..string_at + 1 + plain.map_or(0, |at| at + 1)];
+        let plain = head.as_bytes()[string.at + 1..].iter().rposition(|b| is_base64(*b));
+        let head = &head[..string.at + 1 + plain.map_or(0, |at| at + 1)];
 
         let mut text_missing = false;
-        let mut from = 0;
-        for _ in 0..QUOTES_MAX {
-            let Some(quote) = string_end(&self.tail, from) else { break };
-            from = quote + 1;
-            let begin = quote - RUN_BYTES;
-            let Ok(tail) = std::str::from_utf8(&self.tail[begin..]) else { break };
-            let mut text = String::with_capacity(head.len() + tail.len());
-            text.push_str(head);
-            text.push_str(tail);
-            let mut look = Look::new(head.len());
-            if look.record(&text, self.wanted) != Ok(text.len()) {
-                continue;
-            }
+        for quote in string_ends(&self.tail) {
+            let Some((joined, look)) = self.join(head, string, quote) else { continue };
             text_missing |= look.texts == 0 && !look.unfit;
-            if !look.is_complete(self.wanted) || !is_result(&text, self.wanted) {
+            if !look.is_complete(self.wanted) {
                 continue;
             }
-            let tail_bytes = tail.len() as u64;
-            self.layout.read_in_part(string_at as u64 + 1, tail_bytes, self.size);
-            let at = head.len();
-            let cut_bytes = self.size - tail_bytes - at as u64;
-            self.state = State::Done(Joined { text, at, cut_bytes });
+            if !is_result(&joined.text, self.wanted) {
+                break;
+            }
+            let (head_bytes, tail_bytes) = self.least(head, &look_head.strings, quote);
+            self.layout.read_in_part(head_bytes, tail_bytes, self.size);
+            self.state = State::Done(joined);
             return;
         }
         let text_at_end = self.layout.known().text_at_end;
         if text_missing && !text_at_end { self.grow_head() } else { self.grow_tail() }
+    }
+
+    /// The head, which breaks off in `string`, and the tail from shortly before this quote on, as one text; and what
+    /// stands in it. None if that is no whole record.
+    fn join(&self, head: &str, string: &MediaString, quote: usize) -> Option<(Joined, Look)> {
+        let tail = std::str::from_utf8(&self.tail[quote - RUN_BYTES..]).ok()?;
+        let (above, _) = brackets(&head.as_bytes()[..string.member_at]);
+        let (open, _) = brackets(head.as_bytes());
+        let (_, mut behind) = brackets(&tail.as_bytes()[RUN_BYTES + 1..]);
+        behind.reverse();
+        // The same levels around the member, and at least one below it: a string beside the media is none of them.
+        let deeper = behind.len() > above.len() && behind.starts_with(&above);
+        if !deeper || !open.starts_with(&above) {
+            return None;
+        }
+        let mut text = String::with_capacity(head.len() + 64 + tail.len());
+        text.push_str(head);
+        text.push('"');
+        let closing = open[above.len()..].iter().rev();
+        text.extend(closing.map(|open| if *open == b'{' { '}' } else { ']' }));
+        text.push_str(",\"");
+        text.push_str(string.member);
+        text.push_str("\":");
+        for open in &behind[above.len()..] {
+            text.push_str(if *open == b'{' { "{\"\":" } else { "[" });
+        }
+        text.push('"');
+        let at = text.len();
+        text.push_str(tail);
+        let mut look = Look::new(at);
+        let whole = look.record(&text, self.wanted) == Ok(text.len());
+        let cut_bytes = self.size - text.len() as u64;
+        whole.then_some((Joined { text, at, cut_bytes }, look))
+    }
+
+    /// The least bytes of head and tail that would have been enough, where they were joined before `quote`.
+    fn least(&self, head: &str, strings: &[MediaString], quote: usize) -> (u64, u64) {
+        let enough = |string: &MediaString, quote: usize| {
+            let joined = self.join(&head[..=string.at], string, quote);
+            joined.is_some_and(|(_, look)| look.is_complete(self.wanted))
+        };
+        let Some(last) = strings.last() else { return (0, 0) };
+        let quotes = string_ends(&self.tail).filter(|other| *other > quote);
+        let quote = quotes.filter(|quote| enough(last, *quote)).last().unwrap_or(quote);
+        let first = strings.iter().take(QUOTES_MAX).find(|string| enough(string, quote));
+        let head_bytes = first.unwrap_or(last).at + 1;
+        let tail_bytes = self.tail.len() - (quote - RUN_BYTES);
+        (head_bytes as u64, tail_bytes as u64)
     }
 
     /// Hands the record over. Before [`Ask::Done`] there is none.
@@ -444,15 +485,15 @@ fn is_base64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
 }
 
-/// The first quote from `from` on that can only end a string: base64, whose `/` some writers escape, stands before it.
-fn string_end(tail: &[u8], from: usize) -> Option<usize> {
-    let from = from.max(RUN_BYTES);
-    let rest = tail.get(from..)?;
-    memchr::memchr_iter(b'"', rest).map(|at| from + at).find(|quote| {
+/// The quotes of a tail that can only end a string: base64, whose `/` some writers escape, stands before them.
+fn string_ends(tail: &[u8]) -> impl Iterator<Item = usize> {
+    let quotes = memchr::memchr_iter(b'"', tail.get(RUN_BYTES..).unwrap_or_default());
+    let ends = quotes.map(|at| RUN_BYTES + at).filter(|quote| {
         let run = &tail[quote - RUN_BYTES..*quote];
         let escaped = |(i, b): (usize, &u8)| *b == b'\\' && run.get(i + 1) == Some(&b'/');
         run.iter().enumerate().all(|(i, b)| is_base64(*b) || escaped((i, b)))
-    })
+    });
+    ends.take(QUOTES_MAX)
 }
 
 /// Tells places in the joined text as places in the object.
@@ -533,12 +574,14 @@ const OTHERS: [&str; 4] = ["Encryption", "EncryptedBody", "IntentionVerifyType",
 /// A walk over the joined text, or over a head, that sees whether each thing needed is there once, and what
 /// stands behind the junction.
 struct Look {
-    /// Where head and tail were joined.
+    /// Where the tail begins.
     junction: usize,
-    /// The opening quote of the media string that the walk is in.
-    open_at: Option<usize>,
-    /// The junction lies inside a media string.
-    joined_in_media: bool,
+    /// The walk is in the last of them.
+    is_open: bool,
+    /// The media strings in front of the junction.
+    strings: Vec<MediaString>,
+    /// The member of `Response` that the walk is in: the place of its name, and its name.
+    member: (usize, &'static str),
     texts: u32,
     details: u32,
     request_ids: u32,
@@ -553,8 +596,9 @@ impl Look {
     fn new(junction: usize) -> Look {
         Look {
             junction,
-            open_at: None,
-            joined_in_media: false,
+            is_open: false,
+            strings: Vec::new(),
+            member: (0, ""),
             texts: 0,
             details: 0,
             request_ids: 0,
@@ -577,7 +621,7 @@ impl Look {
     fn is_complete(&self, wanted: &Wanted) -> bool {
         let once = [self.texts, self.details, self.request_ids, self.intentions] == [1; 4];
         let facts = wanted.envelope.as_ref().map_or(0, |pointers| slots(&pointers.0));
-        once && self.facts == facts && self.joined_in_media && !self.unfit
+        once && self.facts == facts && !self.unfit
     }
 
     /// A name that nobody knows is no matter in front of the gap: what it stands in is known there.
@@ -680,13 +724,18 @@ impl Look {
                 self.unfit = true;
                 cursor.skip()?;
             }
-            key if MEDIA.contains(&key) => self.media(cursor)?,
             key if OTHERS.contains(&key) => cursor.skip()?,
-            _ => {
-                self.unknown(key_at);
-                cursor.skip()?;
-                return Ok(false);
-            }
+            key => match MEDIA.iter().find(|name| **name == key) {
+                Some(name) => {
+                    self.member = (key_at, name);
+                    self.media(cursor)?;
+                }
+                None => {
+                    self.unknown(key_at);
+                    cursor.skip()?;
+                    return Ok(false);
+                }
+            },
         }
         Ok(true)
     }
@@ -701,16 +750,56 @@ impl Look {
             }),
             Some(b'[') => cursor.array(|cursor, _| self.media(cursor)),
             Some(b'"') => {
-                let at = cursor.pos();
-                self.open_at = Some(at);
+                let (at, (member_at, member)) = (cursor.pos(), self.member);
+                if at < self.junction {
+                    self.strings.push(MediaString { at, member_at, member });
+                }
+                self.is_open = true;
                 cursor.skip()?;
-                self.open_at = None;
-                self.joined_in_media |= at < self.junction && self.junction < cursor.pos();
+                self.is_open = false;
                 Ok(())
             }
             _ => cursor.skip(),
         }
     }
+}
+
+/// A string of a media member: its opening quote, and the member of `Response` that it stands in.
+#[derive(Clone, Copy, Debug)]
+struct MediaString {
+    at: usize,
+    member_at: usize,
+    member: &'static str,
+}
+
+/// The brackets that are open at the end of some text, and those that it closes without having opened them, in
+/// its order, as the brackets that open them.
+fn brackets(text: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let (mut open, mut closed) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        at += 1;
+        match byte {
+            b'{' | b'[' => open.push(*byte),
+            b'}' | b']' => {
+                if open.pop().is_none() {
+                    closed.push(if *byte == b'}' { b'{' } else { b'[' });
+                }
+            }
+            b'"' => loop {
+                match text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+                    None => return (open, closed),
+                    Some(n) if text[at + n] == b'"' => {
+                        at += n + 1;
+                        break;
+                    }
+                    Some(n) => at += n + 2,
+                }
+            },
+            _ => {}
+        }
+    }
+    (open, closed)
 }
 
 /// The fields that an envelope names, one bit each.
