@@ -154,6 +154,15 @@ impl Layouts {
         layouts.entry(if room { folder } else { String::new() }).or_default().clone()
     }
 
+    /// An object was read whole without a thought of parts: small, or compressed. One of several results tells
+    /// of its folder all the same, unless its name does.
+    pub fn read_plain(&self, key: &str, format: Format, tally: &Tally) {
+        let several = tally.records_seen - tally.records_rejected > 1;
+        if several && framing(format, key) != Some(Framing::Lines) {
+            self.of(key).known().several = true;
+        }
+    }
+
     /// Objects are loaded from here on.
     pub fn begin(&self) {
         for layout in self.0.lock().unwrap_or_else(PoisonError::into_inner).values() {

@@ -331,14 +331,16 @@ fn read_one<'c>(
     bytes_read: &AtomicU64,
 ) -> Result<Part, RunError> {
     let source = &context.pipeline.source;
-    if source.read == Reading::Full {
-        return read_whole(context, place, object, wanted, loader, bytes_read);
-    }
     let ObjectInfo { key, size, etag, .. } = &object.info;
     let least_bytes = match context.source.local_folder() {
         Some(_) => PART_BYTES_MIN,
         None => PART_BYTES_MIN_REMOTE,
     };
+    if source.read == Reading::Full || *size < least_bytes {
+        let part = read_whole(context, place, object, wanted, loader, bytes_read)?;
+        context.layouts.read_plain(key, source.format, &part.tally);
+        return Ok(part);
+    }
     let (format, told) = (source.format, source.compression);
     let mut skim = Skim::new((key, *size), format, told, wanted, context.layouts, least_bytes);
     let mut pieces = context.source.pieces(key, etag.as_deref());
@@ -370,14 +372,13 @@ fn read_one<'c>(
     };
     loader.first_attempt = None;
     let part = read_whole(context, place, object, wanted, loader, bytes_read)?;
-    if part.read.is_some() && why != Why::Plain {
-        loader.pieces.add(PieceCounts {
-            in_part: 0,
-            samples: u64::from(why == Why::Sample),
-            whole: u64::from(why == Why::Needed),
-        });
-        skim.layout().read_whole(&part.tally, loader.first_attempt, *size);
+    match why {
+        _ if part.read.is_none() => return Ok(part),
+        Why::Plain => context.layouts.read_plain(key, format, &part.tally),
+        Why::Sample => loader.pieces.samples += 1,
+        Why::Needed => loader.pieces.whole += 1,
     }
+    skim.layout().read_whole(&part.tally, loader.first_attempt, *size);
     Ok(part)
 }
 

@@ -412,6 +412,17 @@ fn an_envelope_before_and_behind() {
     ] {
         is(whole.replacen(from, to, 1), &wanted, NEEDED);
     }
+    // In the gap, behind the response.
+    let Members { text, frame, .. } = &members(100_000);
+    let inner = [text.as_str(), INTENTION, REQUEST, frame].join(",");
+    let more = |at: &str| {
+        let data = picture(90_000, 6);
+        format!(
+            r#"{{"meta":{{"token":"t"}},"result":{{"Response":{{{inner}}}}},{at}"more":{{"a":{{"b":{{"data":"{data}"}}}}}}}}"#
+        )
+    };
+    is(more(r#""at":1730444265275,"#), &wanted, NEEDED);
+    is(more(""), &wanted, NEEDED);
     // The record is its own envelope.
     let wanted = Wanted::new(Some(envelope("")), false, false);
     let own = format!(
@@ -504,6 +515,15 @@ fn one_object_of_several_results_is_enough() {
     assert_eq!(layouts.doubtful(), 1, "the one of the load before");
     assert_eq!(get(one.as_bytes(), KEY, &wanted, &layouts).how, NEEDED);
     assert_eq!(get(one.as_bytes(), other, &wanted, &layouts).how, How::InPart);
+    // A small one, unless its name says that it is of lines.
+    let layouts = known_folder(&wanted);
+    let small = full(b"{\"LivenessDetail\":[]}{\"LivenessDetail\":[]}", KEY, &wanted).tally;
+    layouts.read_plain("results/2026-03-02/a.ndjson", Format::Auto, &small);
+    layouts.read_plain("results/2026-03-02/a.json", Format::Ndjson, &small);
+    layouts.read_plain("results/a.json", Format::Auto, &small);
+    assert_eq!(get(one.as_bytes(), KEY, &wanted, &layouts).how, How::InPart);
+    layouts.read_plain("results/2026-03-02/a.json", Format::Auto, &small);
+    assert_eq!(get(one.as_bytes(), KEY, &wanted, &layouts).how, NEEDED);
     // A broken object is none of several results.
     let layouts = known_folder(&wanted);
     let garbage = format!("{one}garbage\n");
