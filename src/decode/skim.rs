@@ -45,7 +45,7 @@ const PAGE_BYTES: u64 = 4 << 10;
 const NEAR_BYTES: u64 = 64 << 10;
 /// Base64 that must stand before the quote where head and tail are joined. No name, id or code is as long.
 const RUN_BYTES: usize = 64;
-/// Quotes of a tail that are tried: those of a card's pictures, of frames and of a video.
+/// Strings of an end that are looked at to learn: a card's pictures, frames, a video.
 const QUOTES_MAX: usize = 8;
 /// Every so many objects of a folder one is read whole, to see that it still holds one record.
 const SAMPLE_EVERY: u64 = 64;
@@ -308,7 +308,7 @@ impl<'w> Skim<'w> {
     }
 
     /// What is wanted now. Each range must then be [given](Skim::give).
-    pub fn next(&mut self) -> Ask {
+    pub fn ask(&mut self) -> Ask {
         loop {
             match &self.state {
                 State::Whole(why) => return Ask::Whole(*why),
@@ -403,23 +403,25 @@ impl<'w> Skim<'w> {
         let plain = head.as_bytes()[string.at + 1..].iter().rposition(|b| is_base64(*b));
         let head = &head[..string.at + 1 + plain.map_or(0, |at| at + 1)];
 
-        let mut text_missing = false;
-        for quote in string_ends(&self.tail) {
-            let Some((joined, look)) = self.join(head, string, quote) else { continue };
-            text_missing |= look.texts == 0 && !look.unfit;
-            if !look.is_complete(self.wanted) {
-                continue;
-            }
-            if !is_result(&joined.text, self.wanted) {
-                break;
-            }
-            let (head_bytes, tail_bytes) = self.least(head, &look_head.strings, quote);
+        // The first such quote: what stands behind it is seen, and counts.
+        let first = string_ends(&self.tail).next();
+        let Some((joined, look)) = first.and_then(|quote| self.join(head, string, quote)) else {
+            return self.grow_tail();
+        };
+        if look.is_complete(self.wanted) && is_result(&joined.text, self.wanted) {
+            let (head_bytes, tail_bytes) = self.least(head, &look_head.strings);
             self.layout.read_in_part(head_bytes, tail_bytes, self.size);
             self.state = State::Done(joined);
             return;
         }
         let text_at_end = self.layout.known().text_at_end;
-        if text_missing && !text_at_end { self.grow_head() } else { self.grow_tail() }
+        match () {
+            // A string of another object may have been taken for one of the media; not of a long tail.
+            () if look.unfit && self.tail_want < NEAR_BYTES => self.grow_tail(),
+            () if look.unfit || look.is_seen() => self.give_up(),
+            () if look.texts == 0 && !text_at_end => self.grow_head(),
+            () => self.grow_tail(),
+        }
     }
 
     /// The head, which breaks off in `string`, and the tail from shortly before this quote on, as one text; and what
@@ -455,17 +457,17 @@ impl<'w> Skim<'w> {
         whole.then_some((Joined { text, at, cut_bytes }, look))
     }
 
-    /// The least bytes of head and tail that would have been enough, where they were joined before `quote`.
-    fn least(&self, head: &str, strings: &[MediaString], quote: usize) -> (u64, u64) {
+    /// The least bytes of head and tail that would have been enough.
+    fn least(&self, head: &str, strings: &[MediaString]) -> (u64, u64) {
         let enough = |string: &MediaString, quote: usize| {
             let joined = self.join(&head[..=string.at], string, quote);
             joined.is_some_and(|(_, look)| look.is_complete(self.wanted))
         };
-        let Some(last) = strings.last() else { return (0, 0) };
-        let quotes = string_ends(&self.tail).filter(|other| *other > quote);
-        let quote = quotes.filter(|quote| enough(last, *quote)).last().unwrap_or(quote);
-        let first = strings.iter().take(QUOTES_MAX).find(|string| enough(string, quote));
-        let head_bytes = first.unwrap_or(last).at + 1;
+        let quotes = || string_ends(&self.tail);
+        let (Some(last), Some(first)) = (strings.last(), quotes().next()) else { return (0, 0) };
+        let quote = quotes().skip(1).filter(|quote| enough(last, *quote)).last().unwrap_or(first);
+        let string = strings.iter().take(QUOTES_MAX).find(|string| enough(string, quote));
+        let head_bytes = string.unwrap_or(last).at + 1;
         let tail_bytes = self.tail.len() - (quote - RUN_BYTES);
         (head_bytes as u64, tail_bytes as u64)
     }
@@ -625,6 +627,12 @@ impl Look {
             None => self.top(&mut cursor, None)?,
         }
         Ok(cursor.pos())
+    }
+
+    /// All of Text and of what stands beside it, once or more often: reading more finds no less.
+    fn is_seen(&self) -> bool {
+        let counts = [self.texts, self.details, self.request_ids, self.intentions];
+        counts.iter().any(|n| *n > 1) || !counts.contains(&0)
     }
 
     fn is_complete(&self, wanted: &Wanted) -> bool {
@@ -790,10 +798,8 @@ fn brackets(text: &[u8]) -> (Vec<u8>, Vec<u8>) {
         at += 1;
         match byte {
             b'{' | b'[' => open.push(*byte),
-            b'}' | b']' => {
-                if open.pop().is_none() {
-                    closed.push(if *byte == b'}' { b'{' } else { b'[' });
-                }
+            b'}' | b']' if open.pop().is_none() => {
+                closed.push(if *byte == b'}' { b'{' } else { b'[' });
             }
             b'"' => loop {
                 match text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {

@@ -345,7 +345,7 @@ fn read_one<'c>(
     let mut skim = Skim::new((key, *size), format, told, wanted, context.layouts, least_bytes);
     let mut pieces = context.source.pieces(key, etag.as_deref());
     let why = loop {
-        let ranges = match skim.next() {
+        let ranges = match skim.ask() {
             Ask::Ranges(ranges) => ranges,
             Ask::Whole(why) => break why,
             Ask::Done => {
