@@ -10,14 +10,14 @@ use std::borrow::Cow;
 
 /// The pointers of an envelope as a tree of their steps.
 #[derive(Clone, Debug)]
-pub struct Pointers(Step);
+pub struct Pointers(pub(super) Step);
 
 #[derive(Clone, Debug, Default)]
-struct Step {
+pub(super) struct Step {
     /// The facts that are the value here.
-    slots: Vec<Slot>,
+    pub(super) slots: Vec<Slot>,
     /// Member names (or array indices) that lead further, at most one a pointer.
-    next: Vec<(String, Step)>,
+    pub(super) next: Vec<(String, Step)>,
 }
 
 /// What a pointer points at.

@@ -8,12 +8,14 @@ mod envelope;
 mod frame;
 mod json;
 mod record;
+mod skim;
 mod template;
 
 #[cfg(test)]
 mod tests;
 
 pub use record::Wanted;
+pub use skim::{Ask, Layout, Layouts, Skim, Why};
 
 use crate::model::{Attempt, Compression, Format, Record, Reject, RejectReason, Tally};
 use frame::{Beginnings, Indent, Search, Way, blank_run};

@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 /// What the decode room needs to know of the pipeline.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    envelope: Option<Pointers>,
+    pub(super) envelope: Option<Pointers>,
     idcard: bool,
     name: bool,
     /// How the records of the source look, as it is found out.

@@ -53,6 +53,7 @@ pub struct Source {
     pub envelope: Option<Envelope>,
     pub format: Format,
     pub compression: Compression,
+    pub read: Reading,
     /// Days after a usage day in which its results may still arrive.
     pub lookback_days: u16,
     /// What stands for the listing.
@@ -63,6 +64,7 @@ pub struct Source {
 
 /// A file that stands for a listing.
 pub use written::InventorySection as Inventory;
+pub use written::Reading;
 
 /// Where the tables go.
 #[derive(Clone, PartialEq, Eq)]
@@ -223,6 +225,7 @@ pub fn parse(
             envelope: written.source.envelope,
             format: written.source.format,
             compression: written.source.compression,
+            read: written.source.read,
             lookback_days: written.source.lookback_days,
             inventory: written.source.inventory,
             options: written.source.options,
@@ -270,8 +273,17 @@ fn digest(pipeline: &Pipeline) -> String {
         privacy,
         limits,
     } = pipeline;
-    let Source { url, keys, envelope, format, compression, lookback_days, inventory, options } =
-        source;
+    let Source {
+        url,
+        keys,
+        envelope,
+        format,
+        compression,
+        read,
+        lookback_days,
+        inventory,
+        options,
+    } = source;
     let inventory = inventory.as_ref().map(|i| json!([i.url, i.prefix, i.encoded]));
     let routes: Vec<Value> = routes
         .iter()
@@ -298,7 +310,7 @@ fn digest(pipeline: &Pipeline) -> String {
     let said = json!([
         name,
         [account.uin, format!("{:?}", account.settlement)],
-        [url, keys, envelope, format, compression, lookback_days, inventory, names(options)],
+        [url, keys, envelope, format, compression, read, lookback_days, inventory, names(options)],
         routes,
         compare_lib_types,
         [output.url, names(&output.options), output.retain_ms, output.lease_term_ms],
@@ -320,14 +332,24 @@ impl fmt::Debug for Hidden<'_> {
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Source { url, keys, envelope, format, compression, lookback_days, inventory, options } =
-            self;
+        let Source {
+            url,
+            keys,
+            envelope,
+            format,
+            compression,
+            read,
+            lookback_days,
+            inventory,
+            options,
+        } = self;
         f.debug_struct("Source")
             .field("url", url)
             .field("keys", keys)
             .field("envelope", envelope)
             .field("format", format)
             .field("compression", compression)
+            .field("read", read)
             .field("lookback_days", lookback_days)
             .field("inventory", inventory)
             .field("options", &Hidden(options))

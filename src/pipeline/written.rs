@@ -73,6 +73,9 @@ pub struct SourceSection {
     /// How objects are compressed.
     #[serde(default)]
     pub compression: Compression,
+    /// How much of an object is read.
+    #[serde(default)]
+    pub read: Reading,
     /// For how many days after a usage day its results may still arrive: days. With `--to` D, objects with a
     /// `{date}` up to D plus this many days are read. Results can be pulled for three days.
     #[serde(default = "lookback_days")]
@@ -85,6 +88,20 @@ pub struct SourceSection {
     /// aws_endpoint = "https://…"). Never printed. Default: none, the environment decides (`AWS_*` and so on).
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+}
+
+/// How much of an object is read.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Reading {
+    /// Of a large object with one result the two ends, without the pictures between them, where they prove to hold
+    /// all that the tables need; else the whole object.
+    #[default]
+    Auto,
+    /// Every object from its first byte to its last, so that all of it is known to be JSON.
+    Full,
 }
 
 /// A list of objects instead of a listing.

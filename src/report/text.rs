@@ -105,6 +105,19 @@ fn plural(n: u64, word: &str) -> String {
     format!("{} {word}{}", grouped(n as i64), if n == 1 { "" } else { "s" })
 }
 
+/// How large objects were read, where some were read in part or were meant to.
+fn in_part(report: &RunReport) -> String {
+    let n = |n: u64| grouped(n as i64);
+    let counts = [
+        (report.objects_read_in_part, "without their media"),
+        (report.objects_read_as_samples, "whole as samples"),
+        (report.objects_read_whole, "whole because parts did not do"),
+    ];
+    let told: Vec<String> =
+        counts.iter().filter(|(c, _)| *c > 0).map(|(c, how)| format!("{} {how}", n(*c))).collect();
+    if told.is_empty() { String::new() } else { format!(" (large objects: {})", told.join(", ")) }
+}
+
 /// What a run did, for stderr; the daily charges go to stdout.
 pub fn summary(report: &RunReport) -> String {
     let mut text = String::new();
@@ -153,9 +166,10 @@ pub fn summary(report: &RunReport) -> String {
     line(
         "bytes",
         format!(
-            "{} stored, {} read",
+            "{} stored, {} read{}",
             HumanBytes(report.bytes_stored),
-            HumanBytes(report.bytes_read)
+            HumanBytes(report.bytes_read),
+            in_part(report)
         ),
     );
     let seconds: Vec<String> =
@@ -192,6 +206,16 @@ pub fn summary(report: &RunReport) -> String {
                 "source.envelope.fetched_at: none of {} has anything there; of several pulls of a Seq the one in \
                  the object modified last counts",
                 plural(t.records_with_attempts, "record")
+            ),
+        );
+    }
+    if report.objects_in_doubt > 0 {
+        line(
+            "WARNING",
+            format!(
+                "{} read without their media before an object of several results was found in their folders: run \
+                 again with --set source.read=full --full-refresh, and set it in the pipeline file",
+                plural(report.objects_in_doubt, "object")
             ),
         );
     }

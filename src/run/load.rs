@@ -3,9 +3,9 @@
 
 use super::{RunError, on_threads};
 use crate::classify::{Catalogue, Router, UnmappedCounts, settlement_date};
-use crate::decode::{self, Decoder, Framing, Sink, Wanted};
+use crate::decode::{self, Ask, Decoder, Framing, Layouts, Sink, Skim, Wanted, Why};
 use crate::model::{Attempt, Compression, Record, Reject, RejectReason, Tally, UsageDay};
-use crate::pipeline::{Key, Pipeline};
+use crate::pipeline::{Key, Pipeline, Reading};
 use crate::report::Progress;
 use crate::sources::{self, Object, Shard, Window};
 use crate::storage::{ObjectInfo, Place, StorageError};
@@ -34,6 +34,8 @@ pub struct Context<'c> {
     /// Objects of a remote source that are read side by side.
     pub threads: usize,
     pub versions: Versions,
+    /// What is learned of the folders of the source, over all that a run loads.
+    pub layouts: &'c Layouts,
 }
 
 /// Everything that was read, but for the rows.
@@ -47,6 +49,7 @@ pub struct Loaded {
     /// Usage days (`Date32`) of the rows.
     pub days: BTreeSet<i32>,
     pub bytes_read: u64,
+    pub pieces: PieceCounts,
     /// Records with attempts whose envelope told a fetch time.
     pub fetched_at_seen: u64,
 }
@@ -56,6 +59,25 @@ pub struct Unmerged {
     pub rows: Held,
     /// By piece of the work: records of its first object that lie before it.
     pub shifts: Vec<i64>,
+}
+
+/// Large objects, by how they were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PieceCounts {
+    /// Without their media.
+    pub in_part: u64,
+    /// Whole, to see what the objects of a folder are like.
+    pub samples: u64,
+    /// Whole, because parts did not do.
+    pub whole: u64,
+}
+
+impl PieceCounts {
+    pub fn add(&mut self, other: PieceCounts) {
+        self.in_part += other.in_part;
+        self.samples += other.samples;
+        self.whole += other.whole;
+    }
 }
 
 /// What came of one object.
@@ -95,6 +117,7 @@ struct ShardOut {
     parts: Vec<Part>,
     unmapped: UnmappedCounts,
     bytes_read: u64,
+    pieces: PieceCounts,
     fetched_at_seen: u64,
 }
 
@@ -136,18 +159,29 @@ pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<(Loaded, Unmerg
         context.pipeline.privacy.idcard.is_some(),
         context.pipeline.privacy.name.is_some(),
     );
-    let held = Held::new(context.pipeline.limits.held_bytes(), &std::env::temp_dir());
     let pieces: Vec<(usize, Shard)> = shards.into_iter().enumerate().collect();
-    let read = |(piece, shard): &(usize, Shard)| {
-        read_shard(context, objects, *piece, shard, &wanted, &held)
-    };
-    let outs: Vec<ShardOut> = match context.source.local_folder() {
-        Some(_) => pieces.par_iter().map(read).collect::<Result<_, RunError>>()?,
-        // A worker that waits for a store would keep a core idle.
-        None => on_threads(context.threads, &pieces, read)?,
-    };
-    let (loaded, shifts) = put_together(objects, outs);
-    Ok((loaded, Unmerged { rows: held, shifts }))
+    context.layouts.begin();
+    let mut bytes_in_vain = 0;
+    loop {
+        let held = Held::new(context.pipeline.limits.held_bytes(), &std::env::temp_dir());
+        let read = |(piece, shard): &(usize, Shard)| {
+            read_shard(context, objects, *piece, shard, &wanted, &held)
+        };
+        let outs: Vec<ShardOut> = match context.source.local_folder() {
+            Some(_) => pieces.par_iter().map(read).collect::<Result<_, RunError>>()?,
+            // A worker that waits for a store would keep a core idle.
+            None => on_threads(context.threads, &pieces, read)?,
+        };
+        // An object of several records was found after others of its folder had been read in part. That happens
+        // once a folder at most: from now on it is read whole.
+        if context.layouts.refuted() {
+            bytes_in_vain += outs.iter().map(|out| out.bytes_read).sum::<u64>();
+            continue;
+        }
+        let (mut loaded, shifts) = put_together(objects, outs);
+        loaded.bytes_read += bytes_in_vain;
+        return Ok((loaded, Unmerged { rows: held, shifts }));
+    }
 }
 
 /// Sums up in key order. Pieces of an object number their records from 0: each is shifted by what the
@@ -163,6 +197,7 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> (Loaded, Vec<i64>) {
         loaded.days.extend(out.days);
         loaded.unmapped.merge(out.unmapped);
         loaded.bytes_read += out.bytes_read;
+        loaded.pieces.add(out.pieces);
         loaded.fetched_at_seen += out.fetched_at_seen;
         for part in out.parts {
             let count = &mut loaded.objects[part.object];
@@ -224,6 +259,8 @@ fn read_shard(
         modified_ms: 0,
         rows_before: 0,
         fetched_at_seen: 0,
+        first_attempt: None,
+        pieces: PieceCounts::default(),
     };
     let bytes_read = AtomicU64::new(0);
     let mut parts = Vec::new();
@@ -234,12 +271,10 @@ fn read_shard(
                     return Err(RunError::Stopped);
                 }
                 let object = &objects[place];
-                let before = bytes_read.load(Ordering::Relaxed);
-                let part = read_whole(context, place, object, wanted, &mut loader, &bytes_read)?;
+                let part = read_one(context, place, object, wanted, &mut loader, &bytes_read)?;
+                let (rows, rejects) = (part.rows as u64, part.rejects.len() as u64);
+                context.progress.add(1, object.info.size, rows, rejects);
                 parts.push(part);
-                let bytes = bytes_read.load(Ordering::Relaxed) - before;
-                let part = &parts[parts.len() - 1];
-                context.progress.add(1, bytes, part.rows as u64, part.rejects.len() as u64);
             }
         }
         Shard::Lines { object: place, bytes } => {
@@ -262,7 +297,7 @@ fn read_shard(
             );
         }
     }
-    let Loader { rows, unmapped, fetched_at_seen, .. } = loader;
+    let Loader { rows, unmapped, fetched_at_seen, pieces, .. } = loader;
     let mut days = BTreeSet::new();
     if !rows.is_empty() {
         let rows = rows.finish();
@@ -270,7 +305,7 @@ fn read_shard(
         held.add(rows)?;
     }
     let bytes_read = bytes_read.into_inner();
-    Ok(ShardOut { days, parts, unmapped, bytes_read, fetched_at_seen })
+    Ok(ShardOut { days, parts, unmapped, bytes_read, pieces, fetched_at_seen })
 }
 
 /// Counts what is read through it.
@@ -289,6 +324,72 @@ impl<R: Read> Read for Counted<'_, R> {
 
 fn failed_read(object: &Object, source: std::io::Error) -> RunError {
     RunError::Read { key: object.info.key.clone(), source }
+}
+
+/// Smaller objects are read whole: two reads and a look at what they hold cost as much. Measured on a warm disk.
+const PART_BYTES_MIN: u64 = 64 << 10;
+/// The same of a remote source, where a request more costs more than these bytes.
+const PART_BYTES_MIN_REMOTE: u64 = 256 << 10;
+
+/// Reads an object: the ends of it where they prove to be enough, else all of it.
+fn read_one<'c>(
+    context: &Context<'_>,
+    place: usize,
+    object: &'c Object,
+    wanted: &Wanted,
+    loader: &mut Loader<'c>,
+    bytes_read: &AtomicU64,
+) -> Result<Part, RunError> {
+    let source = &context.pipeline.source;
+    let ObjectInfo { key, size, etag, .. } = &object.info;
+    let least_bytes = match context.source.local_folder() {
+        Some(_) => PART_BYTES_MIN,
+        None => PART_BYTES_MIN_REMOTE,
+    };
+    if source.read == Reading::Full || *size < least_bytes {
+        let part = read_whole(context, place, object, wanted, loader, bytes_read)?;
+        context.layouts.read_plain(key, source.format, &part.tally);
+        return Ok(part);
+    }
+    let (format, told) = (source.format, source.compression);
+    let mut skim = Skim::new((key, *size), format, told, wanted, context.layouts, least_bytes);
+    let mut pieces = context.source.pieces(key, etag.as_deref());
+    let why = loop {
+        let ranges = match skim.ask() {
+            Ask::Ranges(ranges) => ranges,
+            Ask::Whole(why) => break why,
+            Ask::Done => {
+                let opened = pieces.opened().unwrap_or(&object.info).clone();
+                let info = version_read(&object.info, opened);
+                loader.begin(place, object, info.last_modified_ms);
+                loader.pieces.in_part += 1;
+                let tally = skim.finish(loader);
+                return Ok(loader.end(place, Some(info), tally));
+            }
+        };
+        match pieces.read(&ranges) {
+            Ok(read) if pieces.opened().is_some_and(|opened| opened.size == *size) => {
+                for (range, bytes) in ranges.into_iter().zip(read) {
+                    bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                    skim.give(range, &bytes);
+                }
+            }
+            // Another version than was listed, or none any more: whoever reads it whole finds out.
+            Ok(_) => skim.give_up(),
+            Err(error) if error.is_changed() || error.is_not_found() => skim.give_up(),
+            Err(error) => return Err(error.into()),
+        }
+    };
+    loader.first_attempt = None;
+    let part = read_whole(context, place, object, wanted, loader, bytes_read)?;
+    match why {
+        _ if part.read.is_none() => return Ok(part),
+        Why::Plain => context.layouts.read_plain(key, format, &part.tally),
+        Why::Sample => loader.pieces.samples += 1,
+        Why::Needed => loader.pieces.whole += 1,
+    }
+    skim.layout().read_whole(&part.tally, loader.first_attempt, *size);
+    Ok(part)
 }
 
 /// Reads an object from its first byte to its last. One that has gone since it was listed is no failure: the next
@@ -553,6 +654,9 @@ struct Loader<'c> {
     modified_ms: i64,
     rows_before: usize,
     fetched_at_seen: u64,
+    /// Offset of the first attempt met since this was last set.
+    first_attempt: Option<i64>,
+    pieces: PieceCounts,
 }
 
 impl<'c> Loader<'c> {
@@ -579,6 +683,7 @@ impl<'c> Loader<'c> {
 impl Sink for Loader<'_> {
     fn record(&mut self, record: &Record<'_>, attempts: &[Attempt<'_>]) {
         let (context, object) = (self.context, self.object);
+        self.first_attempt = self.first_attempt.or(attempts.first().map(|a| a.byte_offset));
         let capture =
             |name: &str| object.captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         let routed = context.router.route(&object.captures, record);

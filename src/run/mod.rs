@@ -20,6 +20,7 @@ pub use rejects::{RejectCount, list_rejects};
 pub use verify::{Verified, verify};
 
 use crate::classify::Router;
+use crate::decode::Layouts;
 use crate::model::{Broken, DailyCharge, RejectReason, UsageDay};
 use crate::pipeline::Pipeline;
 use crate::report::{self, Progress};
@@ -339,6 +340,7 @@ struct Run<'p> {
     output: Place,
     lease: Option<Lease>,
     phases: Phases,
+    layouts: Layouts,
 }
 
 /// What the batches of a run pass on to each other.
@@ -383,6 +385,7 @@ impl<'p> Run<'p> {
             output: Place::open(&pipeline.output.url, &pipeline.output.options)?,
             lease: None,
             phases: Phases::start(),
+            layouts: Layouts::default(),
         })
     }
 
@@ -511,6 +514,7 @@ impl<'p> Run<'p> {
                 stop: self.stop,
                 threads: self.io_threads(&self.source),
                 versions: load::Versions::default(),
+                layouts: &self.layouts,
             },
             &objects,
         );
@@ -560,6 +564,7 @@ impl<'p> Run<'p> {
         sum.tally.add(&loaded.tally);
         sum.bytes_stored += total;
         sum.bytes_read += loaded.bytes_read;
+        sum.pieces.add(loaded.pieces);
         sum.fetched_at_seen += loaded.fetched_at_seen;
         sum.note_rejects(&loaded.rejects, &self.run_id);
         sum.note_changes(&affected.changes);

@@ -1,6 +1,7 @@
 //! What a run comes to: the report that is printed and written to `_runs/`, and how batches add up to it.
 
 use super::batches::Batches;
+use super::load::PieceCounts;
 use super::{Exit, Run, RunError};
 use crate::classify::{Router, UnmappedCounts, UnmappedLine};
 use crate::model::{DailyCharge, Tally, UsageDay};
@@ -69,6 +70,15 @@ pub struct RunReport {
     pub folders_outside: u64,
     pub bytes_stored: u64,
     pub bytes_read: u64,
+    /// Large objects read without their media.
+    pub objects_read_in_part: u64,
+    /// Large objects read whole to see what the others of their folders are like.
+    pub objects_read_as_samples: u64,
+    /// Large objects read whole because parts of them, or of those before them, did not do.
+    pub objects_read_whole: u64,
+    /// Objects read in part by earlier batches of this run, of folders in which objects of several records were
+    /// found since: they may hold more than was read.
+    pub objects_in_doubt: u64,
     pub rejects_by_reason: BTreeMap<String, u64>,
     pub rejects_ratio: f64,
     pub rejects_ratio_max: f64,
@@ -163,6 +173,7 @@ pub struct Sum {
     pub tally: Tally,
     pub bytes_stored: u64,
     pub bytes_read: u64,
+    pub pieces: PieceCounts,
     pub rejects: u64,
     pub rejects_by_reason: BTreeMap<String, u64>,
     pub reject_examples: Vec<RejectRow>,
@@ -279,6 +290,10 @@ impl Run<'_> {
             folders_outside: batches.folders_outside,
             bytes_stored: sum.bytes_stored,
             bytes_read: sum.bytes_read,
+            objects_read_in_part: sum.pieces.in_part,
+            objects_read_as_samples: sum.pieces.samples,
+            objects_read_whole: sum.pieces.whole,
+            objects_in_doubt: self.layouts.doubtful(),
             rejects_by_reason: sum.rejects_by_reason,
             rejects_ratio,
             rejects_ratio_max,

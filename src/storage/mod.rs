@@ -12,6 +12,7 @@ mod guard;
 mod http;
 mod lease;
 mod local;
+mod pieces;
 #[cfg(test)]
 mod tests;
 
@@ -54,6 +55,7 @@ pub use lease::{Lease, LeaseError};
 use local::{
     LocalWalk, absolute_folder, local_info, missing_folders, read_local_range, write_local,
 };
+pub use pieces::Pieces;
 
 /// Above this, a remote object is uploaded in parts, so that a lost connection costs one part.
 const PUT_WHOLE_BYTES_MAX: usize = 16 << 20;

@@ -22,6 +22,7 @@ mod recount;
 mod s3;
 mod sample;
 mod schedulers;
+mod skim;
 mod soak;
 mod spilled;
 mod tables;

@@ -11,7 +11,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-fn pipeline(source: &str, output: &str) -> String {
+pub fn pipeline(source: &str, output: &str) -> String {
     format!(
         r#"
 name = "test"
@@ -29,7 +29,7 @@ rejects_ratio_max = 1.0
 }
 
 /// Runs the program against the server.
-fn on(server: &S3Server, folder: &Path, args: &[&str]) -> Ran {
+pub fn on(server: &S3Server, folder: &Path, args: &[&str]) -> Ran {
     with_env(&server.env(), folder, args)
 }
 
@@ -55,10 +55,10 @@ fn objects() -> Vec<Object> {
     objects
 }
 
-const TABLES: [&str; 4] = ["liveness_detail", "daily_charge", "rejects", "inputs"];
+pub const TABLES: [&str; 4] = ["liveness_detail", "daily_charge", "rejects", "inputs"];
 
 /// The data files of an output folder, by table and path.
-fn data_files(output: &Path) -> BTreeMap<(String, String), Vec<u8>> {
+pub fn data_files(output: &Path) -> BTreeMap<(String, String), Vec<u8>> {
     let mut files = BTreeMap::new();
     for table in TABLES {
         for (path, bytes) in Table::open(&output.join(table)).contents() {

@@ -14,6 +14,7 @@ mod random;
 mod recount;
 mod robust;
 mod shapes;
+mod skim;
 mod templates;
 
 use super::*;

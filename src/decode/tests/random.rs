@@ -261,7 +261,7 @@ fn result(rng: &mut Rng) -> Value {
     outer
 }
 
-fn detail(rng: &mut Rng) -> Value {
+pub(super) fn detail(rng: &mut Rng) -> Value {
     let mut all = Map::new();
     let mut set = |name: &str, value: Value| all.insert(name.to_owned(), value);
     let ms = 1_420_041_600_000i64 + rng.below(2_682_374_400_000) as i64;
@@ -347,7 +347,7 @@ fn detail(rng: &mut Rng) -> Value {
 }
 
 /// Strings that look like structure, and strings that need escapes.
-fn text(rng: &mut Rng) -> String {
+pub(super) fn text(rng: &mut Rng) -> String {
     let parts = [
         "成功",
         "\"LivenessDetail\":[{\"Seq\":\"no\"}]",
@@ -369,7 +369,7 @@ fn text(rng: &mut Rng) -> String {
 }
 
 /// A value that no table reads.
-fn noise(rng: &mut Rng) -> Value {
+pub(super) fn noise(rng: &mut Rng) -> Value {
     match rng.below(9) {
         0 => Value::Null,
         1 => json!(rng.often(50)),
@@ -439,7 +439,7 @@ fn blank(rng: &mut Rng, breaks: bool, out: &mut String) {
     }
 }
 
-fn write_string(rng: &mut Rng, text: &str, out: &mut String) {
+pub(super) fn write_string(rng: &mut Rng, text: &str, out: &mut String) {
     out.push('"');
     let escapes = rng.often(15);
     for c in text.chars() {
