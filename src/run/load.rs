@@ -7,8 +7,8 @@ use crate::decode::{self, Decoder, Framing, Sink, Wanted};
 use crate::model::{Attempt, Compression, Record, Reject, RejectReason, Tally, UsageDay};
 use crate::pipeline::{Key, Pipeline};
 use crate::report::Progress;
-use crate::sources::{self, Object, Shard, Window};
-use crate::storage::{ObjectInfo, Place, StorageError};
+use crate::sources::{self, KeyPattern, Object, Shard, Window};
+use crate::storage::{Fetch, FetchError, ObjectInfo, Place, StorageError, WHOLE_BYTES_MAX, Want};
 use crate::write::merge::{Fate, RowRef};
 use crate::write::rows::{Placed, Rows, RowsBuilder};
 use crate::write::small::RejectRow;
@@ -16,11 +16,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use rayon::prelude::*;
 use sha2::Sha256;
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Read;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 /// What loading needs.
 pub struct Context<'c> {
@@ -30,8 +31,9 @@ pub struct Context<'c> {
     pub window: Window,
     pub progress: &'c Progress,
     pub stop: &'c AtomicBool,
-    /// Objects of a remote source that are read side by side.
-    pub threads: usize,
+    /// Threads for what waits for the source.
+    pub io_threads: usize,
+    pub pattern: Option<&'c KeyPattern>,
     pub versions: Versions,
 }
 
@@ -53,11 +55,31 @@ pub struct Loaded {
     pub fetched_at_seen: u64,
 }
 
+/// Which version of an object was read.
+#[derive(Clone, Debug, Default)]
+pub enum Version {
+    /// None: it had gone.
+    #[default]
+    Gone,
+    Listed,
+    Other(Box<ObjectInfo>),
+}
+
+impl Version {
+    /// What is known of the version that was read.
+    pub fn info<'o>(&'o self, listed: &'o ObjectInfo) -> Option<&'o ObjectInfo> {
+        match self {
+            Version::Gone => None,
+            Version::Listed => Some(listed),
+            Version::Other(read) => Some(read),
+        }
+    }
+}
+
 /// What came of one object.
 #[derive(Clone, Debug, Default)]
 pub struct ObjectCount {
-    /// As it was when it was read, which may be another version than was listed; None when it had gone.
-    pub read: Option<ObjectInfo>,
+    pub read: Version,
     pub records: i64,
     pub rows_new: i64,
     pub rows_duplicate: i64,
@@ -89,16 +111,20 @@ struct ShardOut {
     rows: Option<Rows>,
     first_object: usize,
     parts: Vec<Part>,
+    tally: Tally,
     unmapped: UnmappedCounts,
     bytes_read: u64,
     fetched_at_seen: u64,
 }
 
-/// What one object, or one piece of it, gave.
+/// What one object, or one piece of it, gave. There are as many as objects: what can be added up is in the
+/// shard's tally.
 struct Part {
     object: usize,
-    read: Option<ObjectInfo>,
-    tally: Tally,
+    read: Version,
+    records: i64,
+    /// Whether none of the records could be used.
+    all_rejected: bool,
     rejects: Vec<Reject>,
     rows: i64,
     outside: i64,
@@ -109,36 +135,171 @@ const HEAD_BYTES: u64 = 64 << 10;
 
 pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<Loaded, RunError> {
     let source = &context.pipeline.source;
-    let mut failed = None;
-    let objects_max = sources::shard_objects_max(context.source);
-    let shards = sources::shards(objects, objects_max, |object| {
-        let head = match context.source.read_range(&object.info.key, 0..HEAD_BYTES) {
+    let large: Vec<&str> = objects
+        .iter()
+        .filter(|object| object.info.size > sources::SHARD_BYTES)
+        .map(|object| object.info.key.as_str())
+        .collect();
+    let split = on_threads(context.io_threads, &large, |key| {
+        stopped(context)?;
+        let head = match context.source.read_range(key, 0..HEAD_BYTES) {
             Ok(head) => head,
             // Gone since it was listed: who reads it will find out.
-            Err(error) if error.is_not_found() => return false,
-            Err(error) => {
-                failed.get_or_insert(error);
-                return false;
-            }
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
         };
-        decode::compression(source.compression, &head) == Compression::Plain
-            && decode::splits_at_lines(source.format, &object.info.key, &head)
-    });
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
+        let splits = decode::compression(source.compression, &head) == Compression::Plain
+            && decode::splits_at_lines(source.format, key, &head);
+        Ok(splits.then_some(*key))
+    })?;
+    let split: HashSet<&str> = split.into_iter().flatten().collect();
+    let shards = sources::shards(objects, |object| split.contains(object.info.key.as_str()));
     let wanted = Wanted::new(
         source.envelope.clone(),
         context.pipeline.privacy.idcard.is_some(),
         context.pipeline.privacy.name.is_some(),
     );
-    let read = |shard: &Shard| read_shard(context, objects, shard, &wanted);
     let outs: Vec<ShardOut> = match context.source.local_folder() {
-        Some(_) => shards.par_iter().map(read).collect::<Result<_, RunError>>()?,
-        // A worker that waits for a store would keep a core idle.
-        None => on_threads(context.threads, &shards, read)?,
+        Some(_) => shards
+            .par_iter()
+            .map(|shard| read_shard(context, objects, shard, &wanted, &Feed::Opened))
+            .collect::<Result<_, RunError>>()?,
+        None => fetch_shards(context, objects, &shards, &wanted)?,
     };
     put_together(objects, outs)
+}
+
+/// Reads the shards of a remote source: requests are in flight for many objects, in key order, while workers
+/// take what has arrived, each a shard from its first object to its last. That is how the order of
+/// [`Fetch::begin`] is theirs, too.
+fn fetch_shards(
+    context: &Context<'_>,
+    objects: &[Object],
+    shards: &[Shard],
+    wanted: &Wanted,
+) -> Result<Vec<ShardOut>, RunError> {
+    let fetch = context.source.fetch();
+    // The number of each shard's first want.
+    let mut numbers = 0;
+    let firsts: Vec<usize> = shards
+        .iter()
+        .map(|shard| {
+            let first = numbers;
+            numbers += match shard {
+                Shard::Objects(range) => range.len(),
+                Shard::Lines { .. } => 1,
+            };
+            first
+        })
+        .collect();
+    let wants = || {
+        shards.iter().zip(&firsts).flat_map(|(shard, first)| {
+            let (places, bytes) = match shard {
+                Shard::Objects(range) => (range.clone(), None),
+                Shard::Lines { object, bytes } => (*object..*object + 1, Some(bytes)),
+            };
+            let wants = places.map(move |place| want(&objects[place].info, bytes));
+            (*first..).zip(wants).filter_map(|(number, want)| Some((number, want?)))
+        })
+    };
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let _guard = CloseOnPanic(&fetch);
+        let mut done = Vec::new();
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(shard) = shards.get(place) else { return Ok(done) };
+            let feed = Feed::Fetched { fetch: &fetch, first: firsts[place] };
+            match read_shard(context, objects, shard, wanted, &feed) {
+                Ok(out) => done.push((place, out)),
+                // The first failure is the one to tell: it ends the others.
+                Err(error) if fetch.close() => return Err(error),
+                Err(_) => return Ok(done),
+            }
+        }
+    };
+    let mut outs = thread::scope(|scope| {
+        scope.spawn(|| fetch.begin(wants()));
+        // As many as the pipeline allows: they decode, and wait for what they decode only.
+        let workers: Vec<_> =
+            (0..rayon::current_num_threads()).map(|_| scope.spawn(work)).collect();
+        let mut outs = Vec::with_capacity(shards.len());
+        for worker in workers {
+            match worker.join() {
+                Ok(done) => outs.extend(done?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok::<_, RunError>(outs)
+    })?;
+    outs.sort_unstable_by_key(|(place, _)| *place);
+    Ok(outs.into_iter().map(|(_, out)| out).collect())
+}
+
+/// What is asked for of an object, or of a piece of it, at first; None where it is read as a stream.
+fn want(listed: &ObjectInfo, piece: Option<&Range<u64>>) -> Option<Want> {
+    let want = Want { key: listed.key.clone(), range: None, etag: None, size: listed.size };
+    match piece {
+        Some(bytes) => {
+            Some(Want { range: Some(Ranges::first(bytes)), etag: listed.etag.clone(), ..want })
+        }
+        None => (listed.size <= WHOLE_BYTES_MAX).then_some(want),
+    }
+}
+
+/// Ends the requests of workers that panic, or the thread that begins them would wait for room for ever.
+struct CloseOnPanic<'f>(&'f Fetch);
+
+impl Drop for CloseOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.close();
+        }
+    }
+}
+
+/// How a shard's bytes come to its worker.
+enum Feed<'f> {
+    /// By opening each object when its turn comes.
+    Opened,
+    /// By requests begun before, from this number on.
+    Fetched { fetch: &'f Fetch, first: usize },
+}
+
+type Input = (ObjectInfo, Box<dyn Read + Send>);
+
+impl Feed<'_> {
+    /// The object of a place within the shard, or the piece of it.
+    fn open(
+        &self,
+        context: &Context<'_>,
+        within: usize,
+        listed: &ObjectInfo,
+        piece: Option<&Range<u64>>,
+    ) -> Result<Input, RunError> {
+        if let Feed::Fetched { fetch, first } = self
+            && want(listed, piece).is_some()
+        {
+            // Closed: another worker has failed, and tells why.
+            let outcome = fetch.take(first + within).ok_or(RunError::Stopped)?;
+            match outcome {
+                Ok(fetched) => return Ok((fetched.info, Box::new(fetched.body))),
+                Err(FetchError::Open(error)) => return Err(error.into()),
+                Err(FetchError::Read(error)) => {
+                    let source = std::io::Error::other(error);
+                    return Err(RunError::Read { key: listed.key.clone(), source });
+                }
+                Err(FetchError::Grown) => {}
+            }
+        }
+        Ok(match piece {
+            Some(bytes) => {
+                let etag = listed.etag.as_deref();
+                context.source.open_range(&listed.key, Ranges::first(bytes), etag)?
+            }
+            None => context.source.open_object(&listed.key, 0, None)?,
+        })
+    }
 }
 
 /// Sums up in key order. Pieces of an object number their records from 0: each is shifted by what the
@@ -149,6 +310,7 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> Result<Loaded, RunEr
     let mut unreadable = vec![true; objects.len()];
     for out in outs {
         let shift = out.parts.first().map_or(0, |part| loaded.objects[part.object].records);
+        loaded.tally.add(&out.tally);
         loaded.unmapped.merge(out.unmapped);
         loaded.bytes_read += out.bytes_read;
         loaded.fetched_at_seen += out.fetched_at_seen;
@@ -156,16 +318,14 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> Result<Loaded, RunEr
             let count = &mut loaded.objects[part.object];
             // Pieces of an object are all of the version that was listed.
             count.read = part.read;
-            count.records += part.tally.records_seen as i64;
+            count.records += part.records;
             count.rows_new += part.rows;
             count.rejects += part.rejects.len() as i64;
             count.rows_outside += part.outside;
             let nothing = part.rejects.iter().all(|r| {
                 matches!(r.reason, RejectReason::EmptyObject | RejectReason::BadCompression)
             });
-            unreadable[part.object] &=
-                nothing && part.tally.records_rejected == part.tally.records_seen;
-            loaded.tally.add(&part.tally);
+            unreadable[part.object] &= nothing && part.all_rejected;
             let key = &objects[part.object].info.key;
             loaded.rejects.extend(part.rejects.into_iter().map(|reject| RejectRow {
                 source_key: key.clone(),
@@ -187,7 +347,7 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> Result<Loaded, RunEr
     for (object, unreadable) in loaded.objects.iter().zip(unreadable) {
         // An empty array is read to its end and holds nothing.
         match unreadable && object.records > 0 {
-            _ if object.read.is_none() => loaded.tally.objects_gone += 1,
+            _ if matches!(object.read, Version::Gone) => loaded.tally.objects_gone += 1,
             true => loaded.tally.objects_rejected += 1,
             false => loaded.tally.objects_parsed += 1,
         }
@@ -200,6 +360,7 @@ fn read_shard(
     objects: &[Object],
     shard: &Shard,
     wanted: &Wanted,
+    feed: &Feed<'_>,
 ) -> Result<ShardOut, RunError> {
     let first_object = match shard {
         Shard::Objects(range) => range.start,
@@ -209,7 +370,8 @@ fn read_shard(
         context,
         rows: RowsBuilder::new(&context.pipeline.account.uin),
         unmapped: UnmappedCounts::default(),
-        object: &objects[first_object],
+        captures: Vec::new(),
+        tally: Tally::default(),
         rejects: Vec::new(),
         outside: 0,
         modified_ms: 0,
@@ -221,12 +383,12 @@ fn read_shard(
     match shard {
         Shard::Objects(range) => {
             for place in range.clone() {
-                if context.stop.load(Ordering::Relaxed) {
-                    return Err(RunError::Stopped);
-                }
+                stopped(context)?;
                 let object = &objects[place];
                 let before = bytes_read.load(Ordering::Relaxed);
-                let part = read_whole(context, place, object, wanted, &mut loader, &bytes_read)?;
+                let input = feed.open(context, place - range.start, &object.info, None);
+                let part =
+                    read_whole(context, place, object, input, wanted, &mut loader, &bytes_read)?;
                 parts.push(part);
                 let bytes = bytes_read.load(Ordering::Relaxed) - before;
                 let part = &parts[parts.len() - 1];
@@ -234,15 +396,14 @@ fn read_shard(
             }
         }
         Shard::Lines { object: place, bytes } => {
-            if context.stop.load(Ordering::Relaxed) {
-                return Err(RunError::Stopped);
-            }
+            stopped(context)?;
             let object = &objects[*place];
             loader.begin(object, object.info.last_modified_ms);
-            let input = Ranges::open(context.source, &object.info, bytes)?;
+            let (opened, input) = feed.open(context, 0, &object.info, Some(bytes))?;
+            let input = Ranges::new(context.source, bytes, opened, input);
             context.versions.same(*place, object, context.source, &input.opened)?;
             let tally = read_lines(object, input, bytes.clone(), wanted, &mut loader, &bytes_read)?;
-            parts.push(loader.end(*place, Some(object.info.clone()), tally));
+            parts.push(loader.end(*place, Version::Listed, tally));
             let whole = u64::from(bytes.end == object.info.size);
             let part = &parts[parts.len() - 1];
             context.progress.add(
@@ -253,13 +414,13 @@ fn read_shard(
             );
         }
     }
-    let Loader { rows, unmapped, fetched_at_seen, .. } = loader;
+    let Loader { rows, tally, unmapped, fetched_at_seen, .. } = loader;
     let rows = match rows.is_empty() {
         true => None,
         false => Some(rows.finish().map_err(crate::write::WriteError::from)?),
     };
     let bytes_read = bytes_read.into_inner();
-    Ok(ShardOut { rows, first_object, parts, unmapped, bytes_read, fetched_at_seen })
+    Ok(ShardOut { rows, first_object, parts, tally, unmapped, bytes_read, fetched_at_seen })
 }
 
 /// Counts what is read through it.
@@ -276,6 +437,13 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
+fn stopped(context: &Context<'_>) -> Result<(), RunError> {
+    match context.stop.load(Ordering::Relaxed) {
+        true => Err(RunError::Stopped),
+        false => Ok(()),
+    }
+}
+
 fn failed_read(object: &Object, source: std::io::Error) -> RunError {
     RunError::Read { key: object.info.key.clone(), source }
 }
@@ -286,20 +454,25 @@ fn read_whole<'c>(
     context: &Context<'_>,
     place: usize,
     object: &'c Object,
+    input: Result<Input, RunError>,
     wanted: &Wanted,
     loader: &mut Loader<'c>,
     bytes_read: &AtomicU64,
 ) -> Result<Part, RunError> {
     let source = &context.pipeline.source;
-    let (info, input) = match context.source.open_object(&object.info.key, 0, None) {
+    let (info, input) = match input {
         Ok((opened, input)) => (version_read(&object.info, opened), input),
-        Err(error) if error.is_not_found() => {
+        Err(RunError::Storage(error)) if error.is_not_found() => {
             loader.begin(object, object.info.last_modified_ms);
-            return Ok(loader.end(place, None, Tally::default()));
+            return Ok(loader.end(place, Version::Gone, Tally::default()));
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     loader.begin(object, info.last_modified_ms);
+    let read = match info == object.info {
+        true => Version::Listed,
+        false => Version::Other(Box::new(info)),
+    };
     let mut input = Counted { input, bytes: bytes_read };
     let tally = decode::read_object(
         &mut input,
@@ -310,7 +483,7 @@ fn read_whole<'c>(
         loader,
     )
     .map_err(|error| failed_read(object, error))?;
-    Ok(loader.end(place, Some(info), tally))
+    Ok(loader.end(place, read, tally))
 }
 
 /// What is known of the version that was read: what was listed, unless the object was overwritten since.
@@ -406,16 +579,18 @@ struct Ranges<'c> {
 
 impl<'c> Ranges<'c> {
     /// The bytes of a piece, and one before them: a line begins at its start only if a line break stands there.
-    fn open(
+    fn first(piece: &Range<u64>) -> Range<u64> {
+        piece.start.saturating_sub(1)..piece.end.saturating_add(TAIL_BYTES)
+    }
+
+    fn new(
         place: &'c Place,
-        listed: &ObjectInfo,
-        bytes: &Range<u64>,
-    ) -> Result<Ranges<'c>, StorageError> {
-        let at = bytes.start.saturating_sub(1);
-        let to = bytes.end.saturating_add(TAIL_BYTES);
-        let etag = listed.etag.as_deref();
-        let (opened, input) = place.open_range(&listed.key, at..to, etag)?;
-        Ok(Ranges { place, opened, input, at, to, beyond: TAIL_BYTES })
+        piece: &Range<u64>,
+        opened: ObjectInfo,
+        input: Box<dyn Read + Send>,
+    ) -> Ranges<'c> {
+        let Range { start: at, end: to } = Ranges::first(piece);
+        Ranges { place, opened, input, at, to, beyond: TAIL_BYTES }
     }
 }
 
@@ -463,7 +638,10 @@ struct Loader<'c> {
     context: &'c Context<'c>,
     rows: RowsBuilder,
     unmapped: UnmappedCounts,
-    object: &'c Object,
+    /// Of the key of the object that is read, by name.
+    captures: Vec<(String, String)>,
+    /// Of all objects so far.
+    tally: Tally,
     rejects: Vec<Reject>,
     outside: i64,
     /// Last-modified time of the version that is read.
@@ -473,19 +651,23 @@ struct Loader<'c> {
 }
 
 impl<'c> Loader<'c> {
-    fn begin(&mut self, object: &'c Object, modified_ms: i64) {
-        self.object = object;
+    fn begin(&mut self, object: &Object, modified_ms: i64) {
+        if let Some(pattern) = self.context.pattern {
+            pattern.capture(&object.info.key, &mut self.captures);
+        }
         self.modified_ms = modified_ms;
         self.rows.begin_object(&object.info.key);
         self.rows_before = self.rows.len();
     }
 
-    fn end(&mut self, object: usize, read: Option<ObjectInfo>, mut tally: Tally) -> Part {
+    fn end(&mut self, object: usize, read: Version, mut tally: Tally) -> Part {
         tally.details_outside = self.outside as u64;
+        self.tally.add(&tally);
         Part {
             object,
             read,
-            tally,
+            records: tally.records_seen as i64,
+            all_rejected: tally.records_rejected == tally.records_seen,
             rejects: std::mem::take(&mut self.rejects),
             rows: (self.rows.len() - self.rows_before) as i64,
             outside: std::mem::take(&mut self.outside),
@@ -495,10 +677,10 @@ impl<'c> Loader<'c> {
 
 impl Sink for Loader<'_> {
     fn record(&mut self, record: &Record<'_>, attempts: &[Attempt<'_>]) {
-        let (context, object) = (self.context, self.object);
+        let (context, captures) = (self.context, &self.captures);
         let capture =
-            |name: &str| object.captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
-        let routed = context.router.route(&object.captures, record);
+            |name: &str| captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        let routed = context.router.route(captures, record);
         let earliest = attempts.iter().map(|a| a.req_time).min();
         let snapshot_final = record.snapshot_final(earliest);
         self.fetched_at_seen += u64::from(record.fetched_at.is_some());
@@ -511,7 +693,7 @@ impl Sink for Loader<'_> {
             }
             let compare_lib = attempt.compare_lib_type.as_deref();
             let tagged = context.router.tag(&routed, compare_lib);
-            self.unmapped.note(&tagged, &object.captures, record, compare_lib);
+            self.unmapped.note(&tagged, captures, record, compare_lib);
             let tag = Catalogue::get().tag(tagged.tag);
             let privacy = &context.pipeline.privacy;
             let idcard_hmac = keyed(privacy.idcard.as_ref(), attempt.idcard.as_deref());

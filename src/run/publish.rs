@@ -1,7 +1,8 @@
 //! From rows to published tables: stage, settle, check, commit.
 
+use super::history::{Line, Lines};
 use super::load::Loaded;
-use super::{Run, RunError, Tables, on_threads, partition, rfc3339};
+use super::{LastRuns, Run, RunError, Tables, on_threads, partition, rfc3339};
 use crate::classify::Catalogue;
 use crate::model::{Broken, DailyCharge, UsageDay, UsageMonth};
 use crate::settle::{self, Settler};
@@ -9,7 +10,7 @@ use crate::sources::Object;
 use crate::write::merge::{self, Merged, RowRef};
 use crate::write::parquet::RowGroups;
 use crate::write::rows::Rows;
-use crate::write::small::{self, Input, RejectRow};
+use crate::write::small::{self, RejectRow};
 use crate::write::{self, Commit, OpenTable, Staged, WriteError, Writer, schema};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::TimestampMillisecondType;
@@ -198,17 +199,10 @@ impl Run<'_> {
         job: &Job<'_>,
         writer: &Writer,
     ) -> Result<Commit, RunError> {
-        let mut dates: BTreeMap<Option<UsageDay>, Vec<Input>> = BTreeMap::new();
+        let mut dates: BTreeMap<Option<UsageDay>, Vec<Line<'_>>> = BTreeMap::new();
         for (object, count) in job.objects.iter().zip(&job.loaded.objects) {
-            let Some(read) = &count.read else { continue };
-            dates.entry(object.date).or_default().push(Input {
-                key: read.key.clone(),
-                size: read.size as i64,
-                etag: read.etag.clone(),
-                last_modified: read.last_modified_ms,
-                run_id: self.run_id.clone(),
-                ..count.as_input()
-            });
+            let Some(read) = count.read.info(&object.info) else { continue };
+            dates.entry(object.date).or_default().push(Line::New(read, count));
         }
         let all_anew = self.is_rebuild();
         let mut remove: Vec<String> = Vec::new();
@@ -216,21 +210,24 @@ impl Run<'_> {
             remove.extend(table.files().iter().map(|f| f.path.clone()));
         }
         let mut staged = Vec::new();
-        for (date, mut rows) in dates {
+        for (date, mut lines) in dates {
             let date = date.map(|date| date.to_string());
-            let stored = table.files_of(date.as_deref());
-            if !all_anew && stored.len() >= SMALL_FILES_MAX {
-                for file in stored {
+            let files = table.files_of(date.as_deref());
+            let mut stored = Vec::new();
+            if !all_anew && files.len() >= SMALL_FILES_MAX {
+                for file in files {
                     for batch in table.read(file, None)? {
-                        rows.extend(small::inputs(&batch)?);
+                        stored.extend(small::inputs(&batch)?);
                     }
                     remove.push(file.path.clone());
                 }
             }
-            rows.sort();
-            staged.extend(stage_small(table, date.as_deref(), rows.len(), || {
-                small::inputs_batch(&rows)
-            })?);
+            lines.extend(stored.iter().map(Line::Stored));
+            let lines = Lines::new(&self.run_id, lines);
+            let n = lines.len();
+            let facts = vec![("faceledger.rows", n.to_string())];
+            let stats = serde_json::json!({ "numRecords": n });
+            staged.push(table.stage(date.as_deref(), n as u64, &lines, &facts, stats)?);
         }
         Ok(table.commit(staged, remove, writer)?)
     }
@@ -359,10 +356,9 @@ fn stage_file(
 /// Days whose daily charges may not be those of their files, because an earlier run was cut off between the
 /// commits of the two tables: all days when the newest commit of liveness_detail belongs to a run that made
 /// none later, and any that disagree in the number of attempts.
-pub fn stale_days(tables: &Tables, charges: &[DailyCharge]) -> Result<BTreeSet<i32>, WriteError> {
+pub fn stale_days(tables: &Tables, last_runs: &LastRuns, charges: &[DailyCharge]) -> BTreeSet<i32> {
     let detail = &tables.detail;
-    let finished = tables.daily.last_run()?.max(tables.inputs.last_run()?);
-    let unfinished = detail.last_run()? > finished;
+    let unfinished = last_runs.detail > last_runs.daily.max(last_runs.inputs);
     let mut rows: BTreeMap<i32, i64> = BTreeMap::new();
     for file in detail.files() {
         if let Some(day) = file.partition.as_deref().and_then(UsageDay::parse) {
@@ -374,7 +370,7 @@ pub fn stale_days(tables: &Tables, charges: &[DailyCharge]) -> Result<BTreeSet<i
         *attempts.entry(charge.usage_date.date32()).or_default() += charge.attempts;
     }
     let days: BTreeSet<i32> = rows.keys().chain(attempts.keys()).copied().collect();
-    Ok(days.into_iter().filter(|day| unfinished || rows.get(day) != attempts.get(day)).collect())
+    days.into_iter().filter(|day| unfinished || rows.get(day) != attempts.get(day)).collect()
 }
 
 /// The laws that need the files: rows in and out of the changed days, and daily charges against rows.

@@ -8,6 +8,7 @@
 
 mod create;
 mod error;
+mod fetch;
 mod guard;
 mod http;
 mod lease;
@@ -47,6 +48,7 @@ use url::{Position, Url};
 pub use create::{Abilities, CreateOnly};
 pub use error::StorageError;
 use error::not_there;
+pub use fetch::{Body, Fetch, FetchError, Fetched, WHOLE_BYTES_MAX, Want};
 use guard::{COUNTS, Guarded};
 pub use guard::{RequestCounts, request_counts, stop, stopped};
 use http::{Connector, Gate, UNREADABLE};
@@ -379,24 +381,34 @@ impl Place {
         to: Option<u64>,
         etag: Option<&str>,
     ) -> Result<(ObjectInfo, Box<dyn Read + Send>), StorageError> {
-        let length = to.map(|to| to.saturating_sub(from));
         let operation = "read";
-        let changed = || StorageError::Changed { operation, place: self.shown(key) };
-        let is_it = |info: &ObjectInfo| match (etag, &info.etag) {
-            (Some(asked), Some(etag)) => bare(asked) == bare(etag),
-            _ => true,
-        };
         if let Some(path) = self.local_path(operation, key)? {
             guard::count(&COUNTS.get);
             return match local::open_local(&path, key, from) {
-                Ok((info, _)) if !is_it(&info) => Err(changed()),
-                Ok((info, reader)) => match length {
-                    Some(length) => Ok((info, Box::new(reader.take(length)))),
+                Ok((info, _)) if !is_version(etag, &info) => Err(self.changed(key)),
+                Ok((info, reader)) => match to {
+                    Some(to) => Ok((info, Box::new(reader.take(to.saturating_sub(from))))),
                     None => Ok((info, reader)),
                 },
                 Err(error) => Err(StorageError::from_io(operation, self.shown(key), &error)),
             };
         }
+        let (info, reader) = block_on(self.open_remote_from(key, from, to, etag))?;
+        Ok(match reader {
+            Some(reader) => (info, Box::new(reader)),
+            None => (info, Box::new(io::empty())),
+        })
+    }
+
+    /// The reader is None when there is nothing to be read.
+    async fn open_remote_from(
+        &self,
+        key: &str,
+        from: u64,
+        to: Option<u64>,
+        etag: Option<&str>,
+    ) -> Result<(ObjectInfo, Option<RemoteReader>), StorageError> {
+        let operation = "read";
         let path = self.path(operation, key)?;
         let range = match to {
             // Nothing asked for: the object itself is still looked at, through its next byte.
@@ -405,14 +417,14 @@ impl Place {
         };
         let if_match = etag.and_then(|etag| self.matchable(etag));
         let options = GetOptions { range, if_match, ..GetOptions::default() };
-        match block_on(self.root.get_opts(&path, options)) {
+        match self.root.get_opts(&path, options).await {
             Ok(result) => {
                 let info = self.info(result.meta.clone());
-                if !is_it(&info) {
-                    return Err(changed());
+                if !is_version(etag, &info) {
+                    return Err(self.changed(key));
                 }
-                if length == Some(0) {
-                    return Ok((info, Box::new(io::empty())));
+                if to.is_some_and(|to| to <= from) {
+                    return Ok((info, None));
                 }
                 let reader = RemoteReader {
                     etag: info.etag.as_deref().and_then(|etag| self.matchable(etag)),
@@ -425,23 +437,28 @@ impl Place {
                     chunks: result.into_stream(),
                     chunk: Bytes::new(),
                 };
-                Ok((info, Box::new(reader)))
+                Ok((info, Some(reader)))
             }
             Err(error) => {
                 let error = StorageError::from_error(operation, self.shown(key), &error);
                 // Stores refuse a range that starts at the end; a local file just has no more bytes.
                 if (from > 0 || to.is_some())
                     && matches!(error, StorageError::Other { .. })
-                    && let Some(info) = self.head(key)?.filter(|info| info.size <= from)
+                    && let Some(info) =
+                        self.head_remote(key).await?.filter(|info| info.size <= from)
                 {
-                    return match is_it(&info) {
-                        true => Ok((info, Box::new(io::empty()))),
-                        false => Err(changed()),
+                    return match is_version(etag, &info) {
+                        true => Ok((info, None)),
+                        false => Err(self.changed(key)),
                     };
                 }
                 Err(error)
             }
         }
+    }
+
+    fn changed(&self, key: &str) -> StorageError {
+        StorageError::Changed { operation: "read", place: self.shown(key) }
     }
 
     /// The etag as `If-Match` takes it; None when it is a weak one, which matches nothing by definition.
@@ -469,8 +486,12 @@ impl Place {
                 Err(error) => Err(StorageError::from_io("look up", self.shown(key), &error)),
             };
         }
+        block_on(self.head_remote(key))
+    }
+
+    async fn head_remote(&self, key: &str) -> Result<Option<ObjectInfo>, StorageError> {
         let path = self.path("look up", key)?;
-        match block_on(self.root.head(&path)) {
+        match self.root.head(&path).await {
             Ok(meta) => Ok(Some(self.info(meta))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(StorageError::from_error("look up", self.shown(key), &error)),
@@ -890,7 +911,8 @@ fn open_remote(
             return Err(object_store::Error::NotImplemented { operation, implementer });
         }
     };
-    Ok((Guarded::new(inner, false), prefix))
+    let gate = Some(gate_of(url));
+    Ok((Guarded { gate, ..Guarded::new(inner, false) }, prefix))
 }
 
 /// One gate for all places in one bucket.
@@ -905,13 +927,22 @@ fn gate_of(url: &Url) -> Arc<Gate> {
 fn join_key(prefix: &str, key: &str) -> String {
     match prefix {
         "" => key.to_owned(),
-        _ => format!("{prefix}/{key}"),
+        // Once for every object listed: the formatting machinery would cost several times as much.
+        _ => [prefix, "/", key].concat(),
     }
 }
 
 /// An etag without its quotes: listings of some stores give none.
 fn bare(etag: &str) -> &str {
     etag.trim_matches('"')
+}
+
+/// Whether an object is the version that was asked for; any is, where one of them has no etag.
+fn is_version(asked: Option<&str>, info: &ObjectInfo) -> bool {
+    match (asked, &info.etag) {
+        (Some(asked), Some(etag)) => bare(asked) == bare(etag),
+        _ => true,
+    }
 }
 
 /// A remote object as a blocking stream: one chunk of the transfer in memory at a time.
@@ -934,6 +965,25 @@ struct RemoteReader {
 }
 
 impl RemoteReader {
+    fn bytes_left(&self) -> u64 {
+        self.end - self.at
+    }
+
+    /// All that is left. The memory is for what was asked for: who asks sees to it that it is not too much.
+    async fn rest(mut self) -> Result<Vec<u8>, StorageError> {
+        let mut bytes = Vec::with_capacity(self.bytes_left() as usize);
+        loop {
+            match self.next().await {
+                Ok(Some(chunk)) => {
+                    self.at += chunk.len() as u64;
+                    bytes.extend_from_slice(&chunk);
+                }
+                Ok(None) => return Ok(bytes),
+                Err(error) => return Err(StorageError::from_error("read", &self.shown, &error)),
+            }
+        }
+    }
+
     async fn next(&mut self) -> object_store::Result<Option<Bytes>> {
         loop {
             let broken = match self.chunks.next().await {

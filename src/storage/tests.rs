@@ -1,4 +1,5 @@
 mod create;
+mod fetch;
 mod http;
 mod lease;
 mod level;
