@@ -238,3 +238,67 @@ impl RowGroups for Lines<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::write::small;
+
+    /// Columns made of lines one at a time are those that rows would make.
+    #[test]
+    fn lines_are_written_as_rows_would_be() {
+        let info = |key: &str, etag: Option<&str>| ObjectInfo {
+            key: key.to_owned(),
+            size: 7,
+            etag: etag.map(str::to_owned),
+            last_modified_ms: 1_730_444_265_275,
+        };
+        let count = ObjectCount {
+            records: 1,
+            rows_new: 2,
+            rows_duplicate: 3,
+            rows_changed: 4,
+            rejects: 5,
+            rows_outside: 6,
+            ..ObjectCount::default()
+        };
+        let row = |key: &str, etag: Option<&str>, run_id: &str| Input {
+            key: key.to_owned(),
+            size: 7,
+            etag: etag.map(str::to_owned),
+            last_modified: 1_730_444_265_275,
+            run_id: run_id.to_owned(),
+            records: 1,
+            rows_new: 2,
+            rows_duplicate: 3,
+            rows_changed: 4,
+            rejects: 5,
+            rows_outside: 6,
+        };
+        let (b, d) = (info("b", Some("e")), info("d", None));
+        let stored = [row("c", Some("x"), "run-1"), row("b", Some("e"), "run-1")];
+        let mut lines = vec![Line::New(&b, &count), Line::New(&d, &count)];
+        lines.extend(stored.iter().map(Line::Stored));
+        let lines = Lines::new("run-2", lines);
+        let mut rows = stored.to_vec();
+        rows.extend([row("d", None, "run-2"), row("b", Some("e"), "run-2")]);
+        rows.sort();
+        let expected = small::inputs_batch(&rows).expect("columns");
+        assert_eq!((lines.len(), RowGroups::count(&lines)), (4, 1));
+        let group = lines.group(0);
+        for (place, column) in expected.columns().iter().enumerate() {
+            assert_eq!(&lines.column(&group, place).expect("a column"), column, "column {place}");
+        }
+        let mut read = Vec::new();
+        read_lines(&expected, &mut BTreeMap::new(), &mut read).expect("reads");
+        let of = |object: &ObjectInfo| {
+            let etag = object.etag.as_deref();
+            identity(&object.key, object.size, etag, object.last_modified_ms)
+        };
+        assert_eq!(
+            [read[0].identity, read[1].identity, read[3].identity],
+            [of(&b), of(&b), of(&d)]
+        );
+        assert_eq!(read.iter().map(|load| load.run).collect::<Vec<_>>(), [0, 1, 0, 1]);
+    }
+}

@@ -489,11 +489,10 @@ fn read_whole<'c>(
 /// What is known of the version that was read: what was listed, unless the object was overwritten since.
 /// A listing may give no etag, and tells times more finely than the answer to a GET.
 fn version_read(listed: &ObjectInfo, opened: ObjectInfo) -> ObjectInfo {
-    let same_etag = match (&listed.etag, &opened.etag) {
-        (Some(listed), Some(opened)) => listed == opened,
-        _ => listed.last_modified_ms.div_euclid(1000) == opened.last_modified_ms.div_euclid(1000),
-    };
-    match same_etag && listed.size == opened.size {
+    let same = listed.same_etag(&opened).unwrap_or_else(|| {
+        listed.last_modified_ms.div_euclid(1000) == opened.last_modified_ms.div_euclid(1000)
+    });
+    match same && listed.size == opened.size {
         true => listed.clone(),
         // As a listing would tell it, or the next one would not know it again.
         false => ObjectInfo { etag: opened.etag.filter(|_| listed.etag.is_some()), ..opened },

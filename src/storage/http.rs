@@ -28,7 +28,7 @@ use object_store::client::{
 use object_store::path::Path;
 use tokio::sync::Notify;
 
-use super::create::random_word;
+use super::create::jitter;
 use super::error::{Refusal, scrubbed};
 use super::guard::{COUNTS, count};
 
@@ -313,8 +313,7 @@ impl Gate {
     }
 
     pub fn slow_down(&self, asked: Duration) {
-        let jitter = SLOW_DOWN_PAUSE.as_millis() as u64 * 2;
-        let pause = SLOW_DOWN_PAUSE + Duration::from_millis(random_word() % (jitter + 1));
+        let pause = SLOW_DOWN_PAUSE + jitter(2 * SLOW_DOWN_PAUSE);
         let mut state = self.state();
         let now = Instant::now();
         // The refusals of one burst count once: they were all on their way before the first arrived.

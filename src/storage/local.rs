@@ -45,6 +45,23 @@ pub(super) fn missing_folders(folder: &FsPath) -> Vec<PathBuf> {
     missing.map(FsPath::to_path_buf).collect()
 }
 
+/// Removes folders that were made for a probe, innermost first.
+pub(super) fn remove_made(folders: Vec<PathBuf>) {
+    for folder in folders {
+        // Another process may have begun to use the folder: then it stays.
+        let _ = fs::remove_dir(folder);
+    }
+}
+
+/// Begin and end of the hidden names under which files are written before they are renamed.
+const UNFINISHED: (&str, &str) = (".faceledger-", ".tmp");
+
+/// Whether a key is that of a file which a process of ours began to write and did not come to rename.
+pub fn is_unfinished(key: &str) -> bool {
+    let name = key.rsplit('/').next().unwrap_or(key);
+    name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1)
+}
+
 /// The walk of one local listing.
 pub(super) struct LocalWalk {
     pub(super) objects: Vec<ObjectInfo>,
@@ -161,7 +178,8 @@ pub(super) fn write_local(path: &FsPath, bytes: &[u8]) -> io::Result<()> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let folder = path.parent().unwrap_or(FsPath::new("/"));
-    let staged = folder.join(format!(".faceledger-{}-{number}.tmp", std::process::id()));
+    let (begin, end) = UNFINISHED;
+    let staged = folder.join(format!("{begin}{}-{number}{end}", std::process::id()));
     let written = match fs::write(&staged, bytes) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs::create_dir_all(folder).and_then(|()| fs::write(&staged, bytes))

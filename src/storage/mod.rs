@@ -45,6 +45,7 @@ use object_store::{
 };
 use url::{Position, Url};
 
+pub(crate) use create::random_name;
 pub use create::{Abilities, CreateOnly};
 pub use error::StorageError;
 use error::not_there;
@@ -53,6 +54,7 @@ use guard::{COUNTS, Guarded};
 pub use guard::{RequestCounts, request_counts, stop, stopped};
 use http::{Connector, Gate, UNREADABLE};
 pub use lease::{Lease, LeaseError};
+pub use local::is_unfinished;
 use local::{
     LocalWalk, absolute_folder, local_info, missing_folders, read_local_range, write_local,
 };
@@ -68,8 +70,8 @@ const DELETES_MAX: u32 = 3;
 const DELETE_PAUSE: Duration = Duration::from_millis(200);
 /// Threads of the runtime. They wait on sockets; the work is done by the caller's own threads.
 const RUNTIME_THREADS: usize = 2;
-/// The object that [`Place::probe_write`] writes and deletes.
-const PROBE_KEY: &str = "_faceledger_probe";
+/// What the names of all that a probe writes begin with.
+const PROBE_PREFIX: &str = "_faceledger_probe-";
 
 /// One object as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +83,13 @@ pub struct ObjectInfo {
     pub etag: Option<String>,
     /// Milliseconds since 1970-01-01 UTC.
     pub last_modified_ms: i64,
+}
+
+impl ObjectInfo {
+    /// Whether both have an etag and it is the same, whatever quotes stand around it; None where one has none.
+    pub fn same_etag(&self, other: &ObjectInfo) -> Option<bool> {
+        Some(bare(self.etag.as_deref()?) == bare(other.etag.as_deref()?))
+    }
 }
 
 /// One level of a listing, sorted. Names are relative to the place that listed it.
@@ -596,16 +605,13 @@ impl Place {
     /// back and deleted, and folders made for it are removed again.
     pub fn probe_write(&self) -> Result<(), StorageError> {
         let made = self.local.as_deref().map(missing_folders).unwrap_or_default();
-        let key = format!("{PROBE_KEY}-{}", std::process::id());
+        let key = format!("{PROBE_PREFIX}{}", std::process::id());
         let written = Bytes::from_static(b"faceledger check");
         self.put(&key, written.clone())?;
         self.probe()?;
         let read = self.read_all(&key)?;
         self.delete(std::slice::from_ref(&key))?;
-        for folder in made {
-            // Another process may have begun to use the folder: then it stays.
-            let _ = fs::remove_dir(folder);
-        }
+        local::remove_made(made);
         match read == written {
             true => Ok(()),
             false => {
@@ -622,21 +628,6 @@ impl Place {
     /// The folder on disk, for local places.
     pub fn local_folder(&self) -> Option<&FsPath> {
         self.local.as_deref()
-    }
-
-    /// Keeps every other process of this host from locking the same place until the lock is dropped, or
-    /// this process ends, however it ends. `None` when another holds it. Places that are not local
-    /// folders give a lock that locks nothing: there the commit alone tells writers apart.
-    pub fn lock(&self) -> Result<Option<Lock>, StorageError> {
-        let Some(folder) = self.local_folder() else { return Ok(Some(Lock { _file: None })) };
-        let failed = |error: std::io::Error| StorageError::other("lock", self, error.to_string());
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let file = std::fs::File::create(folder.join("_lock")).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Lock { _file: Some(file) })),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
-        }
     }
 
     /// The store with this place as its root, for the Delta log.
@@ -777,12 +768,6 @@ static RETRY_FOR_MS: AtomicU64 = AtomicU64::new(3 * 60 * 1000);
 
 /// The time alone ends the retries: with pauses that grow to 15 s this number is never reached.
 const RETRIES_MAX: usize = 10_000;
-
-/// Held by the one writer of a place; see [`Place::lock`].
-#[derive(Debug)]
-pub struct Lock {
-    _file: Option<std::fs::File>,
-}
 
 /// Makes `memory://name` mean `store` from now on, in this process: tests put a store there that
 /// fails, delays or counts.
@@ -988,12 +973,8 @@ impl RemoteReader {
         loop {
             let broken = match self.chunks.next().await {
                 Some(Ok(chunk)) => return Ok(Some(chunk)),
-                None if self.at >= self.end => return Ok(None),
-                None => {
-                    let cause = format!("the transfer ended at byte {} of {}", self.at, self.end);
-                    let source = Box::new(io::Error::new(io::ErrorKind::UnexpectedEof, cause));
-                    object_store::Error::Generic { store: "store", source }
-                }
+                // All of it: a body that is too short ends in an error.
+                None => return Ok(None),
                 Some(Err(error)) => error,
             };
             let passing = StorageError::from_error("read", &self.shown, &broken).is_transient();
