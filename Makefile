@@ -1,6 +1,6 @@
 # faceledger: `make help` lists what can be done here. CI calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help run test soak check fmt bench bench-quick golden clean-out
+.PHONY: help run test soak check fmt bench bench-quick bench-s3 golden clean-out
 
 # A fresh machine needs Rust (stable) and make. Python 3.9 or later is needed by the tests that read the
 # tables with other programs; `make test` sets up what it needs of it in .venv.
@@ -12,7 +12,7 @@ AIRFLOW_VENV := .venv-airflow
 AIRFLOW_PYTHON := $(AIRFLOW_VENV)/bin/python
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: ## build, load sample-data, show the daily charges
 	cargo build --release --bin faceledger
@@ -39,6 +39,10 @@ bench: $(VENV)/.ready ## ours against DuckDB and Polars on the same data: median
 bench-quick: $(VENV)/.ready ## the same on tiny data: does the benchmark itself work?
 	cargo build --release --bin faceledger --example generate
 	$(PYTHON) benches/bench.py --quick $(BENCH_ARGS)
+
+bench-s3: ## many small objects over s3://, from a store on this machine that answers after 20 ms
+	cargo build --release --bin faceledger --example slow_store
+	python3 benches/s3.py $(BENCH_ARGS)
 
 golden: ## rewrite what the tests expect (schemas/pipeline.schema.json, tests/cases/*): review the diff like code
 	GOLDEN=1 cargo test --locked --test it -- golden the_schema_in_the_folder

@@ -154,11 +154,10 @@ impl Layouts {
         layouts.entry(if room { folder } else { String::new() }).or_default().clone()
     }
 
-    /// An object was read whole without a thought of parts: small, or compressed. One of several results tells
-    /// of its folder all the same, unless its name does.
-    pub fn read_plain(&self, key: &str, format: Format, tally: &Tally) {
-        let several = tally.records_seen - tally.records_rejected > 1;
-        if several && framing(format, key) != Some(Framing::Lines) {
+    /// An object was read whole without a thought of parts: small, or compressed. One of several usable records
+    /// tells of its folder all the same, unless its name does.
+    pub fn read_plain(&self, key: &str, format: Format, records: u64) {
+        if records > 1 && framing(format, key) != Some(Framing::Lines) {
             self.of(key).known().several = true;
         }
     }
@@ -242,10 +241,11 @@ impl Layout {
         known.tail.note(tail_bytes, size);
     }
 
-    /// What an object of this size that was read whole was like, and where its first attempt began.
-    pub fn read_whole(&self, tally: &Tally, first_attempt: Option<i64>, size: u64) {
+    /// What an object of this size that was read whole was like: its usable records, and where its first
+    /// attempt began.
+    pub fn read_whole(&self, records: u64, first_attempt: Option<i64>, size: u64) {
         let mut known = self.known();
-        match tally.records_seen - tally.records_rejected {
+        match records {
             0 => {}
             1 => known.single = true,
             _ => known.several = true,

@@ -20,6 +20,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Groups listed side by side at most, when the ones before held little that is new.
 const GROUPS_MAX: usize = 32;
 
+/// Keys of all groups listed side by side at most, about, as far as the groups before tell: with its line of the
+/// history each weighs some 400 bytes until it is known to be known.
+const KEYS_LISTED_MAX: u64 = 150_000;
+
 /// So few new objects in the groups last listed, and more groups are listed at once.
 const FEW_OBJECTS: usize = 1_000;
 
@@ -39,7 +43,11 @@ impl Batch {
             let (first, last) = self.dates.unwrap_or((date, date));
             self.dates = Some((first.min(date), last.max(date)));
         }
-        self.objects.extend(part.objects);
+        match self.objects.is_empty() {
+            // Mostly a batch is one date: nothing of it is copied.
+            true => self.objects = part.objects,
+            false => self.objects.extend(part.objects),
+        }
     }
 }
 
@@ -98,11 +106,7 @@ impl<'r> Batches<'r> {
             true => contributors(asked, &tables.detail)?,
             false => BTreeSet::new(),
         };
-        let date_of = |key: &String| {
-            let captures = pattern.as_ref()?.captures(key)?;
-            let (_, date) = captures.into_iter().find(|(name, _)| name == "date")?;
-            UsageDay::parse(&date)
-        };
+        let date_of = |key: &String| UsageDay::parse(pattern.as_ref()?.date(key)??);
         let contributed: BTreeSet<UsageDay> = contributors.iter().filter_map(date_of).collect();
         let lookback_days = pipeline.source.lookback_days;
         let wanted = |date: UsageDay| {
@@ -120,10 +124,7 @@ impl<'r> Batches<'r> {
             None => sources::folders(source, pattern.as_ref(), &wanted, each)?,
         };
         let mut groups: VecDeque<Group> = found.groups.into();
-        if asked.order == Order::NewestFirst {
-            let dated = groups.iter().position(|g| g.date.is_some()).unwrap_or(groups.len());
-            groups.make_contiguous()[dated..].reverse();
-        }
+        in_order(asked.order, groups.make_contiguous(), |group| group.date);
         let retried = match asked.retry_rejects {
             true => super::read_small(&tables.rejects, small::rejects)?
                 .into_iter()
@@ -200,8 +201,10 @@ impl<'r> Batches<'r> {
             groups => on_threads(self.io_threads, groups, |group| self.select(group, inputs, 1))?,
         };
         let new: usize = selections.iter().map(|(s, _)| s.objects.len()).sum();
+        let listed: u64 = selections.iter().map(|(s, _)| s.keys).sum();
+        let fit = KEYS_LISTED_MAX * n as u64 / listed.max(1);
         self.stride = match new <= FEW_OBJECTS {
-            true => (self.stride * 2).min(GROUPS_MAX),
+            true => (self.stride * 2).min(GROUPS_MAX).min(fit.max(1) as usize),
             false => 1,
         };
         for (selection, unreadable) in selections {
@@ -215,16 +218,21 @@ impl<'r> Batches<'r> {
     /// Adds new objects to what is handed out, by their dates.
     fn queue(&mut self, objects: Vec<Object>) {
         let mut dates: BTreeMap<Option<UsageDay>, Vec<Object>> = BTreeMap::new();
-        for object in objects {
+        // Mostly they are all of one, and stay as they are.
+        let first = objects.first().map(|object| object.date);
+        let mixed = match first.filter(|date| objects.iter().all(|object| object.date == *date)) {
+            Some(date) => {
+                dates.insert(date, objects);
+                Vec::new()
+            }
+            None => objects,
+        };
+        for object in mixed {
             dates.entry(object.date).or_default().push(object);
         }
         let mut parts: Vec<Part> =
             dates.into_iter().map(|(date, objects)| Part { date, objects }).collect();
-        if self.asked.order == Order::NewestFirst {
-            // What has no date comes first either way.
-            let dated = usize::from(parts.first().is_some_and(|part| part.date.is_none()));
-            parts[dated..].reverse();
-        }
+        in_order(self.asked.order, &mut parts, |part| part.date);
         self.parts.extend(parts);
     }
 
@@ -263,17 +271,28 @@ impl<'r> Batches<'r> {
         inputs: &OpenTable,
         threads: usize,
     ) -> Result<(Selection, BTreeSet<String>), RunError> {
-        let listings = on_threads(threads, &group.folders, |folder| {
-            stopped(self.stop)?;
-            Ok(self.source.listing(Some(folder.as_str()))?)
-        })?;
+        // The history of the date is read while the folders are listed.
+        let (listings, loads) = std::thread::scope(|scope| {
+            let loads = scope.spawn(|| match self.asked.full_refresh {
+                true => Ok(None),
+                false => Loads::of(inputs, group.date).map(Some),
+            });
+            let listings = on_threads(threads, &group.folders, |folder| {
+                stopped(self.stop)?;
+                Ok(self.source.listing(Some(folder.as_str()))?)
+            });
+            (listings, loads.join())
+        });
+        let listings = listings?;
+        let loads = loads.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let mut listing: Vec<ObjectInfo> = group.objects.clone();
         let mut unreadable = BTreeSet::new();
         for listed in listings {
             listing.extend(listed.objects);
             unreadable.extend(listed.unreadable);
         }
-        Ok((self.pick(listing, inputs, &mut HashMap::new())?, unreadable))
+        let mut loads: HashMap<_, _> = loads.into_iter().map(|l| (group.date, l)).collect();
+        Ok((self.pick(listing, inputs, &mut loads)?, unreadable))
     }
 
     /// What of a listing is to be read. `loads` is the history as far as it was asked for.
@@ -319,6 +338,14 @@ impl<'r> Batches<'r> {
                 right: accounted,
             }])),
         }
+    }
+}
+
+/// Puts what is sorted by date in the order asked for. What has no date comes first either way.
+fn in_order<T>(order: Order, items: &mut [T], date: impl Fn(&T) -> Option<UsageDay>) {
+    if order == Order::NewestFirst {
+        let dated = items.iter().position(|item| date(item).is_some()).unwrap_or(items.len());
+        items[dated..].reverse();
     }
 }
 

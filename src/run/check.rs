@@ -193,17 +193,17 @@ pub fn plan(pipeline: &Pipeline, asked: &Asked) -> Result<Plan, RunError> {
     let stop = AtomicBool::new(false);
     let threads = io_threads(1, &source);
     let mut batches = Batches::find(pipeline, &source, asked, &stop, threads, &tables)?;
+    let pattern = pipeline.source.keys.as_deref().map(KeyPattern::parse);
     let mut plan = Plan::default();
-    let objects_max = sources::shard_objects_max(&source);
     while let Some(batch) = batches.next(&tables.inputs)? {
         plan.batches += 1;
-        plan.shards += sources::shards(&batch.objects, objects_max, |_| false).len() as u64;
+        plan.shards += sources::shards(&batch.objects, |_| false).len() as u64;
         for object in &batch.objects {
             plan.objects += 1;
             plan.bytes += object.info.size;
             plan.requests += 1 + object.info.size / SHARD_BYTES;
-            if let Some((_, date)) = object.captures.iter().find(|(name, _)| name == "date") {
-                let sum = plan.dates.entry(date.clone()).or_default();
+            if let Some(date) = pattern.as_ref().and_then(|p| p.date(&object.info.key).flatten()) {
+                let sum = plan.dates.entry(date.to_owned()).or_default();
                 sum.0 += 1;
                 sum.1 += object.info.size;
             }

@@ -35,7 +35,7 @@ pub fn compact(pipeline: &Pipeline) -> Result<Compacted, RunError> {
         // Opened under the lease: nobody else commits from here on.
         let mut tables = Tables::open(&output)?;
         let writer = Writer {
-            txn: tables.next_txn(now_ms)?,
+            txn: tables.last_runs()?.next_txn(now_ms),
             run_id,
             retain_ms: pipeline.output.retain_ms,
             now_ms,

@@ -7,8 +7,8 @@ use crate::decode::{self, Ask, Decoder, Framing, Layouts, Sink, Skim, Wanted, Wh
 use crate::model::{Attempt, Compression, Record, Reject, RejectReason, Tally, UsageDay};
 use crate::pipeline::{Key, Pipeline, Reading};
 use crate::report::Progress;
-use crate::sources::{self, Object, Shard, Window};
-use crate::storage::{ObjectInfo, Place, StorageError};
+use crate::sources::{self, KeyPattern, Object, Shard, Window};
+use crate::storage::{Fetch, FetchError, ObjectInfo, Place, StorageError, WHOLE_BYTES_MAX, Want};
 use crate::write::merge::Fates;
 use crate::write::rows::{Placed, RowsBuilder};
 use crate::write::small::RejectRow;
@@ -17,11 +17,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use rayon::prelude::*;
 use sha2::Sha256;
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Read;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 /// What loading needs.
 pub struct Context<'c> {
@@ -31,8 +32,9 @@ pub struct Context<'c> {
     pub window: Window,
     pub progress: &'c Progress,
     pub stop: &'c AtomicBool,
-    /// Objects of a remote source that are read side by side.
-    pub threads: usize,
+    /// Threads for what waits for the source.
+    pub io_threads: usize,
+    pub pattern: Option<&'c KeyPattern>,
     pub versions: Versions,
     /// What is learned of the folders of the source, over all that a run loads.
     pub layouts: &'c Layouts,
@@ -80,11 +82,38 @@ impl PieceCounts {
     }
 }
 
+/// Which version of an object was read.
+#[derive(Clone, Debug, Default)]
+pub enum Version {
+    /// None: it had gone.
+    #[default]
+    Gone,
+    Listed,
+    Other(Box<ObjectInfo>),
+}
+
+impl Version {
+    fn of(listed: &ObjectInfo, read: ObjectInfo) -> Version {
+        match read == *listed {
+            true => Version::Listed,
+            false => Version::Other(Box::new(read)),
+        }
+    }
+
+    /// What is known of the version that was read.
+    pub fn info<'o>(&'o self, listed: &'o ObjectInfo) -> Option<&'o ObjectInfo> {
+        match self {
+            Version::Gone => None,
+            Version::Listed => Some(listed),
+            Version::Other(read) => Some(read),
+        }
+    }
+}
+
 /// What came of one object.
 #[derive(Clone, Debug, Default)]
 pub struct ObjectCount {
-    /// As it was when it was read, which may be another version than was listed; None when it had gone.
-    pub read: Option<ObjectInfo>,
+    pub read: Version,
     pub records: i64,
     pub rows_new: i64,
     pub rows_duplicate: i64,
@@ -115,17 +144,21 @@ impl Loaded {
 struct ShardOut {
     days: BTreeSet<i32>,
     parts: Vec<Part>,
+    tally: Tally,
     unmapped: UnmappedCounts,
     bytes_read: u64,
     pieces: PieceCounts,
     fetched_at_seen: u64,
 }
 
-/// What one object, or one piece of it, gave.
+/// What one object, or one piece of it, gave. There are as many as objects: what can be added up is in the
+/// shard's tally.
 struct Part {
     object: usize,
-    read: Option<ObjectInfo>,
-    tally: Tally,
+    read: Version,
+    records: i64,
+    /// Records that could be used.
+    usable: u64,
     rejects: Vec<Reject>,
     rows: i64,
     outside: i64,
@@ -136,24 +169,25 @@ const HEAD_BYTES: u64 = 64 << 10;
 
 pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<(Loaded, Unmerged), RunError> {
     let source = &context.pipeline.source;
-    let mut failed = None;
-    let objects_max = sources::shard_objects_max(context.source);
-    let shards = sources::shards(objects, objects_max, |object| {
-        let head = match context.source.read_range(&object.info.key, 0..HEAD_BYTES) {
+    let large: Vec<&str> = objects
+        .iter()
+        .filter(|object| object.info.size > sources::SHARD_BYTES)
+        .map(|object| object.info.key.as_str())
+        .collect();
+    let split = on_threads(context.io_threads, &large, |key| {
+        stopped(context)?;
+        let head = match context.source.read_range(key, 0..HEAD_BYTES) {
             Ok(head) => head,
             // Gone since it was listed: who reads it will find out.
-            Err(error) if error.is_not_found() => return false,
-            Err(error) => {
-                failed.get_or_insert(error);
-                return false;
-            }
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
         };
-        decode::compression(source.compression, &head) == Compression::Plain
-            && decode::splits_at_lines(source.format, &object.info.key, &head)
-    });
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
+        let splits = decode::compression(source.compression, &head) == Compression::Plain
+            && decode::splits_at_lines(source.format, key, &head);
+        Ok(splits.then_some(*key))
+    })?;
+    let split: HashSet<&str> = split.into_iter().flatten().collect();
+    let shards = sources::shards(objects, |object| split.contains(object.info.key.as_str()));
     let wanted = Wanted::new(
         source.envelope.clone(),
         context.pipeline.privacy.idcard.is_some(),
@@ -165,12 +199,16 @@ pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<(Loaded, Unmerg
     loop {
         let held = Held::new(context.pipeline.limits.held_bytes(), &std::env::temp_dir());
         let read = |(piece, shard): &(usize, Shard)| {
-            read_shard(context, objects, *piece, shard, &wanted, &held)
+            read_shard(context, objects, *piece, shard, &wanted, &held, &Feed::Opened)
         };
-        let outs: Vec<ShardOut> = match context.source.local_folder() {
-            Some(_) => pieces.par_iter().map(read).collect::<Result<_, RunError>>()?,
-            // A worker that waits for a store would keep a core idle.
-            None => on_threads(context.threads, &pieces, read)?,
+        let streamed = objects.iter().filter(|o| want(context, &o.info, None).is_none()).count();
+        let outs: Vec<ShardOut> = if context.source.local_folder().is_some() {
+            pieces.par_iter().map(read).collect::<Result<_, RunError>>()?
+        } else if streamed * 2 > objects.len() {
+            // Each asks for parts of one object after the other, and waits: that takes threads, not processors.
+            on_threads(context.io_threads.max(PART_THREADS), &pieces, read)?
+        } else {
+            fetch_shards(context, objects, &pieces, &wanted, &held)?
         };
         // An object of several records was found after others of its folder had been read in part. That happens
         // once a folder at most: from now on it is read whole.
@@ -181,6 +219,140 @@ pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<(Loaded, Unmerg
         let (mut loaded, shifts) = put_together(objects, outs);
         loaded.bytes_read += bytes_in_vain;
         return Ok((loaded, Unmerged { rows: held, shifts }));
+    }
+}
+
+/// Reads the shards of a remote source: requests are in flight for many objects, in key order, while workers
+/// take what has arrived, each a shard from its first object to its last. That is how the order of
+/// [`Fetch::begin`] is theirs, too.
+fn fetch_shards(
+    context: &Context<'_>,
+    objects: &[Object],
+    shards: &[(usize, Shard)],
+    wanted: &Wanted,
+    held: &Held,
+) -> Result<Vec<ShardOut>, RunError> {
+    let fetch = context.source.fetch();
+    // The number of each shard's first want.
+    let mut numbers = 0;
+    let firsts: Vec<usize> = shards
+        .iter()
+        .map(|(_, shard)| {
+            let first = numbers;
+            numbers += match shard {
+                Shard::Objects(range) => range.len(),
+                Shard::Lines { .. } => 1,
+            };
+            first
+        })
+        .collect();
+    let wants = || {
+        shards.iter().zip(&firsts).flat_map(|((_, shard), first)| {
+            let (places, bytes) = match shard {
+                Shard::Objects(range) => (range.clone(), None),
+                Shard::Lines { object, bytes } => (*object..*object + 1, Some(bytes)),
+            };
+            let wants = places.map(move |place| want(context, &objects[place].info, bytes));
+            (*first..).zip(wants).filter_map(|(number, want)| Some((number, want?)))
+        })
+    };
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let _guard = CloseOnPanic(&fetch);
+        let mut done = Vec::new();
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some((piece, shard)) = shards.get(place) else { return Ok(done) };
+            let feed = Feed::Fetched { fetch: &fetch, first: firsts[place] };
+            match read_shard(context, objects, *piece, shard, wanted, held, &feed) {
+                Ok(out) => done.push((place, out)),
+                // The first failure is the one to tell: it ends the others.
+                Err(error) if fetch.close() => return Err(error),
+                Err(_) => return Ok(done),
+            }
+        }
+    };
+    let mut outs = thread::scope(|scope| {
+        scope.spawn(|| fetch.begin(wants()));
+        // As many as the pipeline allows: they decode, and wait for what they decode only.
+        let workers: Vec<_> =
+            (0..rayon::current_num_threads()).map(|_| scope.spawn(work)).collect();
+        let mut outs = Vec::with_capacity(shards.len());
+        for worker in workers {
+            match worker.join() {
+                Ok(done) => outs.extend(done?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok::<_, RunError>(outs)
+    })?;
+    outs.sort_unstable_by_key(|(place, _)| *place);
+    Ok(outs.into_iter().map(|(_, out)| out).collect())
+}
+
+/// What is asked for of an object, or of a piece of it, at first; None where it is read as a stream.
+fn want(context: &Context<'_>, listed: &ObjectInfo, piece: Option<&Range<u64>>) -> Option<Want> {
+    let want = Want { key: listed.key.clone(), range: None, etag: None, size: listed.size };
+    match piece {
+        Some(bytes) => {
+            Some(Want { range: Some(Ranges::first(bytes)), etag: listed.etag.clone(), ..want })
+        }
+        None => (listed.size <= WHOLE_BYTES_MAX && !in_part(context, listed.size)).then_some(want),
+    }
+}
+
+/// Ends the requests of workers that panic, or the thread that begins them would wait for room for ever.
+struct CloseOnPanic<'f>(&'f Fetch);
+
+impl Drop for CloseOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.close();
+        }
+    }
+}
+
+/// How a shard's bytes come to its worker.
+enum Feed<'f> {
+    /// By opening each object when its turn comes.
+    Opened,
+    /// By requests begun before, from this number on.
+    Fetched { fetch: &'f Fetch, first: usize },
+}
+
+type Input = (ObjectInfo, Box<dyn Read + Send>);
+
+impl Feed<'_> {
+    /// The object of a place within the shard, or the piece of it.
+    fn open(
+        &self,
+        context: &Context<'_>,
+        within: usize,
+        listed: &ObjectInfo,
+        piece: Option<&Range<u64>>,
+    ) -> Result<Input, RunError> {
+        if let Feed::Fetched { fetch, first } = self
+            && want(context, listed, piece).is_some()
+        {
+            // Closed: another worker has failed, and tells why.
+            let outcome = fetch.take(first + within).ok_or(RunError::Stopped)?;
+            match outcome {
+                Ok(fetched) => return Ok((fetched.info, Box::new(fetched.body))),
+                Err(FetchError::Open(error)) => return Err(error.into()),
+                Err(FetchError::Read(error)) => {
+                    let source = std::io::Error::other(error);
+                    return Err(RunError::Read { key: listed.key.clone(), source });
+                }
+                Err(FetchError::Grown) => {}
+            }
+        }
+        Ok(match piece {
+            Some(bytes) => {
+                let etag = listed.etag.as_deref();
+                context.source.open_range(&listed.key, Ranges::first(bytes), etag)?
+            }
+            None => context.source.open_object(&listed.key, 0, None)?,
+        })
     }
 }
 
@@ -195,6 +367,7 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> (Loaded, Vec<i64>) {
         let shift = out.parts.first().map_or(0, |part| loaded.objects[part.object].records);
         shifts.push(shift);
         loaded.days.extend(out.days);
+        loaded.tally.add(&out.tally);
         loaded.unmapped.merge(out.unmapped);
         loaded.bytes_read += out.bytes_read;
         loaded.pieces.add(out.pieces);
@@ -203,16 +376,14 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> (Loaded, Vec<i64>) {
             let count = &mut loaded.objects[part.object];
             // Pieces of an object are all of the version that was listed.
             count.read = part.read;
-            count.records += part.tally.records_seen as i64;
+            count.records += part.records;
             count.rows_new += part.rows;
             count.rejects += part.rejects.len() as i64;
             count.rows_outside += part.outside;
             let nothing = part.rejects.iter().all(|r| {
                 matches!(r.reason, RejectReason::EmptyObject | RejectReason::BadCompression)
             });
-            unreadable[part.object] &=
-                nothing && part.tally.records_rejected == part.tally.records_seen;
-            loaded.tally.add(&part.tally);
+            unreadable[part.object] &= nothing && part.usable == 0;
             let key = &objects[part.object].info.key;
             loaded.rejects.extend(part.rejects.into_iter().map(|reject| RejectRow {
                 source_key: key.clone(),
@@ -228,7 +399,7 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> (Loaded, Vec<i64>) {
     for (object, unreadable) in loaded.objects.iter().zip(unreadable) {
         // An empty array is read to its end and holds nothing.
         match unreadable && object.records > 0 {
-            _ if object.read.is_none() => loaded.tally.objects_gone += 1,
+            _ if matches!(object.read, Version::Gone) => loaded.tally.objects_gone += 1,
             true => loaded.tally.objects_rejected += 1,
             false => loaded.tally.objects_parsed += 1,
         }
@@ -243,17 +414,15 @@ fn read_shard(
     shard: &Shard,
     wanted: &Wanted,
     held: &Held,
+    feed: &Feed<'_>,
 ) -> Result<ShardOut, RunError> {
-    let first_object = match shard {
-        Shard::Objects(range) => range.start,
-        Shard::Lines { object, .. } => *object,
-    };
     let mut loader = Loader {
         context,
         rows: RowsBuilder::new(&context.pipeline.account.uin),
         unmapped: UnmappedCounts::default(),
-        object: &objects[first_object],
         piece,
+        captures: Vec::new(),
+        tally: Tally::default(),
         rejects: Vec::new(),
         outside: 0,
         modified_ms: 0,
@@ -267,26 +436,25 @@ fn read_shard(
     match shard {
         Shard::Objects(range) => {
             for place in range.clone() {
-                if context.stop.load(Ordering::Relaxed) {
-                    return Err(RunError::Stopped);
-                }
+                stopped(context)?;
                 let object = &objects[place];
-                let part = read_one(context, place, object, wanted, &mut loader, &bytes_read)?;
+                let opened = || feed.open(context, place - range.start, &object.info, None);
+                let part =
+                    read_one(context, place, object, opened, wanted, &mut loader, &bytes_read)?;
                 let (rows, rejects) = (part.rows as u64, part.rejects.len() as u64);
                 context.progress.add(1, object.info.size, rows, rejects);
                 parts.push(part);
             }
         }
         Shard::Lines { object: place, bytes } => {
-            if context.stop.load(Ordering::Relaxed) {
-                return Err(RunError::Stopped);
-            }
+            stopped(context)?;
             let object = &objects[*place];
             loader.begin(*place, object, object.info.last_modified_ms);
-            let input = Ranges::open(context.source, &object.info, bytes)?;
+            let (opened, input) = feed.open(context, 0, &object.info, Some(bytes))?;
+            let input = Ranges::new(context.source, bytes, opened, input);
             context.versions.same(*place, object, context.source, &input.opened)?;
             let tally = read_lines(object, input, bytes.clone(), wanted, &mut loader, &bytes_read)?;
-            parts.push(loader.end(*place, Some(object.info.clone()), tally));
+            parts.push(loader.end(*place, Version::Listed, tally));
             let whole = u64::from(bytes.end == object.info.size);
             let part = &parts[parts.len() - 1];
             context.progress.add(
@@ -297,7 +465,7 @@ fn read_shard(
             );
         }
     }
-    let Loader { rows, unmapped, fetched_at_seen, pieces, .. } = loader;
+    let Loader { rows, tally, unmapped, fetched_at_seen, pieces, .. } = loader;
     let mut days = BTreeSet::new();
     if !rows.is_empty() {
         let rows = rows.finish();
@@ -305,7 +473,7 @@ fn read_shard(
         held.add(rows)?;
     }
     let bytes_read = bytes_read.into_inner();
-    Ok(ShardOut { days, parts, unmapped, bytes_read, pieces, fetched_at_seen })
+    Ok(ShardOut { days, parts, tally, unmapped, bytes_read, pieces, fetched_at_seen })
 }
 
 /// Counts what is read through it.
@@ -322,6 +490,13 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
+fn stopped(context: &Context<'_>) -> Result<(), RunError> {
+    match context.stop.load(Ordering::Relaxed) {
+        true => Err(RunError::Stopped),
+        false => Ok(()),
+    }
+}
+
 fn failed_read(object: &Object, source: std::io::Error) -> RunError {
     RunError::Read { key: object.info.key.clone(), source }
 }
@@ -331,26 +506,40 @@ const PART_BYTES_MIN: u64 = 64 << 10;
 /// The same of a remote source, where a request more costs more than these bytes.
 const PART_BYTES_MIN_REMOTE: u64 = 256 << 10;
 
-/// Reads an object: the ends of it where they prove to be enough, else all of it.
-fn read_one<'c>(
+/// Threads that read objects of a remote store in part: two requests each, and 20 to 40 ms a request.
+const PART_THREADS: usize = 64;
+
+/// Smaller objects are read whole.
+fn least_bytes(context: &Context<'_>) -> u64 {
+    match context.source.local_folder() {
+        Some(_) => PART_BYTES_MIN,
+        None => PART_BYTES_MIN_REMOTE,
+    }
+}
+
+/// Whether reading an object in part is tried.
+fn in_part(context: &Context<'_>, size: u64) -> bool {
+    context.pipeline.source.read == Reading::Auto && size >= least_bytes(context)
+}
+
+/// Reads an object: the ends of it where they prove to be enough, else all of it, from what `opened` gives.
+fn read_one(
     context: &Context<'_>,
     place: usize,
-    object: &'c Object,
+    object: &Object,
+    opened: impl FnOnce() -> Result<Input, RunError>,
     wanted: &Wanted,
-    loader: &mut Loader<'c>,
+    loader: &mut Loader<'_>,
     bytes_read: &AtomicU64,
 ) -> Result<Part, RunError> {
     let source = &context.pipeline.source;
     let ObjectInfo { key, size, etag, .. } = &object.info;
-    let least_bytes = match context.source.local_folder() {
-        Some(_) => PART_BYTES_MIN,
-        None => PART_BYTES_MIN_REMOTE,
-    };
-    if source.read == Reading::Full || *size < least_bytes {
-        let part = read_whole(context, place, object, wanted, loader, bytes_read)?;
-        context.layouts.read_plain(key, source.format, &part.tally);
+    if !in_part(context, *size) {
+        let part = read_whole(context, place, object, opened(), wanted, loader, bytes_read)?;
+        context.layouts.read_plain(key, source.format, part.usable);
         return Ok(part);
     }
+    let least_bytes = least_bytes(context);
     let (format, told) = (source.format, source.compression);
     let mut skim = Skim::new((key, *size), format, told, wanted, context.layouts, least_bytes);
     let mut pieces = context.source.pieces(key, etag.as_deref());
@@ -364,7 +553,7 @@ fn read_one<'c>(
                 loader.begin(place, object, info.last_modified_ms);
                 loader.pieces.in_part += 1;
                 let tally = skim.finish(loader);
-                return Ok(loader.end(place, Some(info), tally));
+                return Ok(loader.end(place, Version::of(&object.info, info), tally));
             }
         };
         match pieces.read(&ranges) {
@@ -381,37 +570,39 @@ fn read_one<'c>(
         }
     };
     loader.first_attempt = None;
-    let part = read_whole(context, place, object, wanted, loader, bytes_read)?;
+    let part = read_whole(context, place, object, opened(), wanted, loader, bytes_read)?;
     match why {
-        _ if part.read.is_none() => return Ok(part),
-        Why::Plain => context.layouts.read_plain(key, format, &part.tally),
+        _ if matches!(part.read, Version::Gone) => return Ok(part),
+        Why::Plain => context.layouts.read_plain(key, format, part.usable),
         Why::Sample => loader.pieces.samples += 1,
         Why::Needed => loader.pieces.whole += 1,
     }
-    skim.layout().read_whole(&part.tally, loader.first_attempt, *size);
+    skim.layout().read_whole(part.usable, loader.first_attempt, *size);
     Ok(part)
 }
 
 /// Reads an object from its first byte to its last. One that has gone since it was listed is no failure: the next
 /// listing does not hold it.
-fn read_whole<'c>(
+fn read_whole(
     context: &Context<'_>,
     place: usize,
-    object: &'c Object,
+    object: &Object,
+    input: Result<Input, RunError>,
     wanted: &Wanted,
-    loader: &mut Loader<'c>,
+    loader: &mut Loader<'_>,
     bytes_read: &AtomicU64,
 ) -> Result<Part, RunError> {
     let source = &context.pipeline.source;
-    let (info, input) = match context.source.open_object(&object.info.key, 0, None) {
+    let (info, input) = match input {
         Ok((opened, input)) => (version_read(&object.info, opened), input),
-        Err(error) if error.is_not_found() => {
+        Err(RunError::Storage(error)) if error.is_not_found() => {
             loader.begin(place, object, object.info.last_modified_ms);
-            return Ok(loader.end(place, None, Tally::default()));
+            return Ok(loader.end(place, Version::Gone, Tally::default()));
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     loader.begin(place, object, info.last_modified_ms);
+    let read = Version::of(&object.info, info);
     let mut input = Counted { input, bytes: bytes_read };
     let tally = decode::read_object(
         &mut input,
@@ -422,17 +613,16 @@ fn read_whole<'c>(
         loader,
     )
     .map_err(|error| failed_read(object, error))?;
-    Ok(loader.end(place, Some(info), tally))
+    Ok(loader.end(place, read, tally))
 }
 
 /// What is known of the version that was read: what was listed, unless the object was overwritten since.
 /// A listing may give no etag, and tells times more finely than the answer to a GET.
 fn version_read(listed: &ObjectInfo, opened: ObjectInfo) -> ObjectInfo {
-    let same_etag = match (&listed.etag, &opened.etag) {
-        (Some(listed), Some(opened)) => listed == opened,
-        _ => listed.last_modified_ms.div_euclid(1000) == opened.last_modified_ms.div_euclid(1000),
-    };
-    match same_etag && listed.size == opened.size {
+    let same = listed.same_etag(&opened).unwrap_or_else(|| {
+        listed.last_modified_ms.div_euclid(1000) == opened.last_modified_ms.div_euclid(1000)
+    });
+    match same && listed.size == opened.size {
         true => listed.clone(),
         // As a listing would tell it, or the next one would not know it again.
         false => ObjectInfo { etag: opened.etag.filter(|_| listed.etag.is_some()), ..opened },
@@ -549,16 +739,18 @@ struct Ranges<'c> {
 
 impl<'c> Ranges<'c> {
     /// The bytes of a piece, and one before them: a line begins at its start only if a line break stands there.
-    fn open(
+    fn first(piece: &Range<u64>) -> Range<u64> {
+        piece.start.saturating_sub(1)..piece.end.saturating_add(TAIL_BYTES)
+    }
+
+    fn new(
         place: &'c Place,
-        listed: &ObjectInfo,
-        bytes: &Range<u64>,
-    ) -> Result<Ranges<'c>, StorageError> {
-        let at = bytes.start.saturating_sub(1);
-        let to = bytes.end.saturating_add(TAIL_BYTES);
-        let etag = listed.etag.as_deref();
-        let (opened, input) = place.open_range(&listed.key, at..to, etag)?;
-        Ok(Ranges { place, opened, input, at, to, beyond: TAIL_BYTES })
+        piece: &Range<u64>,
+        opened: ObjectInfo,
+        input: Box<dyn Read + Send>,
+    ) -> Ranges<'c> {
+        let Range { start: at, end: to } = Ranges::first(piece);
+        Ranges { place, opened, input, at, to, beyond: TAIL_BYTES }
     }
 }
 
@@ -646,8 +838,11 @@ struct Loader<'c> {
     context: &'c Context<'c>,
     rows: RowsBuilder,
     unmapped: UnmappedCounts,
-    object: &'c Object,
     piece: usize,
+    /// Of the key of the object that is read, by name.
+    captures: Vec<(String, String)>,
+    /// Of all objects so far.
+    tally: Tally,
     rejects: Vec<Reject>,
     outside: i64,
     /// Last-modified time of the version that is read.
@@ -660,19 +855,23 @@ struct Loader<'c> {
 }
 
 impl<'c> Loader<'c> {
-    fn begin(&mut self, place: usize, object: &'c Object, modified_ms: i64) {
-        self.object = object;
+    fn begin(&mut self, place: usize, object: &Object, modified_ms: i64) {
+        if let Some(pattern) = self.context.pattern {
+            pattern.capture(&object.info.key, &mut self.captures);
+        }
         self.modified_ms = modified_ms;
         self.rows.begin_object(&object.info.key, place, self.piece);
         self.rows_before = self.rows.len();
     }
 
-    fn end(&mut self, object: usize, read: Option<ObjectInfo>, mut tally: Tally) -> Part {
+    fn end(&mut self, object: usize, read: Version, mut tally: Tally) -> Part {
         tally.details_outside = self.outside as u64;
+        self.tally.add(&tally);
         Part {
             object,
             read,
-            tally,
+            records: tally.records_seen as i64,
+            usable: tally.records_seen - tally.records_rejected,
             rejects: std::mem::take(&mut self.rejects),
             rows: (self.rows.len() - self.rows_before) as i64,
             outside: std::mem::take(&mut self.outside),
@@ -682,11 +881,11 @@ impl<'c> Loader<'c> {
 
 impl Sink for Loader<'_> {
     fn record(&mut self, record: &Record<'_>, attempts: &[Attempt<'_>]) {
-        let (context, object) = (self.context, self.object);
+        let (context, captures) = (self.context, &self.captures);
         self.first_attempt = self.first_attempt.or(attempts.first().map(|a| a.byte_offset));
         let capture =
-            |name: &str| object.captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
-        let routed = context.router.route(&object.captures, record);
+            |name: &str| captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        let routed = context.router.route(captures, record);
         let earliest = attempts.iter().map(|a| a.req_time).min();
         let snapshot_final = record.snapshot_final(earliest);
         self.fetched_at_seen += u64::from(record.fetched_at.is_some());
@@ -699,7 +898,7 @@ impl Sink for Loader<'_> {
             }
             let compare_lib = attempt.compare_lib_type.as_deref();
             let tagged = context.router.tag(&routed, compare_lib);
-            self.unmapped.note(&tagged, &object.captures, record, compare_lib);
+            self.unmapped.note(&tagged, captures, record, compare_lib);
             let tag = Catalogue::get().tag(tagged.tag);
             let privacy = &context.pipeline.privacy;
             let idcard_hmac = keyed(privacy.idcard.as_ref(), attempt.idcard.as_deref());

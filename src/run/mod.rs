@@ -25,15 +25,15 @@ use crate::model::{Broken, DailyCharge, RejectReason, UsageDay};
 use crate::pipeline::Pipeline;
 use crate::report::{self, Progress};
 use crate::settle::SettleError;
-use crate::sources::{Object, Order, Window};
+use crate::sources::{KeyPattern, Object, Order, Window};
 use crate::storage::{self, Abilities, Lease, LeaseError, Place, StorageError};
 use crate::write::merge::{self, Merged, SeqSet};
 use crate::write::parquet::plain_column;
-use crate::write::small::{self, Input};
+use crate::write::small;
 use crate::write::{self, OpenTable, WriteError, Writer, schema};
 use arrow::array::{Array, AsArray};
 use batches::{Batch, Batches, replaced_days};
-use load::{Loaded, ObjectCount, Unmerged};
+use load::{Loaded, Unmerged};
 use outcome::{Phases, Sum};
 use publish::{Job, charges_after, preview, stale_days};
 use rayon::prelude::*;
@@ -192,12 +192,12 @@ struct Tables {
 
 impl Tables {
     fn open(output: &Place) -> Result<Tables, WriteError> {
-        Ok(Tables {
-            detail: OpenTable::open(output, &schema::LIVENESS_DETAIL)?,
-            rejects: OpenTable::open(output, &schema::REJECTS)?,
-            daily: OpenTable::open(output, &schema::DAILY_CHARGE)?,
-            inputs: OpenTable::open(output, &schema::INPUTS)?,
-        })
+        // Each reads a log, from one answer to the next.
+        let tables: [&'static schema::Table; 4] =
+            [&schema::LIVENESS_DETAIL, &schema::REJECTS, &schema::DAILY_CHARGE, &schema::INPUTS];
+        let [detail, rejects, daily, inputs] =
+            side_by_side(tables, |table| OpenTable::open(output, table))?;
+        Ok(Tables { detail, rejects, daily, inputs })
     }
 
     /// Fails where no run has been: a mistyped place must not look like a healthy one.
@@ -211,14 +211,10 @@ impl Tables {
         }
     }
 
-    /// A number above those of all commits so far: mostly the time, but a host whose clock is behind must not
-    /// make a newer commit look older.
-    fn next_txn(&self, now_ms: i64) -> Result<i64, WriteError> {
-        let mut txn = now_ms;
-        for table in self.each() {
-            txn = txn.max(table.last_run()?.map_or(0, |last| last + 1));
-        }
-        Ok(txn)
+    /// Which run made the newest commit of each table. The logs are read for it, so once a run is enough.
+    fn last_runs(&self) -> Result<LastRuns, WriteError> {
+        let [detail, rejects, daily, inputs] = side_by_side(self.each(), OpenTable::last_run)?;
+        Ok(LastRuns { detail, rejects, daily, inputs })
     }
 
     fn each_mut(&mut self) -> [&mut OpenTable; 4] {
@@ -228,6 +224,38 @@ impl Tables {
     fn each(&self) -> [&OpenTable; 4] {
         [&self.detail, &self.rejects, &self.daily, &self.inputs]
     }
+}
+
+/// The number of the run that made the newest commit of each table, as [`Writer::txn`] was; None without one.
+struct LastRuns {
+    detail: Option<i64>,
+    rejects: Option<i64>,
+    daily: Option<i64>,
+    inputs: Option<i64>,
+}
+
+impl LastRuns {
+    /// A number above those of all commits so far: mostly the time, but a host whose clock is behind must not
+    /// make a newer commit look older.
+    fn next_txn(&self, now_ms: i64) -> i64 {
+        let last = self.detail.max(self.rejects).max(self.daily).max(self.inputs);
+        last.map_or(now_ms, |last| now_ms.max(last + 1))
+    }
+}
+
+/// Calls a function for each of the four tables, all at once.
+fn side_by_side<T: Send, R: Send>(
+    tables: [T; 4],
+    work: impl Fn(T) -> Result<R, WriteError> + Sync,
+) -> Result<[R; 4], WriteError> {
+    let results = std::thread::scope(|scope| {
+        tables.map(|table| scope.spawn(|| work(table))).map(|worker| match worker.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    });
+    let [a, b, c, d] = results;
+    Ok([a?, b?, c?, d?])
 }
 
 /// The place of the results. A folder that is not there is a mistake in the pipeline file.
@@ -337,6 +365,7 @@ struct Run<'p> {
     started_ms: i64,
     run_id: String,
     source: Place,
+    pattern: Option<KeyPattern>,
     output: Place,
     lease: Option<Lease>,
     phases: Phases,
@@ -382,6 +411,7 @@ impl<'p> Run<'p> {
             started_ms,
             run_id: new_run_id(started_ms),
             source: open_source(pipeline)?,
+            pattern: pipeline.source.keys.as_deref().map(KeyPattern::parse),
             output: Place::open(&pipeline.output.url, &pipeline.output.options)?,
             lease: None,
             phases: Phases::start(),
@@ -425,12 +455,13 @@ impl<'p> Run<'p> {
         let tables = Tables::open(&self.output)?;
         let charged_before = self.read_before(&tables.daily, small::daily_charges)?;
         self.check_versions(&tables, &charged_before)?;
-        let txn = tables.next_txn(self.started_ms)?;
+        let last_runs = tables.last_runs()?;
+        let txn = last_runs.next_txn(self.started_ms);
         let routes = self.pipeline.routes.clone();
         let mut state = State {
             stale: match self.asked.dry_run {
                 true => BTreeSet::new(),
-                false => stale_days(&tables, &charged_before)?,
+                false => stale_days(&tables, &last_runs, &charged_before),
             },
             charged: charged_before.clone(),
             router: Router::new(routes, self.pipeline.compare_lib_types.clone()),
@@ -512,7 +543,8 @@ impl<'p> Run<'p> {
                 window: self.asked.window,
                 progress: &progress,
                 stop: self.stop,
-                threads: self.io_threads(&self.source),
+                io_threads: self.io_threads(&self.source),
+                pattern: self.pattern.as_ref(),
                 versions: load::Versions::default(),
                 layouts: &self.layouts,
             },
@@ -765,18 +797,4 @@ fn holds_any(table: &OpenTable, partition: &str, seqs: &SeqSet) -> Result<bool, 
 /// The closed list of reject reasons, for `schema`.
 pub fn reject_reasons() -> Vec<&'static str> {
     RejectReason::ALL.iter().map(|r| r.code()).collect()
-}
-
-impl ObjectCount {
-    fn as_input(&self) -> Input {
-        Input {
-            records: self.records,
-            rows_new: self.rows_new,
-            rows_duplicate: self.rows_duplicate,
-            rows_changed: self.rows_changed,
-            rejects: self.rejects,
-            rows_outside: self.rows_outside,
-            ..Input::default()
-        }
-    }
 }

@@ -1,14 +1,15 @@
 //! From rows to published tables: stage, settle, check, commit.
 
+use super::history::{Line, Lines};
 use super::load::Loaded;
-use super::{Run, RunError, Tables, on_threads, partition, rfc3339};
+use super::{LastRuns, Run, RunError, Tables, on_threads, partition, rfc3339};
 use crate::classify::Catalogue;
 use crate::model::{Broken, DailyCharge, UsageDay, UsageMonth};
 use crate::settle::{self, Settler};
 use crate::sources::Object;
 use crate::write::merge::{DayRows, Merged};
 use crate::write::parquet::{Columns, Encoder, FILE_ROWS_MAX, ROW_GROUP_ROWS_MAX};
-use crate::write::small::{self, Input, RejectRow};
+use crate::write::small::{self, RejectRow};
 use crate::write::{self, Commit, OpenTable, Staged, WriteError, Writer, schema};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -200,17 +201,10 @@ impl Run<'_> {
         job: &Job<'_>,
         writer: &Writer,
     ) -> Result<Commit, RunError> {
-        let mut dates: BTreeMap<Option<UsageDay>, Vec<Input>> = BTreeMap::new();
+        let mut dates: BTreeMap<Option<UsageDay>, Vec<Line<'_>>> = BTreeMap::new();
         for (object, count) in job.objects.iter().zip(&job.loaded.objects) {
-            let Some(read) = &count.read else { continue };
-            dates.entry(object.date).or_default().push(Input {
-                key: read.key.clone(),
-                size: read.size as i64,
-                etag: read.etag.clone(),
-                last_modified: read.last_modified_ms,
-                run_id: self.run_id.clone(),
-                ..count.as_input()
-            });
+            let Some(read) = count.read.info(&object.info) else { continue };
+            dates.entry(object.date).or_default().push(Line::New(read, count));
         }
         let all_anew = self.is_rebuild();
         let mut remove: Vec<String> = Vec::new();
@@ -218,21 +212,21 @@ impl Run<'_> {
             remove.extend(table.files().iter().map(|f| f.path.clone()));
         }
         let mut staged = Vec::new();
-        for (date, mut rows) in dates {
+        for (date, mut lines) in dates {
             let date = date.map(|date| date.to_string());
-            let stored = table.files_of(date.as_deref());
-            if !all_anew && stored.len() >= SMALL_FILES_MAX {
-                for file in stored {
+            let files = table.files_of(date.as_deref());
+            let mut stored = Vec::new();
+            if !all_anew && files.len() >= SMALL_FILES_MAX {
+                for file in files {
                     for batch in table.read(file, None)? {
-                        rows.extend(small::inputs(&batch)?);
+                        stored.extend(small::inputs(&batch)?);
                     }
                     remove.push(file.path.clone());
                 }
             }
-            rows.sort();
-            staged.extend(stage_small(table, date.as_deref(), rows.len(), || {
-                small::inputs_batch(&rows)
-            })?);
+            lines.extend(stored.iter().map(Line::Stored));
+            let lines = Lines::new(&self.run_id, lines);
+            staged.push(stage_groups(table, date.as_deref(), lines.groups())?);
         }
         Ok(table.commit(staged, remove, writer)?)
     }
@@ -248,14 +242,26 @@ pub fn stage_small(
     if rows == 0 {
         return Ok(None);
     }
-    let stats = serde_json::json!({ "numRecords": rows });
     let batch = batch()?;
+    let groups = (0..rows)
+        .step_by(ROW_GROUP_ROWS_MAX)
+        .map(|from| batch.slice(from, ROW_GROUP_ROWS_MAX.min(rows - from)));
+    stage_groups(table, partition, groups).map(Some)
+}
+
+fn stage_groups(
+    table: &OpenTable,
+    partition: Option<&str>,
+    groups: impl Iterator<Item = impl Columns>,
+) -> Result<Staged, WriteError> {
     let mut encoder = Encoder::new(table.table)?;
-    for from in (0..rows).step_by(ROW_GROUP_ROWS_MAX) {
-        encoder.write(&batch.slice(from, ROW_GROUP_ROWS_MAX.min(rows - from)))?;
+    let mut rows = 0;
+    for group in groups {
+        rows += group.len();
+        encoder.write(&group)?;
     }
     let encoded = encoder.finish(&vec![("faceledger.rows", rows.to_string())])?;
-    table.stage(partition, encoded, stats).map(Some)
+    table.stage(partition, encoded, serde_json::json!({ "numRecords": rows }))
 }
 
 /// All daily charges once those of `days` are `charges`. A row that says the same as before stays as it is,
@@ -361,10 +367,9 @@ fn stage_file(
 /// Days whose daily charges may not be those of their files, because an earlier run was cut off between the
 /// commits of the two tables: all days when the newest commit of liveness_detail belongs to a run that made
 /// none later, and any that disagree in the number of attempts.
-pub fn stale_days(tables: &Tables, charges: &[DailyCharge]) -> Result<BTreeSet<i32>, WriteError> {
+pub fn stale_days(tables: &Tables, last_runs: &LastRuns, charges: &[DailyCharge]) -> BTreeSet<i32> {
     let detail = &tables.detail;
-    let finished = tables.daily.last_run()?.max(tables.inputs.last_run()?);
-    let unfinished = detail.last_run()? > finished;
+    let unfinished = last_runs.detail > last_runs.daily.max(last_runs.inputs);
     let mut rows: BTreeMap<i32, i64> = BTreeMap::new();
     for file in detail.files() {
         if let Some(day) = file.partition.as_deref().and_then(UsageDay::parse) {
@@ -376,7 +381,7 @@ pub fn stale_days(tables: &Tables, charges: &[DailyCharge]) -> Result<BTreeSet<i
         *attempts.entry(charge.usage_date.date32()).or_default() += charge.attempts;
     }
     let days: BTreeSet<i32> = rows.keys().chain(attempts.keys()).copied().collect();
-    Ok(days.into_iter().filter(|day| unfinished || rows.get(day) != attempts.get(day)).collect())
+    days.into_iter().filter(|day| unfinished || rows.get(day) != attempts.get(day)).collect()
 }
 
 /// The laws that need the files: rows in and out of the changed days, and daily charges against rows.

@@ -29,9 +29,6 @@ pub struct Verified {
     pub notes: Vec<String>,
 }
 
-/// What a writer of a remote output holds while it writes; see [`Place::lease`].
-const LEASE: &str = "_lease";
-
 /// Breaches listed at most: a broken disk would otherwise fill the terminal.
 const BROKEN_MAX: usize = 200;
 
@@ -69,7 +66,7 @@ pub fn verify(output: &Place) -> Result<Verified, RunError> {
         found.broken(format!("{}: the table is missing", table.table.name));
     }
     // A remote output is held by its writers alone: asking must not stop tomorrow's run.
-    let being_written = output.local_folder().is_none() && output.head(LEASE)?.is_some();
+    let being_written = output.is_leased()?;
     for table in tables.each() {
         strays(table, being_written, &mut found)?;
         found.files += table.files().len() as u64;

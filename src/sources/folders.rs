@@ -4,7 +4,7 @@
 //! tells, so that a run lists, reads and forgets one date after the other, and never looks into folders
 //! that no key of the pattern or no day of the window can lie in. It reads no object.
 
-use super::KeyPattern;
+use super::{KeyPattern, is_hidden};
 use crate::model::UsageDay;
 use crate::storage::{Level, ObjectInfo, Place, StorageError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +74,7 @@ pub fn folders<E: From<StorageError>>(
             undated.objects.extend(objects);
             for folder in folders {
                 let name = folder.rsplit('/').next().unwrap_or(&folder);
-                let hidden = name.starts_with(['.', '_']);
+                let hidden = is_hidden(name);
                 match pattern.folder_at(depth, name).filter(|_| !hidden) {
                     None => {
                         found.unmatched += u64::from(!hidden);
@@ -83,7 +83,7 @@ pub fn folders<E: From<StorageError>>(
                         }
                     }
                     Some(None) => below.push(folder),
-                    Some(Some(date)) => match UsageDay::parse(&date) {
+                    Some(Some(date)) => match UsageDay::parse(date) {
                         Some(date) if wanted(date) => dated.entry(date).or_default().push(folder),
                         Some(_) => found.outside += 1,
                         None => undated.folders.push(folder),

@@ -12,16 +12,15 @@ pub use folders::{Folders, Group, folders};
 pub use pattern::KeyPattern;
 
 use crate::model::UsageDay;
-use crate::storage::{ObjectInfo, Place};
+use crate::storage::ObjectInfo;
 use std::ops::Range;
 
 /// An object to read.
 #[derive(Clone, Debug)]
 pub struct Object {
     pub info: ObjectInfo,
-    /// What the pattern captured, by name.
-    pub captures: Vec<(String, String)>,
-    /// The `{date}` among the captures, where it is one.
+    /// What the pattern captured as `{date}`, where it is one. The other captures are taken when the object is
+    /// read: a million of them would weigh more than the keys.
     pub date: Option<UsageDay>,
 }
 
@@ -122,25 +121,21 @@ pub fn select<E>(
     let Choice { pattern, window, lookback_days, concerned } = choice;
     let mut selection = Selection { keys: listing.len() as u64, ..Selection::default() };
     for info in listing {
-        if info.key.split('/').any(|s| s.starts_with('.') || s.starts_with('_')) {
+        if is_hidden(&info.key) {
             selection.hidden += 1;
             continue;
         }
-        let captures = match pattern {
-            None => Vec::new(),
-            Some(pattern) => match pattern.captures(&info.key) {
-                Some(captures) => captures,
-                None => {
-                    selection.unmatched += 1;
-                    if selection.unmatched_examples.len() < EXAMPLES_MAX {
-                        selection.unmatched_examples.push(info.key);
-                    }
-                    continue;
+        let captured = match pattern.map_or(Some(None), |pattern| pattern.date(&info.key)) {
+            Some(captured) => captured,
+            None => {
+                selection.unmatched += 1;
+                if selection.unmatched_examples.len() < EXAMPLES_MAX {
+                    selection.unmatched_examples.push(info.key);
                 }
-            },
+                continue;
+            }
         };
-        let captured = captures.iter().find(|(name, _)| name == "date");
-        let date = captured.and_then(|(_, date)| UsageDay::parse(date));
+        let date = captured.and_then(UsageDay::parse);
         if captured.is_some() && date.is_none() {
             selection.undated += 1;
         }
@@ -151,7 +146,7 @@ pub fn select<E>(
             selection.outside += 1;
             continue;
         }
-        let object = Object { info, captures, date };
+        let object = Object { info, date };
         match verdict(&object)? {
             Verdict::Read => selection.objects.push(object),
             Verdict::Known => selection.known += 1,
@@ -160,6 +155,12 @@ pub fn select<E>(
     }
     selection.objects.sort_by(|a, b| a.info.key.cmp(&b.info.key));
     Ok(selection)
+}
+
+/// Whether a key, or the name of a folder, is not data: a part of it begins with `.` or `_`.
+fn is_hidden(key: &str) -> bool {
+    let begins = std::iter::once(b'/').chain(key.bytes());
+    begins.zip(key.bytes()).any(|(before, byte)| before == b'/' && matches!(byte, b'.' | b'_'))
 }
 
 /// What one worker reads at a time.
@@ -178,32 +179,16 @@ pub const SHARD_BYTES: u64 = 16 << 20;
 /// Objects of a shard at most: small objects cost by number, not by bytes.
 pub const SHARD_OBJECTS_MAX: usize = 512;
 
-/// The same of a remote source, whose objects are waited for one after the other within a shard: with more,
-/// most of the workers would have nothing to wait for.
-pub const SHARD_OBJECTS_MAX_REMOTE: usize = 32;
-
-/// Objects of a shard at most, of this source.
-pub fn shard_objects_max(source: &Place) -> usize {
-    match source.local_folder() {
-        Some(_) => SHARD_OBJECTS_MAX,
-        None => SHARD_OBJECTS_MAX_REMOTE,
-    }
-}
-
-/// Packs the selection into shards of `objects_max` objects at most, in key order. `splits` says whether an object larger than a shard
-/// is plain NDJSON, which can be read in pieces.
-pub fn shards(
-    objects: &[Object],
-    objects_max: usize,
-    mut splits: impl FnMut(&Object) -> bool,
-) -> Vec<Shard> {
+/// Packs the selection into shards, in key order. `splits` says whether an object larger than a shard is plain
+/// NDJSON, which can be read in pieces.
+pub fn shards(objects: &[Object], mut splits: impl FnMut(&Object) -> bool) -> Vec<Shard> {
     let mut shards = Vec::new();
     let mut open = 0..0;
     let mut open_bytes = 0;
     for (i, object) in objects.iter().enumerate() {
         let size = object.info.size;
         let pieces = size > SHARD_BYTES && splits(object);
-        let full = open_bytes + size > SHARD_BYTES || open.len() >= objects_max;
+        let full = open_bytes + size > SHARD_BYTES || open.len() >= SHARD_OBJECTS_MAX;
         if (pieces || full) && !open.is_empty() {
             shards.push(Shard::Objects(open.clone()));
             open = i..i;
@@ -235,7 +220,7 @@ mod tests {
     fn object(key: &str, size: u64) -> Object {
         let info =
             ObjectInfo { key: key.into(), size, etag: Some("e".into()), last_modified_ms: 0 };
-        Object { info, captures: Vec::new(), date: None }
+        Object { info, date: None }
     }
 
     #[test]
@@ -246,7 +231,7 @@ mod tests {
             object("c", 3),
             object("d", SHARD_BYTES),
         ];
-        let shards = shards(&objects, SHARD_OBJECTS_MAX, |o| o.info.key == "b");
+        let shards = shards(&objects, |o| o.info.key == "b");
         assert_eq!(
             shards,
             [
@@ -259,7 +244,7 @@ mod tests {
             ]
         );
         let many: Vec<Object> = (0..1300).map(|i| object(&format!("{i:05}"), 10)).collect();
-        let shards = super::shards(&many, SHARD_OBJECTS_MAX, |_| false);
+        let shards = super::shards(&many, |_| false);
         assert_eq!(
             shards,
             [Shard::Objects(0..512), Shard::Objects(512..1024), Shard::Objects(1024..1300)]

@@ -6,16 +6,16 @@
 /// A pattern, taken apart.
 #[derive(Clone, Debug)]
 pub struct KeyPattern {
-    parts: Vec<Part>,
-    names: Vec<String>,
+    whole: Shape,
     /// The pattern of each folder, from the top, up to the first that `**` makes uncertain.
-    folders: Vec<Segment>,
+    folders: Vec<Shape>,
 }
 
-/// The pattern of one name between slashes.
+/// What a whole key, or one name between slashes, must look like.
 #[derive(Clone, Debug)]
-struct Segment {
+struct Shape {
     parts: Vec<Part>,
+    /// Of the captures among the parts.
     names: Vec<String>,
 }
 
@@ -30,49 +30,76 @@ enum Part {
 impl KeyPattern {
     /// The pipeline's check has made sure that braces pair and names differ.
     pub fn parse(pattern: &str) -> KeyPattern {
-        let (parts, names) = take_apart(pattern);
         let mut segments: Vec<&str> = pattern.split('/').collect();
         segments.pop();
         let folders = segments
             .into_iter()
             .take_while(|segment| !segment.contains("**"))
-            .map(|segment| {
-                let (parts, names) = take_apart(segment);
-                Segment { parts, names }
-            })
+            .map(Shape::parse)
             .collect();
-        KeyPattern { parts, names, folders }
+        KeyPattern { whole: Shape::parse(pattern), folders }
     }
 
     /// How deep the folder lies whose name holds `{date}`: 0 for the topmost; `None` where no folder tells it.
     pub fn date_depth(&self) -> Option<usize> {
-        self.folders.iter().position(|folder| folder.names.iter().any(|name| name == "date"))
+        self.folders.iter().position(|folder| folder.date_place().is_some())
     }
 
     /// Whether keys of the pattern may lie in a folder of this name, so deep, and the `{date}` in the name.
-    pub fn folder_at(&self, depth: usize, name: &str) -> Option<Option<String>> {
-        let folder = self.folders.get(depth)?;
-        let mut values = Vec::with_capacity(folder.names.len());
-        matches(&folder.parts, name, &mut values).then(|| {
-            let date = folder.names.iter().position(|name| name == "date");
-            date.map(|place| values[place].to_owned())
-        })
+    pub fn folder_at<'k>(&self, depth: usize, name: &'k str) -> Option<Option<&'k str>> {
+        self.folders.get(depth)?.date(name)
     }
-    /// The captures of a key that the pattern takes, by name; `None` when it does not take it.
-    /// Where several splits fit, each capture is as short as it can be, from the left.
-    pub fn captures(&self, key: &str) -> Option<Vec<(String, String)>> {
-        let mut values = Vec::with_capacity(self.names.len());
-        matches(&self.parts, key, &mut values).then(|| {
-            self.names.iter().cloned().zip(values.iter().map(|v| (*v).to_owned())).collect()
-        })
+
+    /// Whether the pattern takes a key, and the `{date}` in it.
+    pub fn date<'k>(&self, key: &'k str) -> Option<Option<&'k str>> {
+        self.whole.date(key)
+    }
+
+    /// The captures of a key that the pattern takes, by name; none of one that it does not take.
+    /// Where several splits fit, each capture is as short as it can be, from the left. `captures` is
+    /// filled anew; what it holds of the key before is written over, for it is asked for every object.
+    pub fn capture(&self, key: &str, captures: &mut Vec<(String, String)>) {
+        let values = self.whole.values(key).unwrap_or_default();
+        captures.truncate(values.len());
+        for (place, value) in values.into_iter().enumerate() {
+            match captures.get_mut(place) {
+                Some((_, before)) => {
+                    before.clear();
+                    before.push_str(value);
+                }
+                None => captures.push((self.whole.names[place].clone(), value.to_owned())),
+            }
+        }
     }
 
     /// The folder that every key of the pattern lies in: a listing need not look elsewhere.
     pub fn folder(&self) -> Option<&str> {
-        match self.parts.first() {
+        match self.whole.parts.first() {
             Some(Part::Literal(text)) => text.rfind('/').map(|slash| &text[..slash]),
             _ => None,
         }
+    }
+}
+
+impl Shape {
+    fn parse(pattern: &str) -> Shape {
+        let (parts, names) = take_apart(pattern);
+        Shape { parts, names }
+    }
+
+    fn date_place(&self) -> Option<usize> {
+        self.names.iter().position(|name| name == "date")
+    }
+
+    /// What the captures of a text are, None of one that does not look so.
+    fn values<'k>(&self, text: &'k str) -> Option<Vec<&'k str>> {
+        let mut values = Vec::with_capacity(self.names.len());
+        matches(&self.parts, text, &mut values).then_some(values)
+    }
+
+    fn date<'k>(&self, text: &'k str) -> Option<Option<&'k str>> {
+        let values = self.values(text)?;
+        Some(self.date_place().map(|place| values[place]))
     }
 }
 
@@ -114,20 +141,20 @@ fn take_apart(pattern: &str) -> (Vec<Part>, Vec<String>) {
 
 fn matches<'k>(parts: &[Part], key: &'k str, values: &mut Vec<&'k str>) -> bool {
     let Some((part, parts)) = parts.split_first() else { return key.is_empty() };
-    let within_segment = key.find('/').unwrap_or(key.len());
+    let within_segment = || key.find('/').unwrap_or(key.len());
     let (least, most) = match part {
         Part::Literal(text) => {
             return key
                 .strip_prefix(text.as_str())
                 .is_some_and(|rest| matches(parts, rest, values));
         }
-        Part::Capture => (1, within_segment),
-        Part::Segment => (0, within_segment),
+        Part::Capture => (1, within_segment()),
+        Part::Segment => (0, within_segment()),
         Part::Anything => (0, key.len()),
     };
     // Shortest first, at character boundaries.
     let ends = key.char_indices().map(|(i, _)| i).chain([key.len()]);
-    for end in ends.filter(|end| (least..=most).contains(end)) {
+    for end in ends.skip_while(|end| *end < least).take_while(|end| *end <= most) {
         let depth = values.len();
         if matches!(part, Part::Capture) {
             values.push(&key[..end]);
@@ -145,7 +172,12 @@ mod tests {
     use super::*;
 
     fn captured(pattern: &str, key: &str) -> Option<String> {
-        let captures = KeyPattern::parse(pattern).captures(key)?;
+        let pattern = KeyPattern::parse(pattern);
+        pattern.date(key)?;
+        // Of a key before, which must not show.
+        let mut captures = Vec::new();
+        pattern.capture("wx/dt=1/before.json", &mut captures);
+        pattern.capture(key, &mut captures);
         Some(captures.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(" "))
     }
 
@@ -181,7 +213,7 @@ mod tests {
         assert_eq!(pattern.folder_at(0, "in"), Some(None));
         assert_eq!(pattern.folder_at(0, "out"), None);
         assert_eq!(pattern.folder_at(1, "微信"), Some(None));
-        assert_eq!(pattern.folder_at(2, "dt=2024-11-01"), Some(Some("2024-11-01".to_owned())));
+        assert_eq!(pattern.folder_at(2, "dt=2024-11-01"), Some(Some("2024-11-01")));
         assert_eq!(pattern.folder_at(2, "2024-11-01"), None);
         assert_eq!(pattern.folder_at(3, "x"), None, "a file's name is no folder's");
         assert_eq!(KeyPattern::parse("{channel}/{date}-{token}.json").date_depth(), None);

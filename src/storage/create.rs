@@ -152,17 +152,17 @@ pub(super) async fn repeated(
 }
 
 /// Up to so long, at random: writers that were cut off together do not come back together.
-fn jitter(longest: Duration) -> Duration {
+pub(super) fn jitter(longest: Duration) -> Duration {
     let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX - 1);
     Duration::from_millis(random_word() % (longest_ms + 1))
 }
 
 /// 128 random bits in hex, from the keys that the standard library seeds its hash maps with.
-pub(super) fn random_name() -> String {
+pub fn random_name() -> String {
     format!("{:016x}{:016x}", random_word(), random_word())
 }
 
-pub(super) fn random_word() -> u64 {
+fn random_word() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
@@ -261,7 +261,7 @@ impl Place {
     /// denies a write is an error. A few hundred requests at most.
     pub fn probe_create(&self) -> Result<Abilities, StorageError> {
         let made = self.local.as_deref().map(super::local::missing_folders).unwrap_or_default();
-        let folder = format!("_faceledger_probe-{}", random_name());
+        let folder = format!("{}{}", super::PROBE_PREFIX, random_name());
         let prefix = self.path("check", &folder)?;
         let written = Mutex::default();
         // What a repetition would mend must show here.
@@ -276,10 +276,7 @@ impl Place {
         if let Some(local) = &self.local {
             let _ = std::fs::remove_dir(local.join(&folder));
         }
-        for folder in made {
-            // Another process may have begun to use the folder: then it stays.
-            let _ = std::fs::remove_dir(folder);
-        }
+        super::local::remove_made(made);
         found.map_err(|error| StorageError::from_error("check", self, &error))
     }
 }

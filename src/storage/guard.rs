@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use super::create::{self, CreateOnly};
 use super::error::{Refusal, says_no_bucket};
+use super::http::Gate;
 
 /// Objects per page of a listing, as S3, GCS and COS page; used for counting requests of stores that
 /// send none.
@@ -223,13 +224,15 @@ pub(super) struct Guarded {
     pub create: CreateOnly,
     /// Whether a write with a condition is repeated when it gets no answer.
     pub repeats: bool,
+    /// What bounds the requests in flight, of stores behind HTTP.
+    pub gate: Option<Arc<Gate>>,
     pub stop: Arc<Stop>,
 }
 
 impl Guarded {
     pub fn new(inner: Arc<dyn ObjectStore>, counted: bool) -> Guarded {
         let (create, stop) = (CreateOnly::IfNoneMatch, Arc::clone(&STOP));
-        Guarded { inner, counted, create, repeats: true, stop }
+        Guarded { inner, counted, create, repeats: true, gate: None, stop }
     }
 
     fn count(&self, counter: &AtomicU64) {

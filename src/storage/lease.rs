@@ -6,6 +6,8 @@
 //! the lease over. No clock is compared with another machine's: times are the store's own, or this
 //! process's monotonic clock.
 
+use std::fs::{File, TryLockError};
+use std::path::Path as FsPath;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,7 +23,7 @@ use tokio::sync::watch;
 use super::create::{Abilities, CreateOnly, is_passing, not_able, random_name};
 use super::error::StorageError;
 use super::guard::{Guarded, STOP};
-use super::{Lock, Place, block_on, runtime};
+use super::{Place, block_on, runtime};
 
 /// The object that a lease is.
 const LEASE_KEY: &str = "_lease";
@@ -102,7 +104,7 @@ pub struct Lease {
 
 #[derive(Debug)]
 enum LeaseKind {
-    Local(#[allow(dead_code, reason = "held for what its drop does")] Lock),
+    Local(#[allow(dead_code, reason = "held for what its drop does")] File),
     Remote(Remote),
 }
 
@@ -135,7 +137,26 @@ struct State {
     lost: Option<String>,
 }
 
+/// Keeps every other process of this host from locking the same folder until the file is closed, or this
+/// process ends, however it ends. None when another holds it.
+fn lock(folder: &FsPath, place: &Place) -> Result<Option<File>, StorageError> {
+    let failed = |error: std::io::Error| StorageError::other("lock", place, error.to_string());
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let file = File::create(folder.join("_lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
 impl Place {
+    /// Whether a writer holds this place, as far as an object tells it: a local folder's lock shows only to who
+    /// tries to take it.
+    pub fn is_leased(&self) -> Result<bool, StorageError> {
+        Ok(self.local_folder().is_none() && self.head(LEASE_KEY)?.is_some())
+    }
+
     /// Makes this process the one writer of this place, until the lease is dropped or lost. `holder` tells
     /// other writers who we are, and `term` how long we may be silent before they take over.
     ///
@@ -149,8 +170,8 @@ impl Place {
         abilities: Option<&Abilities>,
         waiting: &dyn Fn(&str),
     ) -> Result<Lease, LeaseError> {
-        if self.local_folder().is_some() {
-            return match self.lock()? {
+        if let Some(folder) = self.local_folder() {
+            return match lock(folder, self)? {
                 Some(lock) => Ok(Lease { kind: LeaseKind::Local(lock) }),
                 None => Err(LeaseError::Held {
                     place: self.to_string(),

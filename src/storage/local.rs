@@ -45,6 +45,23 @@ pub(super) fn missing_folders(folder: &FsPath) -> Vec<PathBuf> {
     missing.map(FsPath::to_path_buf).collect()
 }
 
+/// Removes folders that were made for a probe, innermost first.
+pub(super) fn remove_made(folders: Vec<PathBuf>) {
+    for folder in folders {
+        // Another process may have begun to use the folder: then it stays.
+        let _ = fs::remove_dir(folder);
+    }
+}
+
+/// Begin and end of the hidden names under which files are written before they are renamed.
+const UNFINISHED: (&str, &str) = (".faceledger-", ".tmp");
+
+/// Whether a key is that of a file which a process of ours began to write and did not come to rename.
+pub fn is_unfinished(key: &str) -> bool {
+    let name = key.rsplit('/').next().unwrap_or(key);
+    name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1)
+}
+
 /// The walk of one local listing.
 pub(super) struct LocalWalk {
     pub(super) objects: Vec<ObjectInfo>,
@@ -73,8 +90,16 @@ impl LocalWalk {
             return Err(StorageError::other("list", folder.display(), cause));
         }
         self.above.push(identity);
+        let mut found = Vec::new();
         for entry in entries {
-            match one_entry(folder, key, entry)? {
+            found.push(one_entry(folder, key, entry)?);
+        }
+        // A folder is sorted as what lies in it: after its name comes a `/`. So the walk comes by the keys in
+        // their order, and a sort of the whole, which shares long beginnings, finds nothing to do.
+        let name_from = key.len();
+        found.sort_unstable_by(|a, b| a.order(b, name_from));
+        for entry in found {
+            match entry {
                 Entry::Folder(path, key) => self.folder(&path, &key)?,
                 Entry::Object(object) => self.objects.push(object),
                 Entry::Nothing => {}
@@ -111,8 +136,22 @@ pub(super) fn local_info(key: String, metadata: &fs::Metadata) -> ObjectInfo {
         // Before 1970: rounded down, as for every other time.
         Err(before) => (0, -(before.duration().as_nanos().div_ceil(1_000_000) as i64)),
     };
-    let etag = Some(format!("{inode:x}-{micros:x}-{size:x}"));
-    ObjectInfo { key, size, etag, last_modified_ms }
+    let mut etag = String::with_capacity(32);
+    push_hex(&mut etag, u128::from(inode));
+    etag.push('-');
+    push_hex(&mut etag, micros);
+    etag.push('-');
+    push_hex(&mut etag, u128::from(size));
+    ObjectInfo { key, size, etag: Some(etag), last_modified_ms }
+}
+
+/// As `{:x}` writes it, at a tenth of the cost: three of them stand in the etag of every file listed.
+fn push_hex(text: &mut String, number: u128) {
+    let digits = (128 - number.leading_zeros()).div_ceil(4).max(1);
+    for place in (0..digits).rev() {
+        let digit = (number >> (4 * place)) as u32 & 15;
+        text.extend(char::from_digit(digit, 16));
+    }
 }
 
 pub(super) fn read_local_range(path: &FsPath, range: &Range<u64>) -> io::Result<Bytes> {
@@ -139,7 +178,8 @@ pub(super) fn write_local(path: &FsPath, bytes: &[u8]) -> io::Result<()> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let folder = path.parent().unwrap_or(FsPath::new("/"));
-    let staged = folder.join(format!(".faceledger-{}-{number}.tmp", std::process::id()));
+    let (begin, end) = UNFINISHED;
+    let staged = folder.join(format!("{begin}{}-{number}{end}", std::process::id()));
     let written = match fs::write(&staged, bytes) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs::create_dir_all(folder).and_then(|()| fs::write(&staged, bytes))
@@ -157,6 +197,27 @@ enum Entry {
     Folder(PathBuf, String),
     Object(ObjectInfo),
     Nothing,
+}
+
+impl Entry {
+    /// Sorts by the bytes of the key from some place on, a folder's with the `/` that follows.
+    fn order(&self, other: &Entry, from: usize) -> std::cmp::Ordering {
+        match (self, other) {
+            (Entry::Object(a), Entry::Object(b)) => {
+                a.key.as_bytes()[from..].cmp(&b.key.as_bytes()[from..])
+            }
+            _ => self.with_slash(from).cmp(other.with_slash(from)),
+        }
+    }
+
+    fn with_slash(&self, from: usize) -> impl Iterator<Item = u8> {
+        let (key, end) = match self {
+            Entry::Folder(_, key) => (key.as_str(), Some(b'/')),
+            Entry::Object(object) => (object.key.as_str(), None),
+            Entry::Nothing => ("", None),
+        };
+        key.as_bytes().get(from..).unwrap_or_default().iter().copied().chain(end)
+    }
 }
 
 fn one_entry(

@@ -8,6 +8,7 @@
 
 mod create;
 mod error;
+mod fetch;
 mod guard;
 mod http;
 mod lease;
@@ -45,13 +46,16 @@ use object_store::{
 };
 use url::{Position, Url};
 
+pub(crate) use create::random_name;
 pub use create::{Abilities, CreateOnly};
 pub use error::StorageError;
 use error::not_there;
+pub use fetch::{Body, Fetch, FetchError, Fetched, WHOLE_BYTES_MAX, Want};
 use guard::{COUNTS, Guarded};
 pub use guard::{RequestCounts, request_counts, stop, stopped};
 use http::{Connector, Gate, UNREADABLE};
 pub use lease::{Lease, LeaseError};
+pub use local::is_unfinished;
 use local::{
     LocalWalk, absolute_folder, local_info, missing_folders, read_local_range, write_local,
 };
@@ -68,8 +72,8 @@ const DELETES_MAX: u32 = 3;
 const DELETE_PAUSE: Duration = Duration::from_millis(200);
 /// Threads of the runtime. They wait on sockets; the work is done by the caller's own threads.
 const RUNTIME_THREADS: usize = 2;
-/// The object that [`Place::probe_write`] writes and deletes.
-const PROBE_KEY: &str = "_faceledger_probe";
+/// What the names of all that a probe writes begin with.
+const PROBE_PREFIX: &str = "_faceledger_probe-";
 
 /// One object as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +85,13 @@ pub struct ObjectInfo {
     pub etag: Option<String>,
     /// Milliseconds since 1970-01-01 UTC.
     pub last_modified_ms: i64,
+}
+
+impl ObjectInfo {
+    /// Whether both have an etag and it is the same, whatever quotes stand around it; None where one has none.
+    pub fn same_etag(&self, other: &ObjectInfo) -> Option<bool> {
+        Some(bare(self.etag.as_deref()?) == bare(other.etag.as_deref()?))
+    }
 }
 
 /// One level of a listing, sorted. Names are relative to the place that listed it.
@@ -381,24 +392,34 @@ impl Place {
         to: Option<u64>,
         etag: Option<&str>,
     ) -> Result<(ObjectInfo, Box<dyn Read + Send>), StorageError> {
-        let length = to.map(|to| to.saturating_sub(from));
         let operation = "read";
-        let changed = || StorageError::Changed { operation, place: self.shown(key) };
-        let is_it = |info: &ObjectInfo| match (etag, &info.etag) {
-            (Some(asked), Some(etag)) => bare(asked) == bare(etag),
-            _ => true,
-        };
         if let Some(path) = self.local_path(operation, key)? {
             guard::count(&COUNTS.get);
             return match local::open_local(&path, key, from) {
-                Ok((info, _)) if !is_it(&info) => Err(changed()),
-                Ok((info, reader)) => match length {
-                    Some(length) => Ok((info, Box::new(reader.take(length)))),
+                Ok((info, _)) if !is_version(etag, &info) => Err(self.changed(key)),
+                Ok((info, reader)) => match to {
+                    Some(to) => Ok((info, Box::new(reader.take(to.saturating_sub(from))))),
                     None => Ok((info, reader)),
                 },
                 Err(error) => Err(StorageError::from_io(operation, self.shown(key), &error)),
             };
         }
+        let (info, reader) = block_on(self.open_remote_from(key, from, to, etag))?;
+        Ok(match reader {
+            Some(reader) => (info, Box::new(reader)),
+            None => (info, Box::new(io::empty())),
+        })
+    }
+
+    /// The reader is None when there is nothing to be read.
+    async fn open_remote_from(
+        &self,
+        key: &str,
+        from: u64,
+        to: Option<u64>,
+        etag: Option<&str>,
+    ) -> Result<(ObjectInfo, Option<RemoteReader>), StorageError> {
+        let operation = "read";
         let path = self.path(operation, key)?;
         let range = match to {
             // Nothing asked for: the object itself is still looked at, through its next byte.
@@ -407,14 +428,14 @@ impl Place {
         };
         let if_match = etag.and_then(|etag| self.matchable(etag));
         let options = GetOptions { range, if_match, ..GetOptions::default() };
-        match block_on(self.root.get_opts(&path, options)) {
+        match self.root.get_opts(&path, options).await {
             Ok(result) => {
                 let info = self.info(result.meta.clone());
-                if !is_it(&info) {
-                    return Err(changed());
+                if !is_version(etag, &info) {
+                    return Err(self.changed(key));
                 }
-                if length == Some(0) {
-                    return Ok((info, Box::new(io::empty())));
+                if to.is_some_and(|to| to <= from) {
+                    return Ok((info, None));
                 }
                 let reader = RemoteReader {
                     etag: info.etag.as_deref().and_then(|etag| self.matchable(etag)),
@@ -427,23 +448,28 @@ impl Place {
                     chunks: result.into_stream(),
                     chunk: Bytes::new(),
                 };
-                Ok((info, Box::new(reader)))
+                Ok((info, Some(reader)))
             }
             Err(error) => {
                 let error = StorageError::from_error(operation, self.shown(key), &error);
                 // Stores refuse a range that starts at the end; a local file just has no more bytes.
                 if (from > 0 || to.is_some())
                     && matches!(error, StorageError::Other { .. })
-                    && let Some(info) = self.head(key)?.filter(|info| info.size <= from)
+                    && let Some(info) =
+                        self.head_remote(key).await?.filter(|info| info.size <= from)
                 {
-                    return match is_it(&info) {
-                        true => Ok((info, Box::new(io::empty()))),
-                        false => Err(changed()),
+                    return match is_version(etag, &info) {
+                        true => Ok((info, None)),
+                        false => Err(self.changed(key)),
                     };
                 }
                 Err(error)
             }
         }
+    }
+
+    fn changed(&self, key: &str) -> StorageError {
+        StorageError::Changed { operation: "read", place: self.shown(key) }
     }
 
     /// The etag as `If-Match` takes it; None when it is a weak one, which matches nothing by definition.
@@ -471,8 +497,12 @@ impl Place {
                 Err(error) => Err(StorageError::from_io("look up", self.shown(key), &error)),
             };
         }
+        block_on(self.head_remote(key))
+    }
+
+    async fn head_remote(&self, key: &str) -> Result<Option<ObjectInfo>, StorageError> {
         let path = self.path("look up", key)?;
-        match block_on(self.root.head(&path)) {
+        match self.root.head(&path).await {
             Ok(meta) => Ok(Some(self.info(meta))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(StorageError::from_error("look up", self.shown(key), &error)),
@@ -577,16 +607,13 @@ impl Place {
     /// back and deleted, and folders made for it are removed again.
     pub fn probe_write(&self) -> Result<(), StorageError> {
         let made = self.local.as_deref().map(missing_folders).unwrap_or_default();
-        let key = format!("{PROBE_KEY}-{}", std::process::id());
+        let key = format!("{PROBE_PREFIX}{}", std::process::id());
         let written = Bytes::from_static(b"faceledger check");
         self.put(&key, written.clone())?;
         self.probe()?;
         let read = self.read_all(&key)?;
         self.delete(std::slice::from_ref(&key))?;
-        for folder in made {
-            // Another process may have begun to use the folder: then it stays.
-            let _ = fs::remove_dir(folder);
-        }
+        local::remove_made(made);
         match read == written {
             true => Ok(()),
             false => {
@@ -603,21 +630,6 @@ impl Place {
     /// The folder on disk, for local places.
     pub fn local_folder(&self) -> Option<&FsPath> {
         self.local.as_deref()
-    }
-
-    /// Keeps every other process of this host from locking the same place until the lock is dropped, or
-    /// this process ends, however it ends. `None` when another holds it. Places that are not local
-    /// folders give a lock that locks nothing: there the commit alone tells writers apart.
-    pub fn lock(&self) -> Result<Option<Lock>, StorageError> {
-        let Some(folder) = self.local_folder() else { return Ok(Some(Lock { _file: None })) };
-        let failed = |error: std::io::Error| StorageError::other("lock", self, error.to_string());
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let file = std::fs::File::create(folder.join("_lock")).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Lock { _file: Some(file) })),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
-        }
     }
 
     /// The store with this place as its root, for the Delta log.
@@ -759,12 +771,6 @@ static RETRY_FOR_MS: AtomicU64 = AtomicU64::new(3 * 60 * 1000);
 /// The time alone ends the retries: with pauses that grow to 15 s this number is never reached.
 const RETRIES_MAX: usize = 10_000;
 
-/// Held by the one writer of a place; see [`Place::lock`].
-#[derive(Debug)]
-pub struct Lock {
-    _file: Option<std::fs::File>,
-}
-
 /// Makes `memory://name` mean `store` from now on, in this process: tests put a store there that
 /// fails, delays or counts.
 pub fn mount(name: &str, store: Arc<dyn ObjectStore>) {
@@ -892,7 +898,8 @@ fn open_remote(
             return Err(object_store::Error::NotImplemented { operation, implementer });
         }
     };
-    Ok((Guarded::new(inner, false), prefix))
+    let gate = Some(gate_of(url));
+    Ok((Guarded { gate, ..Guarded::new(inner, false) }, prefix))
 }
 
 /// One gate for all places in one bucket.
@@ -907,13 +914,22 @@ fn gate_of(url: &Url) -> Arc<Gate> {
 fn join_key(prefix: &str, key: &str) -> String {
     match prefix {
         "" => key.to_owned(),
-        _ => format!("{prefix}/{key}"),
+        // Once for every object listed: the formatting machinery would cost several times as much.
+        _ => [prefix, "/", key].concat(),
     }
 }
 
 /// An etag without its quotes: listings of some stores give none.
 fn bare(etag: &str) -> &str {
     etag.trim_matches('"')
+}
+
+/// Whether an object is the version that was asked for; any is, where one of them has no etag.
+fn is_version(asked: Option<&str>, info: &ObjectInfo) -> bool {
+    match (asked, &info.etag) {
+        (Some(asked), Some(etag)) => bare(asked) == bare(etag),
+        _ => true,
+    }
 }
 
 /// A remote object as a blocking stream: one chunk of the transfer in memory at a time.
@@ -936,16 +952,31 @@ struct RemoteReader {
 }
 
 impl RemoteReader {
+    fn bytes_left(&self) -> u64 {
+        self.end - self.at
+    }
+
+    /// All that is left. The memory is for what was asked for: who asks sees to it that it is not too much.
+    async fn rest(mut self) -> Result<Vec<u8>, StorageError> {
+        let mut bytes = Vec::with_capacity(self.bytes_left() as usize);
+        loop {
+            match self.next().await {
+                Ok(Some(chunk)) => {
+                    self.at += chunk.len() as u64;
+                    bytes.extend_from_slice(&chunk);
+                }
+                Ok(None) => return Ok(bytes),
+                Err(error) => return Err(StorageError::from_error("read", &self.shown, &error)),
+            }
+        }
+    }
+
     async fn next(&mut self) -> object_store::Result<Option<Bytes>> {
         loop {
             let broken = match self.chunks.next().await {
                 Some(Ok(chunk)) => return Ok(Some(chunk)),
-                None if self.at >= self.end => return Ok(None),
-                None => {
-                    let cause = format!("the transfer ended at byte {} of {}", self.at, self.end);
-                    let source = Box::new(io::Error::new(io::ErrorKind::UnexpectedEof, cause));
-                    object_store::Error::Generic { store: "store", source }
-                }
+                // All of it: a body that is too short ends in an error.
+                None => return Ok(None),
                 Some(Err(error)) => error,
             };
             let passing = StorageError::from_error("read", &self.shown, &broken).is_transient();

@@ -1,4 +1,5 @@
 mod create;
+mod fetch;
 mod http;
 mod lease;
 mod level;
@@ -343,4 +344,30 @@ fn any_plain_thread_may_wait() {
         });
         assert_eq!(keys(&place).into_iter().collect::<BTreeSet<_>>(), written);
     }
+}
+
+#[test]
+fn a_walk_comes_by_the_keys_in_their_order() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // What sorts between a name and the same name with a `/` behind it.
+    let mut names =
+        ["a-/x", "a", "a.json", "a0", "b/c", "b/c.d/e", "b-", "b.", "b0/a", "中/文", "中.json"];
+    for name in names.iter().filter(|name| **name != "a") {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("makes folders");
+        fs::write(path, name).expect("writes");
+    }
+    fs::create_dir(folder.path().join("a")).expect("makes a folder");
+    fs::write(folder.path().join("a/a"), "in it").expect("writes");
+    names[1] = "a/a";
+    names.sort_unstable();
+    let mut walk = LocalWalk { objects: Vec::new(), above: Vec::new() };
+    walk.folder(folder.path(), "").expect("walks");
+    let walked: Vec<&str> = walk.objects.iter().map(|object| object.key.as_str()).collect();
+    assert_eq!(walked, names);
+    walk.objects.clear();
+    walk.folder(folder.path(), "below").expect("walks");
+    let walked: Vec<&str> =
+        walk.objects.iter().map(|object| &object.key["below/".len()..]).collect();
+    assert_eq!(walked, names);
 }

@@ -7,9 +7,7 @@
 //! a lost acknowledgement it would take its own commit for somebody else's. So every commit carries
 //! an id of its own, and after any error the log itself is asked whose commit it was.
 
-use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType as ArrowType, SchemaRef, TimeUnit};
@@ -30,7 +28,7 @@ use object_store::prefix::PrefixStore;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::storage::{Place, StorageError, block_on};
+use crate::storage::{Place, StorageError, block_on, random_name};
 
 /// The member of `commitInfo` by which a commit is known as ours.
 const COMMIT_ID: &str = "faceledger.commit_id";
@@ -267,7 +265,7 @@ impl DeltaTable {
         for file in add {
             actions.push(Action::Add(self.add_action(file)?));
         }
-        let id = commit_id();
+        let id = random_name();
         let (app_id, number) = txn;
         info.insert(COMMIT_ID.to_owned(), Value::from(id.as_str()));
         let properties = CommitProperties::default()
@@ -456,12 +454,6 @@ impl DeltaTable {
             false => self.wrong(format!("cannot {operation} it: {error}")),
         }
     }
-}
-
-/// 128 random bits in hex, from the keys that the standard library seeds its hash maps with.
-fn commit_id() -> String {
-    let word = || RandomState::new().build_hasher().finish();
-    format!("{:016x}{:016x}", word(), word())
 }
 
 /// Whether a commit of the log is the one with this id.

@@ -13,7 +13,7 @@ pub mod schema;
 pub mod small;
 pub mod spill;
 
-use crate::storage::{Place, StorageError};
+use crate::storage::{Place, StorageError, is_unfinished};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, TimestampMillisecondType};
 use bytes::Bytes;
@@ -63,9 +63,6 @@ const CHECKPOINT_WORTH: u64 = 10;
 /// Entries of a log that a checkpoint makes needless stay for 30 days, as other writers of Delta tables
 /// leave them: readers of older versions need them.
 const LOG_RETAIN_MS: i64 = 30 * 86_400_000;
-
-/// Begin and end of the hidden names under which `storage` writes local files before it renames them.
-const UNFINISHED: (&str, &str) = (".faceledger-", ".tmp");
 
 /// One table of the output, as of a version of its log.
 pub struct OpenTable {
@@ -363,15 +360,11 @@ impl OpenTable {
         let live: BTreeSet<&str> = self.files().iter().map(|f| f.path.as_str()).collect();
         let needed = |path: &str| live.contains(path) || retained.contains(path);
         let ours = |path: &str| self.version().is_some() || parquet::is_file_name(self.table, path);
-        let unfinished = |path: &str| {
-            let name = path.rsplit('/').next().unwrap_or(path);
-            name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1)
-        };
         let litter: Vec<String> = self
             .stored_files()?
             .into_iter()
             .filter(|path| {
-                (path.ends_with(".parquet") && !needed(path) && ours(path)) || unfinished(path)
+                (path.ends_with(".parquet") && !needed(path) && ours(path)) || is_unfinished(path)
             })
             .collect();
         let mut stray_ranks = Vec::new();

@@ -7,6 +7,7 @@ mod calendar;
 mod commands;
 mod compact;
 mod faults;
+mod fetch;
 mod formats;
 mod golden;
 mod interop;

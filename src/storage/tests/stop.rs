@@ -8,7 +8,7 @@ use super::*;
 
 /// Never answers.
 #[derive(Debug)]
-struct Mute;
+pub struct Mute;
 
 impl fmt::Display for Mute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,7 +68,7 @@ impl ObjectStore for Mute {
 }
 
 /// A place whose stop is its own: the process's would end every other test.
-fn stoppable(url: &str, grace: Duration) -> (Place, Arc<Stop>) {
+pub fn stoppable(url: &str, grace: Duration) -> (Place, Arc<Stop>) {
     let mut stop = Stop::default();
     stop.grace = grace;
     let stop = Arc::new(stop);
