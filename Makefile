@@ -1,12 +1,11 @@
 # faceledger: `make help` lists what can be done here. CI calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help run test soak check fmt bench bench-quick golden clean-out
+.PHONY: help run test soak check fmt bench bench-quick bench-scale bench-start bench-check bench-baseline golden clean-out
 
 # A fresh machine needs Rust (stable) and make. Python 3.9 or later is needed by the tests that read the
 # tables with other programs; `make test` sets up what it needs of it in .venv.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-REQUIREMENTS := tests/requirements.txt benches/requirements.txt
 # Airflow pins its own hundred packages, so it has a folder of its own.
 AIRFLOW_VENV := .venv-airflow
 AIRFLOW_PYTHON := $(AIRFLOW_VENV)/bin/python
@@ -32,13 +31,31 @@ check: ## formatting, lints, docs: warnings refused
 fmt: ## format the code
 	cargo fmt
 
-bench: $(VENV)/.ready ## ours against DuckDB and Polars on the same data: medians, ratios, totals checked
+bench: $(VENV)/.ready-bench ## ours against chDB, DataFusion, DuckDB and Polars on the same data: medians, targets, totals checked
 	cargo build --release --bin faceledger --example generate
 	$(PYTHON) benches/bench.py $(BENCH_ARGS)
 
-bench-quick: $(VENV)/.ready ## the same on tiny data: does the benchmark itself work?
+bench-quick: $(VENV)/.ready-bench ## the same on tiny data: does the benchmark itself work?
 	cargo build --release --bin faceledger --example generate
 	$(PYTHON) benches/bench.py --quick $(BENCH_ARGS)
+
+bench-scale: $(VENV)/.ready-bench ## ours at 1 and 10 times the data, with 1 and 2 threads, and over 1 M objects: 20 GB of disk for a while
+	cargo build --release --bin faceledger --example generate
+	$(PYTHON) benches/scale.py scale $(BENCH_ARGS)
+
+bench-start: $(VENV)/.ready-bench ## how long --help takes, and a run over 100,000 known objects
+	cargo build --release --bin faceledger --example generate
+	$(PYTHON) benches/scale.py start $(BENCH_ARGS)
+
+# These two need valgrind and any Python 3, no package. They count in the program as `make run` builds it; their data
+# come from the generator as `make test` builds it, because a release build of an example compiles every dependency anew.
+bench-check: ## instructions on small fixed inputs against benches/baseline.json: fails if slower; needs valgrind
+	cargo build --release --bin faceledger
+	python3 benches/check.py $(BENCH_ARGS)
+
+bench-baseline: ## make the counts of this build the baseline of `bench-check`: commit it with the reason
+	cargo build --release --bin faceledger
+	python3 benches/check.py --write $(BENCH_ARGS)
 
 golden: ## rewrite what the tests expect (schemas/pipeline.schema.json, tests/cases/*): review the diff like code
 	GOLDEN=1 cargo test --locked --test it -- golden the_schema_in_the_folder
@@ -46,9 +63,14 @@ golden: ## rewrite what the tests expect (schemas/pipeline.schema.json, tests/ca
 clean-out: ## delete what `make run` wrote
 	rm -rf out
 
-$(VENV)/.ready: $(REQUIREMENTS)
+$(VENV)/.ready: tests/requirements.txt
 	python3 -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# Apart from those of the tests: the engines of the benchmark are 1 GB.
+$(VENV)/.ready-bench: benches/requirements.txt $(VENV)/.ready
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 $(AIRFLOW_VENV)/.ready: tests/airflow-requirements.txt

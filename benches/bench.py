@@ -67,11 +67,18 @@ def main():
             "bytes": expected["bytes"],
             "rows": expected["rows"],
             "contenders": report,
-            "verdict": verdict(shape, report),
+            "verdict": None if args.quick else verdict(shape, report),
+            "floors": None,
         }
         ok = ok and agreed
         print_table(shape, shapes[shape])
-        print_verdict(shapes[shape]["verdict"])
+        if args.quick:
+            print("  no target is checked: tiny data")
+        else:
+            print_verdict(shapes[shape]["verdict"])
+        if args.floors and OURS in args.peers:
+            shapes[shape]["floors"] = floors(shape, folder, expected, args, versions)
+            print_floors(shapes[shape])
     result = {
         "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": on,
@@ -113,6 +120,7 @@ def arguments():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory-max", default="2GiB", help="for those that take a bound")
     parser.add_argument("--spellings", choices=["best", "all"], default="best", help="of the peers")
+    parser.add_argument("--no-floors", dest="floors", action="store_false", help="only the contenders")
     parser.add_argument("--quick", action="store_true", help="tiny data, 1 run")
     parser.add_argument(
         "--records",
@@ -142,10 +150,14 @@ def pin(threads):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
+def place(shape, records, base):
+    return base / f"{shape}-{records}-{DAYS}-{SEED}"
+
+
 def data(shape, args):
     """The folder of a shape, generated unless it is there already; and what must come out."""
     records = args.records[shape]
-    folder = args.data / f"{shape}-{records}-{DAYS}-{SEED}"
+    folder = place(shape, records, args.data)
     wanted = {"shape": shape, "records": records, "days": DAYS, "seed": SEED}
     expected_file = folder / "expected.json"
     # expected.json is written last: without it the folder was left half-made.
@@ -257,6 +269,40 @@ def print_verdict(found):
 
 def reached(yes):
     return "reached" if yes else "not reached"
+
+
+def floors(shape, folder, expected, args, versions):
+    """CPU seconds of reading, parsing and encoding alone (floor.py), the rows being ours; None if ours failed."""
+    out = folder / "out"
+    remove(out)
+    try:
+        once((OURS, None), shape, folder, out, args, versions)
+        compare(out, expected)
+        command = [sys.executable, HERE / "floor.py", "--data", folder / "results", "--rows", out / "liveness_detail"]
+        asked = subprocess.run(command, capture_output=True, text=True)
+        if asked.returncode != 0:
+            raise Failed(asked.stderr.strip()[-2000:])
+        found = json.loads(asked.stdout)
+    except Failed as failure:
+        print(f"{shape}: no floors: {failure}", file=sys.stderr)
+        return None
+    finally:
+        remove(out)
+    versions.update(found.pop("versions"))
+    return found
+
+
+def print_floors(entry):
+    found, ours = entry["floors"], next((e for e in entry["contenders"] if e["name"] == OURS), None)
+    if not found or not ours:
+        return
+    together = sum(found.values())
+    steps = ", ".join(f"{name.removesuffix('_cpu_seconds')} {seconds:.2f}" for name, seconds in found.items())
+    print(
+        f"  floors in CPU s: {steps}, together {together:.2f}; ours {ours['cpu_seconds']:.2f}, "
+        f"{ours['cpu_seconds'] / together:.2f} times that"
+    )
+    sys.stdout.flush()
 
 
 def remove(out):
