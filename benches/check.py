@@ -12,6 +12,7 @@ docs/performance.md says how repeatable they are.
 import argparse
 import json
 import pathlib
+import platform
 import re
 import shutil
 import statistics
@@ -36,6 +37,8 @@ def main():
         sys.exit("valgrind is missing: it counts the instructions. Install it (Debian, Ubuntu: apt-get install valgrind)")
     if not args.write and not BASELINE.is_file():
         sys.exit(f"{BASELINE} is missing: make bench-baseline writes it")
+    # Idle threads of the runtime count by the processors they see.
+    bench.pin(1)
     args.records = RECORDS
     args.generator = args.generator or generator(args)
     counts, inputs = {}, {}
@@ -48,6 +51,7 @@ def main():
     now = {
         "rustc": said(["rustc", "--version"]),
         "valgrind": said(["valgrind", "--version"]),
+        "libc": " ".join(platform.libc_ver()),
         "cpu_flags": cpu_flags(),
         "inputs": inputs,
         "instructions": counts,
@@ -145,14 +149,14 @@ def cpu_flags():
             flags = next(line.split(":", 1)[1].split() for line in file if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):
         return None
-    return [flag for flag in ("avx2", "bmi2", "sse4_2", "pclmulqdq", "sha_ni", "asimd") if flag in flags]
+    return [flag for flag in ("avx2", "bmi2", "sse4_2", "pclmulqdq", "asimd") if flag in flags]
 
 
 def show(before, now):
     """The table; gives the shapes that are slower than the tolerance."""
-    for what in ("rustc", "valgrind", "cpu_flags", "inputs"):
+    for what in ("rustc", "valgrind", "libc", "cpu_flags", "inputs"):
         if before[what] != now[what]:
-            print(f"note: {what} differs from the baseline's: {before[what]} there, {now[what]} here")
+            print(f"note: {what} differs, and may be the reason of any change: {before[what]} in the baseline, {now[what]} here")
     lines, slower = [], []
 
     def line(name, was, is_now, tolerance_percent):
