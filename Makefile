@@ -31,24 +31,24 @@ check: ## formatting, lints, docs: warnings refused
 fmt: ## format the code
 	cargo fmt
 
+# What is timed is the program as `make run` builds it. The data come from examples/generate.rs as `make test` builds it.
 bench: $(VENV)/.ready-bench ## ours against chDB, DataFusion, DuckDB and Polars on the same data: medians, targets, totals checked
-	cargo build --release --bin faceledger --example generate
+	cargo build --release --bin faceledger
 	$(PYTHON) benches/bench.py $(BENCH_ARGS)
 
 bench-quick: $(VENV)/.ready-bench ## the same on tiny data: does the benchmark itself work?
-	cargo build --release --bin faceledger --example generate
+	cargo build --release --bin faceledger
 	$(PYTHON) benches/bench.py --quick $(BENCH_ARGS)
 
 bench-scale: $(VENV)/.ready-bench ## ours at 1 and 10 times the data, with 1 and 2 threads, and over 1 M objects: 20 GB of disk for a while
-	cargo build --release --bin faceledger --example generate
+	cargo build --release --bin faceledger
 	$(PYTHON) benches/scale.py scale $(BENCH_ARGS)
 
 bench-start: $(VENV)/.ready-bench ## how long --help takes, and a run over 100,000 known objects
-	cargo build --release --bin faceledger --example generate
+	cargo build --release --bin faceledger
 	$(PYTHON) benches/scale.py start $(BENCH_ARGS)
 
-# These two need valgrind and any Python 3, no package. They count in the program as `make run` builds it; their data
-# come from the generator as `make test` builds it, because a release build of an example compiles every dependency anew.
+# These two need valgrind and any Python 3, no package.
 bench-check: ## instructions on small fixed inputs against benches/baseline.json: fails if slower; needs valgrind
 	cargo build --release --bin faceledger
 	python3 benches/check.py $(BENCH_ARGS)

@@ -40,7 +40,6 @@ def main():
     # Idle threads of the runtime count by the processors they see.
     bench.pin(1)
     args.records = RECORDS
-    args.generator = args.generator or generator(args)
     counts, inputs = {}, {}
     for shape in (EMPTY, *RECORDS):
         folder, inputs[shape] = source(shape, args)
@@ -76,20 +75,12 @@ def arguments():
     parser.add_argument("--runs", type=int, default=1, help="of each shape; the median counts (1)")
     parser.add_argument("--data", type=pathlib.Path, default=target / "bench-check")
     parser.add_argument("--binary", type=pathlib.Path, default=target / "release/faceledger")
-    parser.add_argument("--generator", type=pathlib.Path, help="a built generator, instead of building it")
+    parser.add_argument("--generator", type=pathlib.Path, help="a built generator, instead of cargo run")
     args = parser.parse_args()
     args.data, args.binary = args.data.resolve(), args.binary.resolve()
     if not args.binary.is_file():
         parser.error(f"{args.binary} is missing: cargo build --release --bin faceledger")
     return args
-
-
-def generator(args):
-    """The generator as the tests' profile builds it; None where the data are there already."""
-    if all((bench.place(shape, records, args.data) / "expected.json").is_file() for shape, records in RECORDS.items()):
-        return None
-    subprocess.run(["cargo", "build", "--quiet", "--example", "generate"], cwd=bench.PROJECT, check=True)
-    return bench.PROJECT / "target/debug/examples/generate"
 
 
 def source(shape, args):
