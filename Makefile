@@ -11,7 +11,7 @@ AIRFLOW_VENV := .venv-airflow
 AIRFLOW_PYTHON := $(AIRFLOW_VENV)/bin/python
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: ## build, load sample-data, show the daily charges
 	cargo build --release --bin faceledger
