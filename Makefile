@@ -1,18 +1,17 @@
 # faceledger: `make help` lists what can be done here. CI calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help run test soak check fmt bench bench-quick bench-s3 golden clean-out
+.PHONY: help run test soak check fmt bench bench-quick bench-scale bench-start bench-s3 bench-check bench-baseline golden clean-out
 
 # A fresh machine needs Rust (stable) and make. Python 3.9 or later is needed by the tests that read the
 # tables with other programs; `make test` sets up what it needs of it in .venv.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-REQUIREMENTS := tests/requirements.txt benches/requirements.txt
 # Airflow pins its own hundred packages, so it has a folder of its own.
 AIRFLOW_VENV := .venv-airflow
 AIRFLOW_PYTHON := $(AIRFLOW_VENV)/bin/python
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: ## build, load sample-data, show the daily charges
 	cargo build --release --bin faceledger
@@ -32,17 +31,35 @@ check: ## formatting, lints, docs: warnings refused
 fmt: ## format the code
 	cargo fmt
 
-bench: $(VENV)/.ready ## ours against DuckDB and Polars on the same data: medians, ratios, totals checked
-	cargo build --release --bin faceledger --example generate
+# What is timed is the program as `make run` builds it. The data come from examples/generate.rs as `make test` builds it.
+bench: $(VENV)/.ready-bench ## ours against chDB, DataFusion, DuckDB and Polars on the same data: medians, targets, totals checked
+	cargo build --release --bin faceledger
 	$(PYTHON) benches/bench.py $(BENCH_ARGS)
 
-bench-quick: $(VENV)/.ready ## the same on tiny data: does the benchmark itself work?
-	cargo build --release --bin faceledger --example generate
+bench-quick: $(VENV)/.ready-bench ## the same on tiny data: does the benchmark itself work?
+	cargo build --release --bin faceledger
 	$(PYTHON) benches/bench.py --quick $(BENCH_ARGS)
 
 bench-s3: ## many small objects over s3://, from a store on this machine that answers after 20 ms
 	cargo build --release --bin faceledger --example slow_store
 	python3 benches/s3.py $(BENCH_ARGS)
+
+bench-scale: $(VENV)/.ready-bench ## ours at 1 and 10 times the data, with 1 and 2 threads, and over 1 M objects: 20 GB of disk for a while
+	cargo build --release --bin faceledger
+	$(PYTHON) benches/scale.py scale $(BENCH_ARGS)
+
+bench-start: $(VENV)/.ready-bench ## how long --help takes, and a run over 100,000 known objects
+	cargo build --release --bin faceledger
+	$(PYTHON) benches/scale.py start $(BENCH_ARGS)
+
+# These two need valgrind and any Python 3, no package.
+bench-check: ## instructions on small fixed inputs against benches/baseline.json: fails if slower; needs valgrind
+	cargo build --release --bin faceledger
+	python3 benches/check.py $(BENCH_ARGS)
+
+bench-baseline: ## make the counts of this build the baseline of `bench-check`: commit it with the reason
+	cargo build --release --bin faceledger
+	python3 benches/check.py --write $(BENCH_ARGS)
 
 golden: ## rewrite what the tests expect (schemas/pipeline.schema.json, tests/cases/*): review the diff like code
 	GOLDEN=1 cargo test --locked --test it -- golden the_schema_in_the_folder
@@ -50,9 +67,14 @@ golden: ## rewrite what the tests expect (schemas/pipeline.schema.json, tests/ca
 clean-out: ## delete what `make run` wrote
 	rm -rf out
 
-$(VENV)/.ready: $(REQUIREMENTS)
+$(VENV)/.ready: tests/requirements.txt
 	python3 -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# Apart from those of the tests: the engines of the benchmark are 1 GB.
+$(VENV)/.ready-bench: benches/requirements.txt $(VENV)/.ready
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 $(AIRFLOW_VENV)/.ready: tests/airflow-requirements.txt

@@ -6,7 +6,7 @@
 //! bytes. Nobody in it exists: ID numbers begin with an area code that was never given out, mobile numbers
 //! with a prefix that was never sold.
 //!
-//! `cargo run --release --example generate -- --shape ndjson --records 910000 --seed 1 --days 3 --out DIR`
+//! `cargo run --example generate -- --shape ndjson --records 910000 --seed 1 --days 3 --out DIR`
 
 use clap::{Parser, ValueEnum};
 use serde_json::json;

@@ -10,8 +10,8 @@ import sys
 import time
 
 
-def main(package, work, best, others):
-    """Runs `work(args)` with `package` imported beforehand.
+def main(package, work, best, others, also=()):
+    """Runs `work(args)` with `package`, and what it needs `also`, imported beforehand.
 
     `best` names the fastest spelling for each shape, `others` lists all that are worth trying. `work` writes
     `OUT/liveness_detail/usage_date=…/*.parquet` and `OUT/daily.parquet`.
@@ -30,7 +30,8 @@ def main(package, work, best, others):
         return
     args.spelling = args.spelling or best[args.shape]
     args.out.mkdir(parents=True)
-    importlib.import_module(package)
+    for module in (package, *also):
+        importlib.import_module(module)
     # The monotonic clock is one for all processes of a machine: the parent subtracts the time at which it
     # started this one.
     ready = time.monotonic()
@@ -43,3 +44,11 @@ def main(package, work, best, others):
     sys.stdout.flush()
     # Nobody should be charged for taking an interpreter apart.
     os._exit(0)
+
+
+def bytes_of(text):
+    """2GiB as a number, for engines that want one."""
+    for end, power in (("KiB", 10), ("MiB", 20), ("GiB", 30)):
+        if text.endswith(end):
+            return int(text.removesuffix(end)) << power
+    return int(text)
