@@ -2,6 +2,7 @@ mod create;
 mod http;
 mod lease;
 mod level;
+mod pieces;
 mod server;
 mod stop;
 
