@@ -51,7 +51,7 @@ fn objects() -> Vec<Object> {
         one(0),
         one(1) + "\n",
         one(2).replace(",\"RequestId\"", ",\"Novel\""),
-        one(3)[..250_000].to_owned(),
+        one(3)[..280_000].to_owned(),
         one(4)[..one(4).len() - 2].to_owned(),
         format!("\u{feff}{}", one(5)),
         format!("[{},{}]", one(6), one(7)),
@@ -65,8 +65,11 @@ fn objects() -> Vec<Object> {
     objects
 }
 
+/// Contents by table and path.
+type Files = BTreeMap<(String, String), Vec<u8>>;
+
 /// The files of the two tables that no run leaves its mark on, and the rejects without their run's name.
-fn tables(output: &Path) -> (BTreeMap<(String, String), Vec<u8>>, Vec<Row>) {
+fn tables(output: &Path) -> (Files, Vec<Row>) {
     let mut files = data_files(output);
     files.retain(|(table, _), _| ["liveness_detail", "daily_charge"].contains(&table.as_str()));
     let mut rejects = Table::open(&output.join("rejects")).rows();
