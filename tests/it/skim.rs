@@ -5,7 +5,6 @@ use crate::s3::{Fault, Kind, Op, S3Server};
 use crate::world::{Object, Ran, Row, SOME_TIME, Table, World, attempt};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// Base64 that repeats itself nowhere near.
 fn picture(bytes: usize, seed: u64) -> String {
@@ -175,45 +174,4 @@ fn a_folder_of_several_results_an_object_is_read_whole() {
     assert_eq!(ran.tally("details_new"), 2 + 39 * 4);
     assert_eq!(number(&ran, "objects_in_doubt"), 0);
     world.verify();
-}
-
-/// `cargo test -- --ignored --nocapture ends_against_all`: what the ends of objects save at a slow store.
-#[test]
-#[ignore = "a measurement"]
-fn ends_against_all_at_a_slow_store() {
-    let server = S3Server::start();
-    for n in 0..300 {
-        server.put_at(&format!("in/date=2024-12-01/{n:04}.json"), media(n, 1_000_000), SOME_TIME);
-    }
-    server.set_latency(Duration::from_millis(20));
-    server.set_bytes_per_second(Some(20_000_000));
-    let mut told = Vec::new();
-    for read in ["auto", "full", "auto", "full"] {
-        let world = World::new(&pipeline(&server.url("in/"), "out/"));
-        let begun = Instant::now();
-        let set = format!("source.read={read}");
-        let args = [
-            "run",
-            "pipeline.toml",
-            "--json",
-            "--set",
-            &set,
-            "--set",
-            "limits.batch_bytes=\"4GB\"",
-        ];
-        let ran = on(&server, &world.path(""), &args).exits(0);
-        let read_seconds = ran.json()["phases"]
-            .as_array()
-            .expect("phases")
-            .iter()
-            .find(|p| p["name"] == "read")
-            .expect("read")["seconds"]
-            .clone();
-        told.push(format!(
-            "{read}: {:?}, reading {read_seconds} s, {} bytes",
-            begun.elapsed(),
-            number(&ran, "bytes_read")
-        ));
-    }
-    println!("{told:#?}");
 }
