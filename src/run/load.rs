@@ -373,7 +373,8 @@ fn read_one<'c>(
     loader.first_attempt = None;
     let part = read_whole(context, place, object, wanted, loader, bytes_read)?;
     match why {
-        _ if part.read.is_none() => return Ok(part),
+        // It has gone: nothing is learned.
+        _ if part.read.is_none() => {}
         Why::Plain => context.layouts.read_plain(key, format, &part.tally),
         Why::Sample => loader.pieces.samples += 1,
         Why::Needed => loader.pieces.whole += 1,

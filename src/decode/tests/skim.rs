@@ -536,6 +536,28 @@ fn one_object_of_several_results_is_enough() {
     assert_eq!(get(one.as_bytes(), KEY, &wanted, &layouts).how, How::InPart);
 }
 
+/// While the first object of a folder is read whole, others are read in part; if it then proves to hold several results,
+/// they are read again.
+#[test]
+fn nobody_waits_for_the_first_of_a_folder() {
+    let wanted = Wanted::default();
+    let one = api_order(100_000);
+    let several = full(format!("{one}\n{one}").as_bytes(), KEY, &wanted).tally;
+    for (tally, refuted) in [(Tally::default(), false), (several, true)] {
+        let layouts = Layouts::default();
+        layouts.begin();
+        let mut first =
+            Skim::new((KEY, 300_000), Format::Auto, Compression::Auto, &wanted, &layouts, 0);
+        assert_eq!(first.ask(), Ask::Whole(Why::Sample));
+        assert_eq!(get(one.as_bytes(), KEY, &wanted, &layouts).how, How::InPart);
+        first.layout().read_whole(&tally, None, 300_000);
+        assert_eq!(layouts.refuted(), refuted);
+        // One that had gone, or was broken, tells nothing: the next is the first.
+        let next = if refuted { Why::Needed } else { Why::Sample };
+        assert_eq!(get(one.as_bytes(), KEY, &wanted, &layouts).how, How::Whole(next));
+    }
+}
+
 /// Where parts do not do, they are not asked for again and again.
 #[test]
 fn a_folder_that_needs_all_is_read_whole() {
