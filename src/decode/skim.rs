@@ -92,6 +92,8 @@ struct Known {
     begun: u64,
     /// One was read whole, and it held one record.
     single: bool,
+    /// The first is being read whole. Others need not wait for it: if it holds several, they are read again.
+    sampling: bool,
     /// One held several.
     several: bool,
     misses: u32,
@@ -222,7 +224,10 @@ impl Layout {
         known.begun += 1;
         match () {
             () if known.several => Err(Why::Needed),
-            () if !known.single || turn.is_multiple_of(SAMPLE_EVERY) => Err(Why::Sample),
+            () if turn.is_multiple_of(SAMPLE_EVERY) || !known.single && !known.sampling => {
+                known.sampling = true;
+                Err(Why::Sample)
+            }
             () if known.misses >= MISSES_MAX && !turn.is_multiple_of(TRY_EVERY) => Err(Why::Needed),
             () => Ok((known.head.of(size), known.tail.of(size))),
         }
@@ -245,6 +250,7 @@ impl Layout {
     /// attempt began.
     pub fn read_whole(&self, records: u64, first_attempt: Option<i64>, size: u64) {
         let mut known = self.known();
+        known.sampling = false;
         match records {
             0 => {}
             1 => known.single = true,

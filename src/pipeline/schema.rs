@@ -92,13 +92,14 @@ pub(super) fn check(draft: &mut Draft) {
 /// The message, and the key that was probably meant.
 fn unknown_key(at: &str, key: &str) -> (String, Option<&'static str>) {
     let known = node(at).map(properties).unwrap_or_default();
-    if let Some(meant) = closest(key, known.iter().copied()) {
-        return (format!("unknown key: did you mean {meant:?}?"), Some(meant));
-    }
+    // A name that another section knows is no misspelling of one of this section's.
     let mut homes = Vec::new();
     homes_of(&SCHEMA, key, String::new(), &mut homes);
     if !homes.is_empty() {
         return (format!("unknown key here: it belongs {}", homes.join(" or ")), None);
+    }
+    if let Some(meant) = closest(key, known.iter().copied()) {
+        return (format!("unknown key: did you mean {meant:?}?"), Some(meant));
     }
     (format!("unknown key: remove it, or use one of {}", known.join(", ")), None)
 }

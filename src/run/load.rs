@@ -572,7 +572,8 @@ fn read_one(
     loader.first_attempt = None;
     let part = read_whole(context, place, object, opened(), wanted, loader, bytes_read)?;
     match why {
-        _ if matches!(part.read, Version::Gone) => return Ok(part),
+        // It has gone: nothing is learned.
+        _ if matches!(part.read, Version::Gone) => {}
         Why::Plain => context.layouts.read_plain(key, format, part.usable),
         Why::Sample => loader.pieces.samples += 1,
         Why::Needed => loader.pieces.whole += 1,

@@ -24,8 +24,9 @@ pub struct Pieces<'p> {
 }
 
 impl Place {
-    /// Opens an object to read pieces of it. Nothing is asked for before the first. With an etag it must be that
-    /// version, else the error [is changed](StorageError::is_changed).
+    /// Opens an object to read pieces of it. Nothing is asked for before the first. A remote object must be of the
+    /// version of the etag, if one is given, and of one version in all pieces, else the error [is
+    /// changed](StorageError::is_changed).
     pub fn pieces<'p>(&'p self, key: &'p str, etag: Option<&str>) -> Pieces<'p> {
         Pieces { place: self, key, file: None, opened: None, etag: etag.map(str::to_owned) }
     }

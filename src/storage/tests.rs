@@ -3,6 +3,7 @@ mod fetch;
 mod http;
 mod lease;
 mod level;
+mod pieces;
 mod server;
 mod stop;
 

@@ -55,7 +55,7 @@ fn objects() -> Vec<Object> {
     objects
 }
 
-pub const TABLES: [&str; 4] = ["liveness_detail", "daily_charge", "rejects", "inputs"];
+const TABLES: [&str; 4] = ["liveness_detail", "daily_charge", "rejects", "inputs"];
 
 /// The data files of an output folder, by table and path.
 pub fn data_files(output: &Path) -> BTreeMap<(String, String), Vec<u8>> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use faceledger::model::{CompareSource, Compression, Format, Settlement};
-use faceledger::pipeline::{Mistake, Pipeline, json_schema, load, parse};
+use faceledger::pipeline::{Mistake, Pipeline, Reading, json_schema, load, parse};
 use serde_json::Value;
 
 /// A pipeline in which everything is right. Its line numbers are the ones that the cases below count by.
@@ -84,6 +84,7 @@ fn defaults() {
     assert_eq!(p.source.keys.as_deref(), Some("{channel}/dt={date}/{biz_token}.json"));
     assert_eq!(p.source.envelope, None);
     assert_eq!((p.source.format, p.source.compression), (Format::Auto, Compression::Auto));
+    assert_eq!(p.source.read, Reading::Auto);
     assert_eq!(p.source.lookback_days, 3);
     assert!(p.source.options.is_empty() && p.output.options.is_empty());
     assert_eq!(p.output.url, "out/");
@@ -110,7 +111,7 @@ fn everything_said() {
     let text = edited(&[
         (
             7,
-            "keys = \"{channel}/dt={date}/**.gz\"\nformat = \"ndjson\"\ncompression = \"gzip\"\nlookback_days = 0\noptions = { aws_region = \"ap-guangzhou\" }\nenvelope = { response = \"\", rule_id = \"/a~1b/~0c\", created_at = \"/t\" }",
+            "keys = \"{channel}/dt={date}/**.gz\"\nformat = \"ndjson\"\ncompression = \"gzip\"\nread = \"full\"\nlookback_days = 0\noptions = { aws_region = \"ap-guangzhou\" }\nenvelope = { response = \"\", rule_id = \"/a~1b/~0c\", created_at = \"/t\" }",
         ),
         (
             9,
@@ -128,6 +129,7 @@ fn everything_said() {
     ]);
     let p = good(&text, &[]);
     assert_eq!((p.source.format, p.source.compression), (Format::Ndjson, Compression::Gzip));
+    assert_eq!(p.source.read, Reading::Full);
     assert_eq!(p.source.lookback_days, 0);
     assert_eq!(p.source.options["aws_region"], "ap-guangzhou");
     let envelope = p.source.envelope.expect("an envelope");
@@ -228,6 +230,7 @@ fn every_kind_of_mistake_has_its_line_and_key() {
         ((7, "keys = \"{channel}\"\nlookback_days = \"3\""), 8, "source.lookback_days", "found text in quotes"),
         // Words
         ((7, "keys = \"{channel}\"\nformat = \"nd-json\""), 8, "source.format", "did you mean \"ndjson\"?"),
+        ((7, "keys = \"{channel}\"\nread = \"part\""), 8, "source.read", "\"auto\" or \"full\""),
         ((7, "keys = \"{channel}\"\ncompression = \"bz\""), 8, "source.compression", "\"auto\" or \"none\" or \"gzip\" or \"zstd\""),
         ((11, "channel = \"app_sdk\"\ncompare_source = \"photo\""), 12, "route[0].compare_source", "\"uploaded_photo\""),
         // Values
@@ -772,6 +775,7 @@ fn the_digest_is_of_what_the_file_says() {
         "source.keys={channel}",
         "source.format=json",
         "source.compression=none",
+        "source.read=full",
         "source.lookback_days=4",
         "source.envelope={response=\"/r\"}",
         "source.options={a=\"1\"}",
@@ -824,7 +828,7 @@ fn properties(schema: &Value, at: &str, found: &mut Vec<(String, Value, bool)>) 
 fn the_schema_says_of_every_key_what_it_is() {
     let mut found = Vec::new();
     properties(&json_schema(), "", &mut found);
-    assert_eq!(found.len(), 44);
+    assert_eq!(found.len(), 45);
     for (place, property, required) in found {
         let description = property["description"].as_str().unwrap_or_default();
         assert!(

@@ -302,8 +302,10 @@ fn what_is_not_seen_once_is_read_whole() {
         some.push(twice);
         is(response(&some), &wanted, NEEDED);
     }
+    // Seen in front of another picture that the tail holds whole.
+    let small = format!(r#""IdCardData":{{"OcrFront":"{}"}}"#, picture(5000, 8));
     let mut some = all.to_vec();
-    some.splice(4..4, [REQUEST, cards.as_str()]);
+    some.splice(4..4, [REQUEST, small.as_str()]);
     is(response(&some), &wanted, NEEDED);
     // Of another kind than the API's.
     for (other, instead) in [
@@ -532,6 +534,28 @@ fn one_object_of_several_results_is_enough() {
     let garbage = format!("{one}garbage\n");
     assert_eq!(get(garbage.as_bytes(), KEY, &wanted, &layouts).how, NEEDED);
     assert_eq!(get(one.as_bytes(), KEY, &wanted, &layouts).how, How::InPart);
+}
+
+/// While the first object of a folder is read whole, others are read in part; if it then proves to hold several results,
+/// they are read again.
+#[test]
+fn nobody_waits_for_the_first_of_a_folder() {
+    let wanted = Wanted::default();
+    let one = api_order(100_000);
+    let several = full(format!("{one}\n{one}").as_bytes(), KEY, &wanted).tally;
+    for (tally, refuted) in [(Tally::default(), false), (several, true)] {
+        let layouts = Layouts::default();
+        layouts.begin();
+        let mut first =
+            Skim::new((KEY, 300_000), Format::Auto, Compression::Auto, &wanted, &layouts, 0);
+        assert_eq!(first.ask(), Ask::Whole(Why::Sample));
+        assert_eq!(get(one.as_bytes(), KEY, &wanted, &layouts).how, How::InPart);
+        first.layout().read_whole(usable(&tally), None, 300_000);
+        assert_eq!(layouts.refuted(), refuted);
+        // One that had gone, or was broken, tells nothing: the next is the first.
+        let next = if refuted { Why::Needed } else { Why::Sample };
+        assert_eq!(get(one.as_bytes(), KEY, &wanted, &layouts).how, How::Whole(next));
+    }
 }
 
 /// Where parts do not do, they are not asked for again and again.
