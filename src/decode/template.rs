@@ -207,14 +207,14 @@ impl Steps {
                 }
                 _ => {}
             }
-            let before = text[at..leaf.from].as_bytes().into();
+            let before = text.as_bytes()[at..leaf.from].into();
             steps.push(Step::Value { before, depth: leaf.depth, taken: leaf.taken });
             at = leaf.to;
         }
         if let Some((from, first)) = same {
             insert_same(&mut steps, first, &text[from..at]);
         }
-        Some(Steps { steps, end: text[at..range.end].as_bytes().into() })
+        Some(Steps { steps, end: text.as_bytes()[at..range.end].into() })
     }
 
     /// Reads on from `at`; hands each value that is taken to `take`, which says whether it can be. The offset
@@ -370,7 +370,8 @@ impl Learned {
     /// Whether a record that no template reads is one to learn from.
     pub fn curious(&self) -> bool {
         let missed = self.missed.fetch_add(1, Ordering::Relaxed);
-        self.tried.load(Ordering::Relaxed) < TEMPLATES_MAX as u64 || missed % MISSED_EACH == 0
+        self.tried.load(Ordering::Relaxed) < TEMPLATES_MAX as u64
+            || missed.is_multiple_of(MISSED_EACH)
     }
 
     /// Makes a template of a record if it can; gives those there are then.

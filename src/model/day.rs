@@ -35,8 +35,13 @@ impl UsageDay {
         if !matches!(text.len(), 8 | 10) || !text.bytes().enumerate().all(shaped) {
             return None;
         }
-        let format = if text.len() == 10 { "%Y-%m-%d" } else { "%Y%m%d" };
-        NaiveDate::parse_from_str(text, format).ok().map(UsageDay::of_date)
+        // By hand: the date of every key is read.
+        let number = |digits: &str| digits.bytes().fold(0, |n, b| n * 10 + u32::from(b - b'0'));
+        let dash = usize::from(text.len() == 10);
+        let (year, rest) = text.split_at(4);
+        let (month, day) = rest[dash..].split_at(2);
+        NaiveDate::from_ymd_opt(number(year) as i32, number(month), number(&day[dash..]))
+            .map(UsageDay::of_date)
     }
 
     fn of_date(date: NaiveDate) -> UsageDay {

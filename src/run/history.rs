@@ -206,7 +206,7 @@ pub struct LineGroup<'l> {
 }
 
 impl Columns for LineGroup<'_> {
-    fn len(&self) -> usize {
+    fn rows(&self) -> usize {
         self.lines.len()
     }
 
@@ -287,7 +287,7 @@ mod tests {
         rows.sort();
         let expected = small::inputs_batch(&rows).expect("columns");
         let groups: Vec<LineGroup<'_>> = lines.groups().collect();
-        assert_eq!((groups.len(), groups[0].len()), (1, 4));
+        assert_eq!((groups.len(), groups[0].rows()), (1, 4));
         for (place, column) in expected.columns().iter().enumerate() {
             let made = groups[0].column(place).expect("a column");
             assert_eq!(&made, column, "column {place}");

@@ -257,7 +257,7 @@ fn stage_groups(
     let mut encoder = Encoder::new(table.table)?;
     let mut rows = 0;
     for group in groups {
-        rows += group.len();
+        rows += group.rows();
         encoder.write(&group)?;
     }
     let encoded = encoder.finish(&vec![("faceledger.rows", rows.to_string())])?;
@@ -302,7 +302,7 @@ pub fn preview(affected: &Merged, threads: usize) -> Result<Vec<DailyCharge>, Ru
     let days = on_threads(threads, &days, |day| {
         let mut settler = Settler::default();
         let mut rows = affected.day(*day)?;
-        while let Some(group) = rows.next()? {
+        while let Some(group) = rows.next_group()? {
             let arrays = places.iter().map(|place| group.column(*place));
             let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
             let batch = arrow::array::RecordBatch::try_new(columns.clone(), arrays)
@@ -325,10 +325,10 @@ fn stage_file(
     let (mut first, mut last, mut fetched) = (None, 0, true);
     let mut ranks: Vec<i64> = Vec::new();
     while n < FILE_ROWS_MAX as u64
-        && let Some(group) = rows.next()?
+        && let Some(group) = rows.next_group()?
     {
         encoder.write(&group)?;
-        n += group.len() as u64;
+        n += group.rows() as u64;
         for (flags, req_time, rank_time) in
             group.each(|rows, row| (rows.flags[row], rows.req_time[row], rows.rank_time[row]))
         {

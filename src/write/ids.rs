@@ -160,7 +160,8 @@ fn sip(text: &str) -> u64 {
 }
 
 impl Ids {
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.len
     }
 

@@ -95,7 +95,7 @@ impl Merged {
 
 impl DayRows<'_> {
     /// The rows of the next row group; None at the end.
-    pub fn next(&mut self) -> Result<Option<GatheredGroup<'_>>, WriteError> {
+    pub fn next_group(&mut self) -> Result<Option<GatheredGroup<'_>>, WriteError> {
         match self {
             DayRows::Memory { order: [], .. } => Ok(None),
             DayRows::Memory { rows, order } => {
@@ -103,7 +103,7 @@ impl DayRows<'_> {
                 *order = rest;
                 Ok(Some(GatheredGroup::of(rows, group)))
             }
-            DayRows::Spilled(merging) => merging.next(ROW_GROUP_ROWS_MAX),
+            DayRows::Spilled(merging) => merging.next_group(ROW_GROUP_ROWS_MAX),
         }
     }
 }
@@ -193,7 +193,8 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64]) -> (Vec<Part>, Source) {
         .par_iter()
         .enumerate()
         .map(|(batch, rows)| {
-            let mut shards = vec![Vec::with_capacity(rows.len() / SHARDS + 8); SHARDS];
+            let room = rows.len() / SHARDS + 8;
+            let mut shards: Vec<_> = (0..SHARDS).map(|_| Vec::with_capacity(room)).collect();
             for row in 0..rows.len() {
                 let hash = rows.seq(row).hash();
                 let place = RowRef { batch: batch as u32, row: row as u32 };
@@ -426,7 +427,7 @@ impl<'r, T> Few<'r, T> {
 }
 
 impl Columns for GatheredGroup<'_> {
-    fn len(&self) -> usize {
+    fn rows(&self) -> usize {
         self.order.len()
     }
 

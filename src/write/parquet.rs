@@ -52,13 +52,13 @@ pub type FileFacts = Vec<(&'static str, String)>;
 /// The rows of a row group, a column at a time: a column is made only when it is encoded, by the thread that
 /// encodes it.
 pub trait Columns: Sync {
-    fn len(&self) -> usize;
+    fn rows(&self) -> usize;
     /// The column at a place of the table's file schema, in its type.
     fn column(&self, place: usize) -> Result<ArrayRef, WriteError>;
 }
 
 impl Columns for RecordBatch {
-    fn len(&self) -> usize {
+    fn rows(&self) -> usize {
         self.num_rows()
     }
 
@@ -110,7 +110,7 @@ impl<'t> Encoder<'t> {
         }
         row_group.close()?;
         self.written += 1;
-        self.rows += group.len() as u64;
+        self.rows += group.rows() as u64;
         Ok(())
     }
 

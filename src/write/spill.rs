@@ -610,7 +610,7 @@ pub struct Merging<'s> {
 
 impl Merging<'_> {
     /// The next rows, `rows_max` of them as long as there are so many; None at the end.
-    pub fn next(&mut self, rows_max: usize) -> Result<Option<GatheredGroup<'_>>, WriteError> {
+    pub fn next_group(&mut self, rows_max: usize) -> Result<Option<GatheredGroup<'_>>, WriteError> {
         self.drop_read();
         self.order.clear();
         while self.order.len() < rows_max
@@ -730,7 +730,7 @@ mod tests {
     use super::*;
     use crate::model::{Attempt, Record, UsageDay};
     use arrow::array::RecordBatch;
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeSet, HashMap};
 
     struct Rng(u64);
 
@@ -827,7 +827,7 @@ mod tests {
     fn batches_of(merged: &Merged, day: i32) -> Vec<RecordBatch> {
         let mut rows = merged.day(day).expect("a day");
         let mut groups = Vec::new();
-        while let Some(group) = rows.next().expect("a group") {
+        while let Some(group) = rows.next_group().expect("a group") {
             let n = LIVENESS_DETAIL.file_schema.fields().len();
             let columns = (0..n).map(|place| group.column(place).expect("a column")).collect();
             let schema = LIVENESS_DETAIL.file_schema.clone();
@@ -889,16 +889,16 @@ mod tests {
         assert!(rows_seen > 10_000 && fates_seen > 100 && changes_seen > 100);
     }
 
+    /// Rank, whether it was just read, time and day.
+    type Best = (i64, String, i64, i32, bool, i64, i32);
+
     /// The same counted slowly: one row a Seq, the one of the greatest rank, sorted by time and Seq.
     #[test]
     fn the_rows_that_count_are_those_of_a_plain_recount() {
         for seed in 1..60 {
             let (rows, shifts) = batches(seed);
             let merged = merged(&rows, &shifts, 3_000, &[]);
-            let mut best: std::collections::HashMap<
-                String,
-                (i64, String, i64, i32, bool, i64, i32),
-            > = Default::default();
+            let mut best: HashMap<String, Best> = HashMap::new();
             let mut new_days = BTreeSet::new();
             for rows in &rows {
                 for row in 0..rows.len() {
@@ -929,7 +929,7 @@ mod tests {
                 expected.sort();
                 let mut found: Vec<(i64, String)> = Vec::new();
                 let mut rows = merged.day(*day).expect("a day");
-                while let Some(group) = rows.next().expect("a group") {
+                while let Some(group) = rows.next_group().expect("a group") {
                     found.extend(
                         group.each(|rows, row| (rows.req_time[row], rows.seq(row).to_string())),
                     );

@@ -137,7 +137,7 @@ fn one_line_after_another() {
         7 => r#"{"Response":{"Error":{"Code":"InvalidParameter","Message":"m"}}}"#.to_owned(),
         11 => result(&format!("s{i}")),
         _ => LIKELY
-            .replace("EXTRA", if i % 3 == 0 { "app" } else { "h5" })
+            .replace("EXTRA", if i.is_multiple_of(3) { "app" } else { "h5" })
             .replace("ATTEMPTS", &vec![ATTEMPT; i % 4].join(",")),
     };
     let text: String = (0..500).map(|i| line(i) + "\n").collect();
