@@ -53,7 +53,7 @@ def arguments():
     parser.add_argument("--latency-ms", type=float, default=20)
     parser.add_argument("--bandwidth", type=int, help="bytes per second, all answers together")
     parser.add_argument("--binary", type=pathlib.Path, default=RELEASE / "faceledger")
-    parser.add_argument("--server", type=pathlib.Path, default=RELEASE / "examples" / "slow_store")
+    parser.add_argument("--server", type=pathlib.Path, default=ROOT / "target" / "slow_store")
     parser.add_argument("--set", action="append", default=[], help="passed on to faceledger run")
     return parser.parse_args()
 

@@ -20,7 +20,9 @@ fn objects() -> Vec<Object> {
     for n in 0..1500_i64 {
         let row = attempt(&format!("s-{:04}", n / 2), SOME_TIME + n / 2, Some(n % 3 == 0));
         let text = result(vec![row]).to_string();
-        objects.push(Object::new(&format!("{:02}/{n:04}.json", n % 13), text, SOME_TIME + n));
+        // Whole seconds: a store tells no finer ones.
+        let modified = SOME_TIME + 1000 * n;
+        objects.push(Object::new(&format!("{:02}/{n:04}.json", n % 13), text, modified));
     }
     let mut lines = String::new();
     let mut n = 0;
