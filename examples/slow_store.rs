@@ -101,7 +101,7 @@ struct MadeUp {
 impl MadeUp {
     /// A result with one attempt, as long as asked for by a picture of nothing.
     fn of(object_bytes: usize) -> MadeUp {
-        let head = r#"{"Response":{"RequestId":"r","Text":{"ErrCode":0,"Extra":"app","LivenessDetail":[{"ReqTime":"1772330000000","Errcode":0,"IsNeedCharge":true,"CompareLibType":"权威库","Seq":"seq-"#;
+        let head = r#"{"Response":{"RequestId":"r","IsVerifyIntention":false,"Text":{"ErrCode":0,"Extra":"app","LivenessDetail":[{"ReqTime":"1772330000000","Errcode":0,"IsNeedCharge":true,"CompareLibType":"权威库","Seq":"seq-"#;
         let tail = |picture: &str| format!(r#""}}]}},"BestFrame":{{"BestFrame":"{picture}"}}}}}}"#);
         let short = head.len() + DIGITS + tail("").len();
         let picture = "A".repeat(object_bytes.saturating_sub(short) / 4 * 4);

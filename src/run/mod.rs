@@ -553,7 +553,7 @@ impl<'p> Run<'p> {
         progress.finish();
         let (mut loaded, rows) = loaded?;
         self.phases.end("read");
-        let (affected, removed) = self.merge(&state.tables, &mut loaded, rows, &objects)?;
+        let (mut affected, removed) = self.merge(&state.tables, &mut loaded, rows, &objects)?;
         self.phases.end("merge");
         loaded.tally.objects_listed = objects.len() as u64;
         self.conserve(loaded.tally.broken())?;
@@ -564,17 +564,17 @@ impl<'p> Run<'p> {
             state.charged = charges_after(&state.charged, charges, &days);
             state.sum.settled.extend(days);
         } else {
-            let job = Job {
+            let mut job = Job {
                 objects: &objects,
                 loaded: &loaded,
-                affected: &affected,
+                affected: &mut affected,
                 stale: &state.stale,
                 charged: &state.charged,
             };
             let writer = self.writer(state.txn);
             let tables = &mut state.tables;
             let output = self.output.clone();
-            let published = self.publish(tables, &job, &writer).inspect_err(|error| {
+            let published = self.publish(tables, &mut job, &writer).inspect_err(|error| {
                 // What was staged and not committed would be counted by whoever reads the folder. But a store that
                 // does not answer would only make the end later, and what is another writer's is not ours to touch.
                 let answers = output.local_folder().is_some() || error.exit() != Exit::TryAgain;

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub struct Job<'j> {
     pub objects: &'j [Object],
     pub loaded: &'j Loaded,
-    pub affected: &'j Merged,
+    pub affected: &'j mut Merged,
     /// Days to be added up although nothing of them changes.
     pub stale: &'j BTreeSet<i32>,
     /// All daily charges before.
@@ -42,7 +42,7 @@ impl Run<'_> {
     pub fn publish(
         &mut self,
         tables: &mut Tables,
-        job: &Job<'_>,
+        job: &mut Job<'_>,
         writer: &Writer,
     ) -> Result<Published, RunError> {
         // Data files, invisible as yet, and the sums of what they hold, read back from the store.
@@ -53,6 +53,7 @@ impl Run<'_> {
         settled.extend(job.stale);
         let charges = self.settle(&tables.detail, &staged, &settled)?;
         self.conserve(balance(&tables.detail, job.affected, job.loaded, &staged, &charges))?;
+        job.affected.let_go();
         self.phases.end("settle");
         self.check_stop()?;
 

@@ -87,6 +87,11 @@ impl Merged {
         })
     }
 
+    /// Lets go of the rows, once they are in files.
+    pub fn let_go(&mut self) {
+        self.source = Source::Memory { rows: Vec::new(), days: BTreeMap::new() };
+    }
+
     /// Whether the rows are on disk: then days are better gone through one after the other.
     pub fn is_spilled(&self) -> bool {
         matches!(self.source, Source::Spilled(_))
