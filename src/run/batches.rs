@@ -2,7 +2,7 @@
 //! the listing nor the history nor the rows of a year are ever held at once.
 
 use super::history::Loads;
-use super::{Asked, RunError, Tables, on_threads, partition};
+use super::{Asked, RunError, Tables, on_threads, partition, stopped};
 use crate::model::{Broken, UsageDay};
 use crate::pipeline::{Inventory, Pipeline};
 use crate::sources::{self, Choice, Folders, Group, KeyPattern, Object, Order, Selection, Verdict};
@@ -15,7 +15,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int32Type;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 /// Groups listed side by side at most, when the ones before held little that is new.
 const GROUPS_MAX: usize = 32;
@@ -352,10 +352,6 @@ fn in_order<T>(order: Order, items: &mut [T], date: impl Fn(&T) -> Option<UsageD
 fn sorted(mut batch: Batch) -> Batch {
     batch.objects.sort_by(|a, b| a.info.key.cmp(&b.info.key));
     batch
-}
-
-fn stopped(stop: &AtomicBool) -> Result<(), RunError> {
-    if stop.load(Ordering::Relaxed) { Err(RunError::Stopped) } else { Ok(()) }
 }
 
 /// Stored days that a full refresh replaces.

@@ -5,11 +5,12 @@
 //! one a partition, each log gets a checkpoint, and files that were superseded or left behind go.
 
 use super::publish::stage_small;
-use super::{RunError, Tables, in_pool, new_run_id, now_ms, take_lease};
+use super::{RunError, Tables, in_pool, new_run_id, now_ms, rows_of, take_lease};
 use crate::pipeline::Pipeline;
 use crate::storage::Place;
 use crate::write::small;
 use crate::write::{Commit, OpenTable, WriteError, Writer};
+use arrow::array::RecordBatch;
 use std::collections::BTreeSet;
 
 /// What a compaction did.
@@ -42,27 +43,10 @@ pub fn compact(pipeline: &Pipeline) -> Result<Compacted, RunError> {
         };
         let mut commits = Vec::new();
         lease.check()?;
-        commits.push(merge_files(&mut tables.rejects, &writer, |table, partition, files| {
-            let mut rows = Vec::new();
-            for file in files {
-                for batch in table.read(file, None)? {
-                    rows.extend(small::rejects(&batch)?);
-                }
-            }
-            rows.sort();
-            stage_small(table, partition, rows.len(), || small::rejects_batch(&rows))
-        })?);
+        let (rejects, inputs) = (&mut tables.rejects, &mut tables.inputs);
+        commits.push(merge_files(rejects, &writer, small::rejects, small::rejects_batch)?);
         lease.check()?;
-        commits.push(merge_files(&mut tables.inputs, &writer, |table, partition, files| {
-            let mut rows = Vec::new();
-            for file in files {
-                for batch in table.read(file, None)? {
-                    rows.extend(small::inputs(&batch)?);
-                }
-            }
-            rows.sort();
-            stage_small(table, partition, rows.len(), || small::inputs_batch(&rows))
-        })?);
+        commits.push(merge_files(inputs, &writer, small::inputs, small::inputs_batch)?);
         let (mut deleted, mut retained, mut checkpoints) = (0, 0, 0);
         for table in tables.each_mut() {
             lease.check()?;
@@ -82,14 +66,11 @@ pub fn compact(pipeline: &Pipeline) -> Result<Compacted, RunError> {
 }
 
 /// Makes one file of each partition that has several.
-fn merge_files(
+fn merge_files<T: Ord>(
     table: &mut OpenTable,
     writer: &Writer,
-    merge: impl Fn(
-        &OpenTable,
-        Option<&str>,
-        &[&crate::write::delta::LiveFile],
-    ) -> Result<Option<crate::write::Staged>, WriteError>,
+    rows: fn(&RecordBatch) -> Result<Vec<T>, WriteError>,
+    batch: fn(&[T]) -> Result<RecordBatch, WriteError>,
 ) -> Result<Commit, RunError> {
     let partitions: BTreeSet<Option<String>> =
         table.files().iter().map(|f| f.partition.clone()).collect();
@@ -97,8 +78,13 @@ fn merge_files(
     for partition in partitions {
         let files = table.files_of(partition.as_deref());
         if files.len() > 1 {
-            staged.extend(merge(table, partition.as_deref(), &files)?);
-            remove.extend(files.iter().map(|f| f.path.clone()));
+            let mut all = Vec::new();
+            for file in files {
+                all.extend(rows_of(table, file, rows)?);
+                remove.push(file.path.clone());
+            }
+            all.sort();
+            staged.extend(stage_small(table, partition.as_deref(), all.len(), || batch(&all))?);
         }
     }
     Ok(table.commit(staged, remove, writer)?)

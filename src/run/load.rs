@@ -1,7 +1,7 @@
 //! Shards to rows: every worker reads, decodes and classifies on its own, and what they give is put
 //! together in key order, so that the number of workers changes nothing.
 
-use super::{RunError, on_threads};
+use super::{RunError, on_threads, stopped};
 use crate::classify::{Catalogue, Router, UnmappedCounts, settlement_date};
 use crate::decode::{self, Ask, Decoder, Framing, Layouts, Sink, Skim, Wanted, Why};
 use crate::model::{Attempt, Compression, Record, Reject, RejectReason, Tally, UsageDay};
@@ -175,7 +175,7 @@ pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<(Loaded, Unmerg
         .map(|object| object.info.key.as_str())
         .collect();
     let split = on_threads(context.io_threads, &large, |key| {
-        stopped(context)?;
+        stopped(context.stop)?;
         let head = match context.source.read_range(key, 0..HEAD_BYTES) {
             Ok(head) => head,
             // Gone since it was listed: who reads it will find out.
@@ -436,7 +436,7 @@ fn read_shard(
     match shard {
         Shard::Objects(range) => {
             for place in range.clone() {
-                stopped(context)?;
+                stopped(context.stop)?;
                 let object = &objects[place];
                 let opened = || feed.open(context, place - range.start, &object.info, None);
                 let part =
@@ -447,7 +447,7 @@ fn read_shard(
             }
         }
         Shard::Lines { object: place, bytes } => {
-            stopped(context)?;
+            stopped(context.stop)?;
             let object = &objects[*place];
             loader.begin(*place, object, object.info.last_modified_ms);
             let (opened, input) = feed.open(context, 0, &object.info, Some(bytes))?;
@@ -487,13 +487,6 @@ impl<R: Read> Read for Counted<'_, R> {
         let n = self.input.read(buffer)?;
         self.bytes.fetch_add(n as u64, Ordering::Relaxed);
         Ok(n)
-    }
-}
-
-fn stopped(context: &Context<'_>) -> Result<(), RunError> {
-    match context.stop.load(Ordering::Relaxed) {
-        true => Err(RunError::Stopped),
-        false => Ok(()),
     }
 }
 

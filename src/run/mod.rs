@@ -27,11 +27,12 @@ use crate::report::{self, Progress};
 use crate::settle::SettleError;
 use crate::sources::{KeyPattern, Object, Order, Window};
 use crate::storage::{self, Abilities, Lease, LeaseError, Place, StorageError};
+use crate::write::delta::LiveFile;
 use crate::write::merge::{self, Merged, SeqSet};
 use crate::write::parquet::plain_column;
 use crate::write::small;
 use crate::write::{self, OpenTable, WriteError, Writer, schema};
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, RecordBatch};
 use batches::{Batch, Batches, replaced_days};
 use load::{Loaded, Unmerged};
 use outcome::{Phases, Sum};
@@ -162,6 +163,7 @@ pub struct Asked {
     /// Which dates come first.
     pub order: Order,
 }
+
 /// Milliseconds since the epoch. The one place that reads the wall clock: for the names of runs and for
 /// reports, never for anything in a table of attempts.
 pub fn now_ms() -> i64 {
@@ -309,21 +311,28 @@ fn take_lease(
     Ok((output, lease))
 }
 
+/// All rows of a file of a small table.
+fn rows_of<T>(
+    table: &OpenTable,
+    file: &LiveFile,
+    rows: impl Fn(&RecordBatch) -> Result<Vec<T>, WriteError>,
+) -> Result<Vec<T>, WriteError> {
+    let mut all = Vec::new();
+    for batch in table.read(file, None)? {
+        all.extend(rows(&batch)?);
+    }
+    Ok(all)
+}
+
 /// All rows of a small table.
 fn read_small<T: Send>(
     table: &OpenTable,
-    rows: impl Fn(&arrow::array::RecordBatch) -> Result<Vec<T>, WriteError> + Sync,
+    rows: impl Fn(&RecordBatch) -> Result<Vec<T>, WriteError> + Sync,
 ) -> Result<Vec<T>, WriteError> {
     let parts: Vec<Vec<T>> = table
         .files()
         .par_iter()
-        .map(|file| {
-            let mut all = Vec::new();
-            for batch in table.read(file, None)? {
-                all.extend(rows(&batch)?);
-            }
-            Ok(all)
-        })
+        .map(|file| rows_of(table, file, &rows))
         .collect::<Result<_, WriteError>>()?;
     Ok(parts.into_iter().flatten().collect())
 }
@@ -331,6 +340,11 @@ fn read_small<T: Send>(
 /// Runs the job.
 pub fn run(pipeline: &Pipeline, asked: &Asked, stop: &AtomicBool) -> Result<RunReport, RunError> {
     in_pool(pipeline, |threads| Run::new(pipeline, asked, stop, threads)?.go())
+}
+
+/// Fails once a stop was asked for.
+fn stopped(stop: &AtomicBool) -> Result<(), RunError> {
+    if stop.load(Ordering::Relaxed) { Err(RunError::Stopped) } else { Ok(()) }
 }
 
 /// A call that a stop has ended fails in as many ways as there are callers; to who asked for it they are one.
@@ -419,10 +433,6 @@ impl<'p> Run<'p> {
         })
     }
 
-    fn check_stop(&self) -> Result<(), RunError> {
-        if self.stop.load(Ordering::Relaxed) { Err(RunError::Stopped) } else { Ok(()) }
-    }
-
     fn io_threads(&self, place: &Place) -> usize {
         io_threads(self.threads, place)
     }
@@ -483,7 +493,7 @@ impl<'p> Run<'p> {
         let (pipeline, asked) = (self.pipeline, self.asked);
         let mut batches = Batches::find(pipeline, &source, asked, stop, io_threads, &state.tables)?;
         loop {
-            self.check_stop()?;
+            stopped(self.stop)?;
             let batch = batches.next(&state.tables.inputs)?;
             self.phases.end("list");
             let Some(batch) = batch else { break };
@@ -573,11 +583,11 @@ impl<'p> Run<'p> {
             };
             let writer = self.writer(state.txn);
             let tables = &mut state.tables;
-            let output = self.output.clone();
+            let local = self.output.local_folder().is_some();
             let published = self.publish(tables, &mut job, &writer).inspect_err(|error| {
                 // What was staged and not committed would be counted by whoever reads the folder. But a store that
                 // does not answer would only make the end later, and what is another writer's is not ours to touch.
-                let answers = output.local_folder().is_some() || error.exit() != Exit::TryAgain;
+                let answers = local || error.exit() != Exit::TryAgain;
                 if answers && error.exit() != Exit::AnotherWriter {
                     for table in tables.each_mut() {
                         // The error that led here is the one to tell; the next run tries again.
@@ -615,7 +625,7 @@ impl<'p> Run<'p> {
     fn read_before<T: Send>(
         &self,
         table: &OpenTable,
-        rows: impl Fn(&arrow::array::RecordBatch) -> Result<Vec<T>, WriteError> + Sync,
+        rows: impl Fn(&RecordBatch) -> Result<Vec<T>, WriteError> + Sync,
     ) -> Result<Vec<T>, WriteError> {
         match read_small(table, rows) {
             Err(_) if self.is_rebuild() => Ok(Vec::new()),
@@ -741,9 +751,9 @@ fn newest_versions(inputs: &OpenTable) -> HashMap<String, i64> {
     newest
 }
 
-/// Works through items on plain threads, results in order. For work that calls Polars: from a worker of
-/// our pool it would wait inside Polars' pool, and steal from ours the next item that calls Polars, and so
-/// on until the stack ends (at some 400 days).
+/// Works through items on plain threads, results in order. For work that waits for a store, and for work that
+/// calls Polars: from a worker of our pool it would wait inside Polars' pool, and steal from ours the next
+/// item that calls Polars, and so on until the stack ends (at some 400 days).
 fn on_threads<I: Sync, T: Send>(
     threads: usize,
     items: &[I],

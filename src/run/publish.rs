@@ -2,7 +2,7 @@
 
 use super::history::{Line, Lines};
 use super::load::Loaded;
-use super::{LastRuns, Run, RunError, Tables, on_threads, partition, rfc3339};
+use super::{LastRuns, Run, RunError, Tables, on_threads, partition, rfc3339, rows_of, stopped};
 use crate::classify::Catalogue;
 use crate::model::{Broken, DailyCharge, UsageDay, UsageMonth};
 use crate::settle::{self, Settler};
@@ -55,7 +55,7 @@ impl Run<'_> {
         self.conserve(balance(&tables.detail, job.affected, job.loaded, &staged, &charges))?;
         job.affected.let_go();
         self.phases.end("settle");
-        self.check_stop()?;
+        stopped(self.stop)?;
 
         // One commit a table, in this order: a crash in between is repaired by the next run. A signal is
         // too late from here on: what is left takes less time than stopping in the middle would cost.
@@ -94,7 +94,7 @@ impl Run<'_> {
             let mut rows = affected.day(*day)?;
             let mut files = Vec::new();
             loop {
-                self.check_stop()?;
+                stopped(self.stop)?;
                 // Who reads the plain folder would count what is staged beside another writer's files.
                 self.still_ours()?;
                 match stage_file(table, *day, &mut rows)? {
@@ -151,11 +151,11 @@ impl Run<'_> {
         let compact = !rows.is_empty() && table.files().len() >= SMALL_FILES_MAX;
         let mut remove = Vec::new();
         for file in table.files() {
-            let mut stored = Vec::new();
             // What is made anew as a whole need not be readable.
-            for batch in if all_anew { Vec::new() } else { table.read(file, None)? } {
-                stored.extend(small::rejects(&batch)?);
-            }
+            let mut stored = match all_anew {
+                true => Vec::new(),
+                false => rows_of(table, file, small::rejects)?,
+            };
             let replaced = stored.iter().any(|r| read.contains(r.source_key.as_str()));
             if all_anew || compact || replaced {
                 remove.push(file.path.clone());
@@ -219,9 +219,7 @@ impl Run<'_> {
             let mut stored = Vec::new();
             if !all_anew && files.len() >= SMALL_FILES_MAX {
                 for file in files {
-                    for batch in table.read(file, None)? {
-                        stored.extend(small::inputs(&batch)?);
-                    }
+                    stored.extend(rows_of(table, file, small::inputs)?);
                     remove.push(file.path.clone());
                 }
             }
@@ -294,6 +292,7 @@ pub fn charges_after(
     });
     after
 }
+
 /// The daily charges of the changed days, from rows that are not written yet.
 pub fn preview(affected: &Merged, threads: usize) -> Result<Vec<DailyCharge>, RunError> {
     let schema = &schema::LIVENESS_DETAIL.file_schema;
