@@ -1,15 +1,21 @@
 //! The nouns every room shares. Takes nothing, does no I/O, reads no clock.
 
+mod amount;
 mod attempt;
+mod bill;
 mod charge;
 mod day;
 mod format;
 mod reject;
 mod tally;
+mod variance;
 
+pub use amount::{Amount, AmountError};
 pub use attempt::{Attempt, Record};
+pub use bill::{BillLine, BillReject, LineKind, ProviderAttempt};
 pub use charge::{Account, CompareSource, DailyCharge, Settlement};
 pub use day::{UsageDay, UsageMonth};
 pub use format::{Compression, Envelope, Format};
 pub use reject::{Reject, RejectReason};
 pub use tally::{Broken, Tally};
+pub use variance::{Part, PartKind, Period, SeqDifference, SeqStatus, Status, Variance};

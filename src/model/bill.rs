@@ -1,0 +1,154 @@
+//! The bill: its lines as the cloud gives them, read exactly.
+
+use super::{Amount, UsageDay, UsageMonth};
+
+/// What a line of the bill is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LineKind {
+    /// Usage settled by the day or month (按量计费日结, 按量计费月结).
+    Usage,
+    /// A resource package bought (包年包月新购, 续费).
+    PackagePurchase,
+    /// Money back: a package returned, a postpaid line reversed (退款, 冲正).
+    Refund,
+    /// A correction of an earlier bill (调账扣费, 调账补偿), or a line that was issued anew (重出单).
+    Adjustment,
+    /// The difference between eight places and fen, settled once a month (月度计费精度差异).
+    Rounding,
+    /// A transaction that this program does not know; counted apart.
+    Other,
+}
+
+impl LineKind {
+    pub const ALL: [LineKind; 6] = [
+        LineKind::Usage,
+        LineKind::PackagePurchase,
+        LineKind::Refund,
+        LineKind::Adjustment,
+        LineKind::Rounding,
+        LineKind::Other,
+    ];
+
+    /// The code as it stands in `bill_line.kind`.
+    pub fn code(self) -> &'static str {
+        match self {
+            LineKind::Usage => "usage",
+            LineKind::PackagePurchase => "package_purchase",
+            LineKind::Refund => "refund",
+            LineKind::Adjustment => "adjustment",
+            LineKind::Rounding => "rounding",
+            LineKind::Other => "other",
+        }
+    }
+}
+
+/// One row of `bill_line`: one component of one line of the detail bill (L3 明细账单, `DescribeBillDetail`). Amounts are
+/// yuan with eight places; null where the bill says `-` or nothing. Labels as received.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BillLine {
+    /// The month of the bill the line stands in (账单归属月, else that of the file).
+    pub bill_month: Option<UsageMonth>,
+    /// 账单记录 ID, where the bill gives one.
+    pub line_id: Option<String>,
+    /// Payer's UIN (支付者 UIN).
+    pub account: String,
+    pub owner_uin: Option<String>,
+    pub operator_uin: Option<String>,
+    /// First and last Beijing day of the usage (开始使用时间, 结束使用时间; the end is inclusive).
+    pub usage_from: Option<UsageDay>,
+    pub usage_to: Option<UsageDay>,
+    /// 扣费时间, milliseconds since the epoch (the bill's text is Beijing time).
+    pub pay_time: Option<i64>,
+    /// 账单归属日.
+    pub bill_day: Option<UsageDay>,
+    pub kind: Option<LineKind>,
+    /// 交易类型, as a code where one is known or given (`postpay_deduct_d`), and its name as received.
+    pub action_type: Option<String>,
+    pub action_type_name: Option<String>,
+    /// 计费模式 as received.
+    pub pay_mode: Option<String>,
+    pub business_code: Option<String>,
+    /// 产品名称.
+    pub business_name: Option<String>,
+    pub product_code: Option<String>,
+    /// 子产品名称: what the billing tag is made of.
+    pub product_name: Option<String>,
+    pub component_code: Option<String>,
+    /// 组件类型.
+    pub component_name: Option<String>,
+    pub item_code: Option<String>,
+    /// 组件名称.
+    pub item_name: Option<String>,
+    pub resource_id: Option<String>,
+    /// 实例类型 as received: `资源包` marks lines of a package itself.
+    pub instance_type: Option<String>,
+    /// Label and code of the billing tag, or `unmapped`: given by the catalogue, not by the bill.
+    pub billing_tag: String,
+    pub billing_tag_code: String,
+    /// 组件刊例价, 组件单价, 组件价格单位.
+    pub list_price: Option<Amount>,
+    pub contract_price: Option<Amount>,
+    pub price_unit: Option<String>,
+    /// 组件原始用量 (RealTotalMeasure): before packages.
+    pub usage_total: Option<Amount>,
+    /// 抵扣用量 (DeductedMeasure).
+    pub usage_deducted: Option<Amount>,
+    /// 组件用量 (UsedAmount): what is billed.
+    pub usage_billed: Option<Amount>,
+    pub usage_unit: Option<String>,
+    /// 组件原价.
+    pub cost_list: Option<Amount>,
+    /// 优惠后总价 (RealCost): vouchers + incentive + transfer + cash.
+    pub cost: Option<Amount>,
+    pub voucher: Option<Amount>,
+    pub incentive: Option<Amount>,
+    pub transfer: Option<Amount>,
+    pub cash: Option<Amount>,
+    /// Only international bills name one.
+    pub currency: Option<String>,
+    /// The file (within a zip: `archive.zip!member.csv`), and the row in it: the line of a CSV from 1, header included;
+    /// the record of a JSON file from 0, counting components.
+    pub source_file: String,
+    pub source_row: i64,
+}
+
+impl BillLine {
+    /// Usage before packages as a count of calls: `usage_total`, else what was billed and what was deducted.
+    pub fn calls(&self) -> Option<i64> {
+        let total = self.usage_total.or_else(|| {
+            self.usage_billed?.checked_add(self.usage_deducted.unwrap_or(Amount::ZERO))
+        })?;
+        total.as_count()
+    }
+}
+
+/// One attempt in the provider's own list (`GetWeChatBillDetails`, ChargeDetails): WeChat channels only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderAttempt {
+    pub seq: String,
+    /// Milliseconds since the epoch.
+    pub req_time: i64,
+    pub is_need_charge: bool,
+    pub biz_token: Option<String>,
+    pub rule_id: Option<String>,
+    /// 收费类型: 比对, 核身, 混合部署, as received.
+    pub charge_type: Option<String>,
+    /// A text there, a number in LivenessDetail.
+    pub errcode: Option<i32>,
+    pub source_file: String,
+    pub source_row: i64,
+}
+
+/// A line of a bill that could not be read. Never the value itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct BillReject {
+    pub file: String,
+    /// As `BillLine::source_row`.
+    pub row: i64,
+    /// The column (its header as we name it) or JSON path.
+    pub column: String,
+    /// A stable code: `amount_invalid`, `time_invalid`, `account_missing`, `row_short`, …
+    pub reason: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+}

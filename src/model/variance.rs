@@ -1,0 +1,165 @@
+//! Ours against theirs: what a reconciliation says.
+
+use super::{Amount, UsageDay, UsageMonth};
+use std::fmt;
+
+macro_rules! codes {
+    ($(#[$outer:meta])* $type:ident { $($(#[$doc:meta])* $name:ident = $code:literal,)* }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $type { $($(#[$doc])* $name,)* }
+        impl $type {
+            pub const ALL: &'static [$type] = &[$($type::$name,)*];
+            /// The code as it stands in tables and JSON.
+            pub fn code(self) -> &'static str {
+                match self { $($type::$name => $code,)* }
+            }
+        }
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.code())
+            }
+        }
+    };
+}
+
+codes! {
+    /// How a row of ours stands to the bill: each row has exactly one. The first that fits, in this order:
+    /// unmapped, adjusted, pending, covered_by_package, provider_only, ours_only, matched, provider_more, ours_more.
+    Status {
+        /// The counts agree.
+        Matched = "matched",
+        /// The bill counts more.
+        ProviderMore = "provider_more",
+        /// We count more.
+        OursMore = "ours_more",
+        /// The bill has usage where we have no charged attempt.
+        ProviderOnly = "provider_only",
+        /// We have charged attempts where the bill has no line, and packages do not explain it.
+        OursOnly = "ours_only",
+        /// The bill of that day is not out at `as_of`.
+        Pending = "pending",
+        /// No line, or one of nothing billed: a package covered the usage.
+        CoveredByPackage = "covered_by_package",
+        /// Attempts or lines without a billing tag.
+        Unmapped = "unmapped",
+        /// An adjustment changed the line.
+        Adjusted = "adjusted",
+    }
+}
+
+codes! {
+    /// Why two counts differ, as far as the rows say.
+    PartKind {
+        /// Attempts near midnight that balance with the neighbouring day.
+        Midnight = "midnight",
+        /// `IsNeedCharge` was null.
+        UnknownFlag = "unknown_flag",
+        /// The result could still grow when it was pulled.
+        NotFinal = "not_final",
+        /// What a count without regard to Seq would have counted twice.
+        Duplicate = "duplicate",
+        /// Records or attempts of that day that were set aside.
+        Reject = "reject",
+        /// The provider's list charges it and we hold it as free (or the other way).
+        FlagDiffers = "flag_differs",
+        /// The provider's list holds it and we do not.
+        ProviderOnly = "provider_only",
+        /// We hold it and the provider's list does not.
+        OursOnly = "ours_only",
+        /// Nothing in the rows says why.
+        Unexplained = "unexplained",
+    }
+}
+
+codes! {
+    /// One Seq, ours against the provider's list.
+    SeqStatus {
+        Agree = "agree",
+        FlagDiffers = "flag_differs",
+        DayDiffers = "day_differs",
+        OursOnly = "ours_only",
+        ProviderOnly = "provider_only",
+    }
+}
+
+/// A day, or a month where the account or tag settles monthly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Period {
+    Day(UsageDay),
+    Month(UsageMonth),
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Period::Day(day) => day.fmt(f),
+            Period::Month(month) => month.fmt(f),
+        }
+    }
+}
+
+impl serde::Serialize for Period {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// One reason and how much of a difference it is. `count` has the sign of the bill minus ours; the counts of all
+/// parts of a variance add up to its difference.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Part {
+    pub kind: PartKind,
+    pub count: i64,
+    /// The Seqs that can be the reason, sorted. There may be more of them than `count`: then the counts alone do not say which.
+    pub seqs: Vec<String>,
+    /// How many Seqs there are, where `seqs` was cut.
+    pub seqs_total: i64,
+    /// Objects behind it, where there is no Seq (rejects).
+    pub source_keys: Vec<String>,
+}
+
+/// One row of `reconciliation`: one account, period and billing tag. `difference` = `provider_calls` - `ours_charged`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Variance {
+    pub account: String,
+    pub period: Period,
+    pub billing_tag: String,
+    pub billing_tag_code: String,
+    pub status: Status,
+    pub ours_attempts: i64,
+    pub ours_charged: i64,
+    pub ours_free: i64,
+    pub ours_unknown: i64,
+    /// Usage before packages, of all lines; null without a line.
+    pub provider_calls: Option<i64>,
+    pub provider_deducted: Option<Amount>,
+    pub provider_billed: Option<Amount>,
+    /// 优惠后总价 of the lines.
+    pub provider_cost: Option<Amount>,
+    /// What the price book makes of ours, where there is one.
+    pub expected_cost: Option<Amount>,
+    pub difference: i64,
+    pub parts: Vec<Part>,
+    /// Line ids (else file and row) of the bill.
+    pub lines: Vec<String>,
+}
+
+/// One row of `seq_difference`: one Seq on which the provider's list and ours do not agree.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct SeqDifference {
+    pub seq: String,
+    pub status: SeqStatus,
+    pub ours_day: Option<String>,
+    pub provider_day: Option<String>,
+    pub ours_charge: Option<bool>,
+    pub provider_charge: Option<bool>,
+    pub billing_tag: Option<String>,
+    pub rule_id: Option<String>,
+    /// Hour of the Beijing day, 0 to 23, of ours, else of the provider's.
+    pub hour: i8,
+    pub source_key: Option<String>,
+    pub source_record: Option<i64>,
+    pub provider_file: Option<String>,
+    pub provider_row: Option<i64>,
+}
