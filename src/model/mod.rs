@@ -6,6 +6,7 @@ mod bill;
 mod charge;
 mod day;
 mod format;
+mod reconciled;
 mod reject;
 mod tally;
 mod variance;
@@ -16,6 +17,10 @@ pub use bill::{BillLine, BillReject, LineKind, ProviderAttempt};
 pub use charge::{Account, CompareSource, DailyCharge, Settlement};
 pub use day::{UsageDay, UsageMonth};
 pub use format::{Compression, Envelope, Format};
+pub use reconciled::{
+    Audit, AuditFinding, BillFile, BillRead, Money, PackageUse, Reconciled, SeqGroup, SeqJoin,
+    StatusTotal, WaterfallRow,
+};
 pub use reject::{Reject, RejectReason};
 pub use tally::{Broken, Tally};
 pub use variance::{Part, PartKind, Period, SeqDifference, SeqStatus, Status, Variance};

@@ -1,0 +1,176 @@
+//! What a reconciliation gives: the report for machines, of which those for people are made.
+
+use super::{Amount, BillReject, Period, SeqDifference, SeqStatus, Status, Variance};
+use serde::Serialize;
+
+/// The outcome of `reconcile`. Serialised, it is what `--json` prints and the HTML report holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Reconciled {
+    pub pipeline: String,
+    pub account: String,
+    /// `YYYY-MM`, sorted.
+    pub months: Vec<String>,
+    /// RFC 3339 with +08:00.
+    pub as_of: String,
+    /// Versions of the tables that ours come from.
+    pub detail_version: Option<i64>,
+    pub daily_version: Option<i64>,
+    pub bill: BillRead,
+    /// One row per account, period and billing tag, sorted by them.
+    pub rows: Vec<Variance>,
+    /// One per status that occurs, in the order of [`Status::ALL`].
+    pub totals: Vec<StatusTotal>,
+    /// Where the provider's own list was given.
+    pub seqs: Option<SeqJoin>,
+    /// Where the pipeline names a price book.
+    pub money: Option<Money>,
+    pub audit: Option<Audit>,
+    /// Calls that one row may differ by, and rows that differ by more.
+    pub tolerance_calls: i64,
+    pub over_tolerance: i64,
+}
+
+/// The bill as it was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BillRead {
+    pub files: Vec<BillFile>,
+    pub lines: i64,
+    /// Lines of other products: counted and set aside.
+    pub lines_other_products: i64,
+    pub rejects: Vec<BillReject>,
+    pub rejects_total: i64,
+    /// For people: a month that is not complete, files that a later one replaced.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BillFile {
+    pub name: String,
+    /// `detail_csv`, `detail_json`, `wechat_json`.
+    pub kind: String,
+    /// `utf-8`, `utf-8-bom`, `gb18030`.
+    pub encoding: String,
+    pub rows: i64,
+    pub lines: i64,
+    pub lines_other_products: i64,
+    pub rejects: i64,
+    /// The later cumulative file that replaced it; its lines do not count then.
+    pub replaced_by: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StatusTotal {
+    pub status: Status,
+    pub rows: i64,
+    pub ours_charged: i64,
+    pub provider_calls: i64,
+    pub difference: i64,
+}
+
+/// The full join by Seq with the provider's list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SeqJoin {
+    pub agree: i64,
+    pub flag_differs: i64,
+    pub day_differs: i64,
+    pub ours_only: i64,
+    pub provider_only: i64,
+    /// Those that do not agree, by rule and hour of the Beijing day.
+    pub groups: Vec<SeqGroup>,
+    /// Sorted by Seq, cut at a bound; all of them stand in the table `seq_difference`.
+    pub differences: Vec<SeqDifference>,
+    pub differences_total: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct SeqGroup {
+    pub rule_id: Option<String>,
+    pub hour: i8,
+    pub status: SeqStatus,
+    pub count: i64,
+}
+
+/// Expected quantities and amounts against the bill's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Money {
+    /// Name of the price book.
+    pub price_book: String,
+    /// free package -> paid package -> postpaid, per tag and period.
+    pub waterfall: Vec<WaterfallRow>,
+    pub packages: Vec<PackageUse>,
+    pub expected_cost: Amount,
+    pub bill_cost: Amount,
+    /// Sum of the bill's rounding lines (月度计费精度差异).
+    pub bill_rounding: Amount,
+    /// What fen make of the lines of eight places: rounded to fen minus exact, per month added up.
+    pub expected_rounding: Amount,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WaterfallRow {
+    pub account: String,
+    pub period: Period,
+    pub billing_tag: String,
+    pub billing_tag_code: String,
+    /// Our charged attempts: free_package + paid_package + postpaid.
+    pub calls: i64,
+    pub free_package: i64,
+    pub paid_package: i64,
+    pub postpaid: i64,
+    /// Null where the price book has no price for the tag on that day.
+    pub unit_price: Option<Amount>,
+    pub expected_cost: Option<Amount>,
+    pub bill_deducted: Option<Amount>,
+    pub bill_billed: Option<Amount>,
+    pub bill_cost: Option<Amount>,
+    /// The bill minus the expected.
+    pub difference_cost: Option<Amount>,
+    /// Final at the month's end only (reach tiers of a month that goes on).
+    pub provisional: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PackageUse {
+    pub id: String,
+    pub billing_tag_code: String,
+    pub free: bool,
+    pub size: i64,
+    pub bought_on: String,
+    /// First day on which it is no longer valid.
+    pub expires_on: String,
+    pub used_before: i64,
+    pub used: i64,
+    pub left: i64,
+}
+
+/// The published charge rules held against `IsNeedCharge`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Audit {
+    pub checked: i64,
+    /// Attempts whose code no published table lists.
+    pub not_listed: i64,
+    /// Charged though the rules say free.
+    pub charged_against_rule: i64,
+    /// Free though the rules say charged.
+    pub free_against_rule: i64,
+    /// What the first cost at the price book's unit prices; null without one.
+    pub overcharge: Option<Amount>,
+    /// Sorted by Seq, cut at a bound.
+    pub findings: Vec<AuditFinding>,
+    pub findings_total: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct AuditFinding {
+    pub seq: String,
+    pub usage_date: String,
+    pub billing_tag: String,
+    pub errcode: i32,
+    pub is_need_charge: bool,
+    /// What the rule says.
+    pub published_charge: bool,
+    /// Code of the rule table (edition) and the day from which it holds.
+    pub edition: String,
+    pub rule_from: String,
+    pub money: Option<Amount>,
+}
