@@ -1,6 +1,6 @@
 //! Flags as typed, and what can be checked of them without data.
 
-use crate::model::UsageDay;
+use crate::model::{UsageDay, UsageMonth};
 use crate::sources::{Order, Window};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -16,7 +16,7 @@ pub struct Cli {
 }
 
 const EXITS: &str = "Exit status: 0 done · 1 our failure · 2 usage or pipeline file · 3 rejects over the \
-pipeline's threshold · 5 conservation broken · 6 another writer holds the \
+pipeline's threshold · 4 the bill differs by more than is tolerated · 5 conservation broken · 6 another writer holds the \
 table · 75 storage failed after retries, or stopped by a signal: try again";
 
 #[derive(Debug, Subcommand)]
@@ -29,6 +29,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Rewrite small files, write checkpoints of the logs, delete what was superseded or left behind.
     Compact(PipelineArgs),
+    /// Hold the daily charges against the bill: every difference gets a status, its parts and their Seqs.
+    Reconcile(ReconcileArgs),
     /// Check the tables from the outputs alone: conservation, one row a Seq, daily charges.
     Verify(OutputArgs),
     /// Follow one Seq from its daily charge to the byte it was read from.
@@ -115,6 +117,42 @@ pub struct PlanArgs {
     /// Plan for a run that reads all objects again.
     #[arg(long)]
     pub full_refresh: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ReconcileArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// A bill: a file or URL, or a folder of them (ends with `/`). Detail bills (L3 明细账单) as CSV or zip, pages of
+    /// DescribeBillDetail, pages of GetWeChatBillDetails; several may be given.
+    #[arg(long = "bill", value_name = "FILE_OR_URL", required = true, num_args = 1..)]
+    pub bills: Vec<String>,
+    /// Only this month of usage, YYYY-MM; else every month the bill has usage of.
+    #[arg(long, value_parser = month)]
+    pub month: Option<UsageMonth>,
+    /// What was known at this time (RFC 3339): later bills, lines and results are left out. Default: now.
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    pub as_of: Option<i64>,
+    /// Where the HTML report goes besides the output's `_reports/` (a local file).
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<String>,
+    /// Where the CSV of differences goes besides the output's `_reports/` (a local file).
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<String>,
+    /// Write nothing: no tables, no report.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn month(text: &str) -> Result<UsageMonth, String> {
+    UsageMonth::parse(text).ok_or_else(|| "not a month: write YYYY-MM".to_owned())
+}
+
+/// Milliseconds since the epoch.
+fn instant(text: &str) -> Result<i64, String> {
+    chrono::DateTime::parse_from_rfc3339(text)
+        .map(|time| time.timestamp_millis())
+        .map_err(|_| "not a time: write it with its offset, 2025-01-01T09:00:00+08:00".to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -1,0 +1,188 @@
+//! The bill as it was given: files found, those that count read, lines tagged, repeated ones left out.
+
+use super::RunError;
+use crate::classify::Catalogue;
+use crate::decode::bill::{self, BillContent, Collected, Standing};
+use crate::model::{BillLine, BillRead, BillReject, ProviderAttempt, UsageDay};
+use crate::pipeline::Pipeline;
+use crate::storage::Place;
+use rayon::prelude::*;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+
+/// What the bills say.
+pub struct Bills {
+    pub lines: Vec<BillLine>,
+    pub attempts: Vec<ProviderAttempt>,
+    pub read: BillRead,
+}
+
+/// Rejects that a report holds; `rejects_total` counts all.
+const REJECTS_MAX: usize = 1_000;
+
+/// A file to be read.
+struct File {
+    /// As it is told: what was typed, or the folder that was typed and the key in it.
+    name: String,
+    place: Place,
+    key: String,
+}
+
+/// Reads bills. `urls` are files, or folders that end with `/`; `as_of_ms` is milliseconds since the epoch. A file that
+/// cannot be reconciled as a whole is an error (exit 2); a line that cannot be read is a reject.
+pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills, RunError> {
+    let mut files = Vec::new();
+    for url in urls {
+        files.extend(find(pipeline, url)?);
+    }
+    let mut seen = BTreeMap::new();
+    files.retain(|file| seen.insert(file.name.clone(), ()).is_none());
+    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+    let standings = bill::standings(&names, UsageDay::of_instant(as_of_ms));
+    let products = &pipeline.reconcile.products;
+    let each: Vec<(BillContent, Collected)> = files
+        .par_iter()
+        .zip(&standings)
+        .map(|(file, standing)| {
+            let unread = |replaced_by: Option<String>| {
+                let mut content = BillContent::default();
+                content.file.name.clone_from(&file.name);
+                content.file.replaced_by = replaced_by;
+                Ok((content, Collected::default()))
+            };
+            match standing {
+                Standing::ReplacedBy(later) => return unread(Some(later.clone())),
+                Standing::NotYet => return unread(None),
+                Standing::Counts => {}
+            }
+            let bytes = file.place.read_all(&file.key).map_err(|error| {
+                match error.is_not_found() {
+                    true => RunError::Usage(format!("--bill {}: no such file", file.name)),
+                    false => error.into(),
+                }
+            })?;
+            bill::read_all(&file.name, &bytes, products)
+                .map_err(|refused| RunError::Usage(refused.to_string()))
+        })
+        .collect::<Result<_, RunError>>()?;
+
+    let mut bills = Bills { lines: Vec::new(), attempts: Vec::new(), read: BillRead::default() };
+    for ((content, collected), standing) in each.into_iter().zip(&standings) {
+        if matches!(standing, Standing::NotYet) {
+            let name = &content.file.name;
+            let told = format!("{name}: not out yet at that time, left out");
+            bills.read.warnings.push(told);
+        }
+        bills.read.warnings.extend(content.notes);
+        bills.read.lines_other_products += content.file.lines_other_products;
+        bills.read.files.push(content.file);
+        bills.lines.extend(collected.lines);
+        bills.attempts.extend(collected.attempts);
+        bills.read.rejects_total += collected.rejects.len() as i64;
+        keep_rejects(&mut bills.read.rejects, collected.rejects);
+    }
+    let repeated = leave_out_repeated(&mut bills.lines);
+    if repeated > 0 {
+        bills.read.warnings.push(format!(
+            "{repeated} lines stand in more than one of the files, and count once"
+        ));
+    }
+    tag(pipeline, &mut bills.lines);
+    bills.read.lines = bills.lines.len() as i64;
+    Ok(bills)
+}
+
+fn keep_rejects(kept: &mut Vec<BillReject>, more: Vec<BillReject>) {
+    let room = REJECTS_MAX.saturating_sub(kept.len());
+    kept.extend(more.into_iter().take(room));
+}
+
+/// The files that a path or URL means. It is opened with the options of the source or the output where it lies in the
+/// same store.
+fn find(pipeline: &Pipeline, url: &str) -> Result<Vec<File>, RunError> {
+    let options = options_for(pipeline, url);
+    let is_folder = url.ends_with('/') || std::path::Path::new(url).is_dir();
+    if is_folder {
+        let place = Place::open_source(url, &options)?;
+        let known = [".zip", ".csv", ".json", ".ndjson", ".jsonl"];
+        let files: Vec<File> = place
+            .list(None)?
+            .into_iter()
+            .filter(|object| known.iter().any(|end| object.key.to_ascii_lowercase().ends_with(end)))
+            .map(|object| File {
+                name: format!("{}/{}", url.trim_end_matches('/'), object.key),
+                place: place.clone(),
+                key: object.key,
+            })
+            .collect();
+        return match files.is_empty() {
+            true => Err(RunError::Usage(format!(
+                "--bill {url}: no file in this folder ends with {}",
+                known.join(", ")
+            ))),
+            false => Ok(files),
+        };
+    }
+    let (folder, key) = match url.rsplit_once('/') {
+        Some(("", key)) => ("/", key),
+        Some((folder, key)) => (folder, key),
+        None => (".", url),
+    };
+    let place = Place::open(folder, &options)?;
+    Ok(vec![File { name: url.to_owned(), place, key: key.to_owned() }])
+}
+
+fn options_for(pipeline: &Pipeline, url: &str) -> BTreeMap<String, String> {
+    let store = |url: &str| {
+        let (scheme, rest) = url.split_once("://")?;
+        Some((scheme.to_owned(), rest.split('/').next()?.to_owned()))
+    };
+    let Some(wanted) = store(url) else { return BTreeMap::new() };
+    let places = [
+        (&pipeline.source.url, &pipeline.source.options),
+        (&pipeline.output.url, &pipeline.output.options),
+    ];
+    let same = places.into_iter().find(|(place, _)| store(place).as_ref() == Some(&wanted));
+    same.map(|(_, options)| options.clone()).unwrap_or_default()
+}
+
+/// Leaves out lines that another file has, too; how many. Within one file lines that look alike are two.
+fn leave_out_repeated(lines: &mut Vec<BillLine>) -> usize {
+    // The file that had such a line first.
+    let mut first: HashMap<_, &str> = HashMap::with_capacity(lines.len());
+    let keep: Vec<bool> = lines
+        .iter()
+        .map(|line| {
+            let file = line.source_file.as_str();
+            *first.entry(all_it_says(line)).or_insert(file) == file
+        })
+        .collect();
+    let before = lines.len();
+    let mut keep = keep.into_iter();
+    lines.retain(|_| keep.next().unwrap_or(true));
+    before - lines.len()
+}
+
+/// What makes two lines the same one: all they say but where they stand.
+fn all_it_says(line: &BillLine) -> impl Hash + Eq + '_ {
+    let ids = (&line.line_id, &line.account, &line.resource_id, &line.product_name);
+    let what = (&line.component_name, &line.item_name, &line.action_type_name, &line.instance_type);
+    let when = (line.usage_from, line.usage_to, line.pay_time, line.bill_day);
+    let usage = (line.usage_total, line.usage_deducted, line.usage_billed);
+    (ids, what, when, usage, line.cost, line.list_price, line.contract_price)
+}
+
+/// Fills in the billing tags.
+fn tag(pipeline: &Pipeline, lines: &mut [BillLine]) {
+    let catalogue = Catalogue::get();
+    for line in lines {
+        let id = catalogue.tag_of_bill(
+            line.product_name.as_deref(),
+            line.product_code.as_deref(),
+            &pipeline.reconcile.bill_tags,
+        );
+        let tag = catalogue.tag(id);
+        line.billing_tag = tag.label.to_owned();
+        line.billing_tag_code = tag.code.to_owned();
+    }
+}
