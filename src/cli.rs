@@ -35,6 +35,8 @@ pub enum Command {
     Verify(OutputArgs),
     /// Follow one Seq from its daily charge to the byte it was read from.
     Explain(ExplainArgs),
+    /// Print the daily charges, with what they cost, as other tools take them: FOCUS 1.2 (CSV).
+    Export(ExportArgs),
     /// List what was set aside, by reason and place; or load those objects again.
     Rejects(RejectsArgs),
     /// Print the catalogue of billing tags: products, channels, compare sources, codes.
@@ -86,6 +88,10 @@ impl WindowArgs {
 
 fn day(text: &str) -> Result<UsageDay, String> {
     UsageDay::parse(text).ok_or_else(|| "not a day: write YYYY-MM-DD".to_owned())
+}
+
+fn month(text: &str) -> Result<UsageMonth, String> {
+    UsageMonth::parse(text).ok_or_else(|| "not a month: write YYYY-MM".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -171,6 +177,24 @@ pub struct ExplainArgs {
     pub pipeline: PipelineArgs,
     /// The Seq of an attempt.
     pub seq: String,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// As what.
+    #[arg(long, value_enum, default_value_t = ExportFormat::Focus)]
+    pub format: ExportFormat,
+    /// Only this month of usage, YYYY-MM (a Beijing month).
+    #[arg(long, value_parser = month)]
+    pub month: Option<UsageMonth>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Rows of the FinOps Open Cost and Usage Specification 1.2.
+    Focus,
 }
 
 #[derive(Debug, Args)]

@@ -2,14 +2,18 @@
 //!
 //! Takes the captures of an object's key, a [`Record`](crate::model::Record) and an attempt's compare
 //! library. Gives a [`Tagged`] per attempt and, of what stayed unmapped, an account by value with the
-//! route that would have caught it. It never decides whether an attempt is charged, does no I/O, and never
-//! keeps or shows a value of `Text.Extra`.
+//! route that would have caught it. Holds attempts against the published charging codes (`charge_rules`). It never decides
+//! whether an attempt is charged, does no I/O, and never keeps or shows a value of `Text.Extra`.
 
 mod catalogue;
+mod charge_rules;
 mod route;
 mod unmapped;
 
 pub use catalogue::{Catalogue, CatalogueRow, Tag, TagId};
+pub use charge_rules::{
+    AuditedAttempt, Auditor, ChargeRules, EditionId, EditionRoute, FINDINGS_MAX, Rule, Verdict,
+};
 pub use route::{
     Condition, Route, RouteError, Routed, Router, Tagged, WhyUnmapped, settlement_date,
 };

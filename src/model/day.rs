@@ -69,6 +69,20 @@ impl UsageDay {
         )
     }
 
+    /// The same day of the next year; the 1st of March for a 29th of February.
+    pub fn a_year_later(self) -> UsageDay {
+        let date = self.date();
+        let next = NaiveDate::from_ymd_opt(date.year() + 1, date.month(), date.day())
+            .or_else(|| NaiveDate::from_ymd_opt(date.year() + 1, 3, 1));
+        UsageDay::of_date(next.unwrap_or(NaiveDate::MAX))
+    }
+
+    /// The 1st of this day's month.
+    pub fn first_of_month(self) -> UsageDay {
+        let date = self.date();
+        UsageDay::of_date(date.with_day(1).unwrap_or(date))
+    }
+
     pub fn month(self) -> UsageMonth {
         let date = self.date();
         UsageMonth { year: date.year(), month: date.month() }

@@ -6,6 +6,7 @@ mod bill;
 mod charge;
 mod day;
 mod format;
+mod prices;
 mod reconciled;
 mod reject;
 mod tally;
@@ -17,6 +18,7 @@ pub use bill::{BillLine, BillReject, LineKind, ProviderAttempt};
 pub use charge::{Account, CompareSource, DailyCharge, Settlement};
 pub use day::{UsageDay, UsageMonth};
 pub use format::{Compression, Envelope, Format};
+pub use prices::{AccountClass, DayCost, Package, Price, PriceBook, Rate, Tier, TierVolume};
 pub use reconciled::{
     Audit, AuditFinding, BillFile, BillRead, Money, PackageUse, Reconciled, SeqGroup, SeqJoin,
     StatusTotal, WaterfallRow,

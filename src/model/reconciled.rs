@@ -1,6 +1,6 @@
 //! What a reconciliation gives: the report for machines, of which those for people are made.
 
-use super::{Amount, BillReject, Period, SeqDifference, SeqStatus, Status, Variance};
+use super::{Amount, BillReject, Period, SeqDifference, SeqStatus, Status, UsageDay, Variance};
 use serde::Serialize;
 
 /// The outcome of `reconcile`. Serialised, it is what `--json` prints and the HTML report holds.
@@ -117,7 +117,7 @@ pub struct WaterfallRow {
     pub free_package: i64,
     pub paid_package: i64,
     pub postpaid: i64,
-    /// Null where the price book has no price for the tag on that day.
+    /// Null where the price book has no price for the tag in the period, or more than one.
     pub unit_price: Option<Amount>,
     pub expected_cost: Option<Amount>,
     pub bill_deducted: Option<Amount>,
@@ -125,8 +125,20 @@ pub struct WaterfallRow {
     pub bill_cost: Option<Amount>,
     /// The bill minus the expected.
     pub difference_cost: Option<Amount>,
-    /// Final at the month's end only (reach tiers of a month that goes on).
+    /// Final at the month's end only: a month that goes on, or reach tiers in it.
     pub provisional: bool,
+}
+
+impl Money {
+    /// The unit price of a tag (by label) on a day, as it was applied.
+    pub fn unit_price(&self, billing_tag: &str, day: UsageDay) -> Option<Amount> {
+        let covers =
+            |period: Period| period == Period::Day(day) || period == Period::Month(day.month());
+        self.waterfall
+            .iter()
+            .find(|row| row.billing_tag == billing_tag && covers(row.period))
+            .and_then(|row| row.unit_price)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -153,7 +165,8 @@ pub struct Audit {
     pub charged_against_rule: i64,
     /// Free though the rules say charged.
     pub free_against_rule: i64,
-    /// What the first cost at the price book's unit prices; null without one.
+    /// What `charged_against_rule` cost at the price book's unit prices; null without one, or where one of them has
+    /// no price.
     pub overcharge: Option<Amount>,
     /// Sorted by Seq, cut at a bound.
     pub findings: Vec<AuditFinding>,

@@ -10,9 +10,10 @@ use std::path::{Component, Path};
 use chrono::DateTime;
 use serde_json::Value;
 
-use super::Key;
 use super::read::{Draft, child};
+use super::reconcile::reconcile;
 use super::schema::closest;
+use super::{Key, Reconcile};
 use crate::classify::{Condition, Route, RouteError};
 use crate::model::{CompareSource, Settlement};
 
@@ -26,19 +27,23 @@ pub(super) struct Checked {
     pub retain_ms: Option<i64>,
     pub lease_term_ms: Option<i64>,
     pub routes: Vec<Route>,
+    pub reconcile: Option<Reconcile>,
 }
 
 pub(super) fn check(draft: &mut Draft) -> Checked {
     name(draft);
     uin(draft);
-    let settlement = settlement(draft);
+    let opened_at = opened_at(draft);
     urls(draft);
     envelope(draft);
     let fields = fields(draft);
     let routes = routes(draft, fields.as_ref());
     let limits = super::written::LimitsSection::default();
     Checked {
-        settlement,
+        settlement: opened_at.map(|at| match at < Settlement::DAILY_SINCE_MS {
+            true => Settlement::Monthly,
+            false => Settlement::Daily,
+        }),
         key: key(draft),
         memory_max: bytes(draft, "/limits/memory_max", &limits.memory_max),
         batch_bytes: bytes(draft, "/limits/batch_bytes", &limits.batch_bytes),
@@ -47,6 +52,7 @@ pub(super) fn check(draft: &mut Draft) -> Checked {
         retain_ms: duration(draft, "/output/retain", "0s", 0..=36_525 * 86_400_000),
         lease_term_ms: duration(draft, "/output/lease_term", "60s", 1_000..=3_600_000),
         routes,
+        reconcile: reconcile(draft, opened_at),
     }
 }
 
@@ -78,14 +84,12 @@ fn uin(draft: &mut Draft) {
     }
 }
 
-fn settlement(draft: &mut Draft) -> Option<Settlement> {
+/// Milliseconds since the epoch.
+fn opened_at(draft: &mut Draft) -> Option<i64> {
     let at = "/account/opened_at";
     let text = draft.text(at)?;
     match DateTime::parse_from_rfc3339(&text) {
-        Ok(opened_at) if opened_at.timestamp_millis() < Settlement::DAILY_SINCE_MS => {
-            Some(Settlement::Monthly)
-        }
-        Ok(_) => Some(Settlement::Daily),
+        Ok(opened_at) => Some(opened_at.timestamp_millis()),
         Err(_) => {
             let shown = draft.shown(at);
             draft.mistake(
@@ -424,7 +428,7 @@ fn routes(draft: &mut Draft, fields: Option<&BTreeSet<String>>) -> Vec<Route> {
     routes
 }
 
-fn unknown_code(draft: &mut Draft, at: &str, what: &str, code: &str, known: &[&str]) {
+pub(super) fn unknown_code(draft: &mut Draft, at: &str, what: &str, code: &str, known: &[&str]) {
     let meant = if draft.is_expanded(at) { None } else { closest(code, known.iter().copied()) };
     let meant = meant.map(|meant| format!("did you mean {meant:?}? ")).unwrap_or_default();
     let shown = draft.shown(at);

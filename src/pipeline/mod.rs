@@ -6,7 +6,9 @@
 //! variable expands to.
 
 mod check;
+mod prices;
 mod read;
+mod reconcile;
 mod schema;
 mod written;
 
@@ -16,10 +18,13 @@ use std::fmt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+pub use prices::{load_prices, parse_prices};
 pub use written::{PipelineFile, json_schema};
 
 use crate::classify;
-use crate::model::{Account, CompareSource, Compression, Envelope, Format};
+use crate::model::{
+    Account, AccountClass, Amount, CompareSource, Compression, Envelope, Format, Package,
+};
 use read::Draft;
 use written::Personal;
 
@@ -41,6 +46,31 @@ pub struct Pipeline {
     pub output: Output,
     pub privacy: Privacy,
     pub limits: Limits,
+    pub reconcile: Reconcile,
+}
+
+/// How the charges are held against the bill. A run makes nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reconcile {
+    /// Calls by which one row may differ.
+    pub tolerance_calls: i64,
+    /// Yuan by which one row may differ.
+    pub tolerance_amount: Amount,
+    /// An attempt is near midnight up to so many milliseconds before or after it.
+    pub midnight_ms: i64,
+    /// The bill of usage day D is out so many milliseconds after the Beijing midnight with which D+1 begins.
+    pub bill_out_ms: i64,
+    /// File of the price book, for [`load_prices`].
+    pub prices: Option<String>,
+    pub account_class: AccountClass,
+    /// Names and codes of products on the bill that are FaceID, besides those that are known.
+    pub products: Vec<String>,
+    /// What the bill calls them (子产品名称), and codes of billing tags.
+    pub bill_tags: BTreeMap<String, &'static str>,
+    /// Tables of charge rules for products and channels, first match first.
+    pub editions: Vec<classify::EditionRoute>,
+    /// Their ids are distinct.
+    pub packages: Vec<Package>,
 }
 
 /// Where the results are.
@@ -156,6 +186,11 @@ pub fn load(
     sets: &[String],
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Pipeline, Vec<Mistake>> {
+    parse(path, &text_of(path, "a pipeline file")?, sets, env)
+}
+
+/// The text of a file; `what` it should be, for its mistakes.
+fn text_of(path: &str, what: &str) -> Result<String, Vec<Mistake>> {
     let mistake = |line, message: String| Mistake {
         file: path.to_owned(),
         line,
@@ -163,17 +198,13 @@ pub fn load(
         message,
     };
     let bytes = std::fs::read(path).map_err(|error| {
-        vec![mistake(
-            None,
-            format!("cannot be read ({}): give the path of a pipeline file", error.kind()),
-        )]
+        vec![mistake(None, format!("cannot be read ({}): give the path of {what}", error.kind()))]
     })?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = before.iter().filter(|b| **b == b'\n').count() + 1;
         vec![mistake(Some(line), "not UTF-8: save the file as UTF-8".to_owned())]
-    })?;
-    parse(path, &text, sets, env)
+    })
 }
 
 /// Checks the text of a pipeline file; `file` is its name in mistakes. As [`load`] otherwise.
@@ -183,27 +214,21 @@ pub fn parse(
     sets: &[String],
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Pipeline, Vec<Mistake>> {
-    let mut draft = Draft::read(file, text)?;
+    let mut draft = Draft::read(file, text, &schema::PIPELINE)?;
     draft.apply_sets(sets);
     draft.expand(env);
     schema::check(&mut draft);
     let checked = check::check(&mut draft);
     let value = draft.mistakes()?;
 
-    let fault_of_ours = || {
-        let message = "passes the checks but cannot be read: please report this file as a fault of faceledger";
-        vec![Mistake {
-            file: file.to_owned(),
-            line: None,
-            key: String::new(),
-            message: message.to_owned(),
-        }]
-    };
+    let fault_of_ours = || fault_of_ours(file);
     // The errors of serde quote values, so they are not passed on; and after the schema there are none.
     let written: Option<PipelineFile> = serde_json::from_value(value).ok();
     let times = (checked.retry_for_ms, checked.retain_ms, checked.lease_term_ms);
     let sizes = (checked.memory_max, checked.batch_bytes);
-    let (Some(written), Some(settlement)) = (written, checked.settlement) else {
+    let (Some(written), Some(settlement), Some(reconcile)) =
+        (written, checked.settlement, checked.reconcile)
+    else {
         return Err(fault_of_ours());
     };
     let (
@@ -254,9 +279,21 @@ pub fn parse(
             batch_bytes,
             retry_for_ms,
         },
+        reconcile,
     };
     pipeline.digest = digest(&pipeline);
     Ok(pipeline)
+}
+
+fn fault_of_ours(file: &str) -> Vec<Mistake> {
+    let message =
+        "passes the checks but cannot be read: please report this file as a fault of faceledger";
+    vec![Mistake {
+        file: file.to_owned(),
+        line: None,
+        key: String::new(),
+        message: message.to_owned(),
+    }]
 }
 
 fn digest(pipeline: &Pipeline) -> String {
@@ -272,6 +309,8 @@ fn digest(pipeline: &Pipeline) -> String {
         output,
         privacy,
         limits,
+        // What a run does does not depend on it.
+        reconcile: _,
     } = pipeline;
     let Source {
         url,

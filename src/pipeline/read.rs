@@ -1,4 +1,4 @@
-//! The text of a pipeline file to one JSON value in which every part knows where it was written.
+//! The text of a pipeline file (or price book) to one JSON value in which every part knows where it was written.
 //!
 //! Takes the file's text, the `--set` arguments and the environment as a function. Gives a [`Draft`]:
 //! the values with `--set` and `${…}` applied, and the mistakes found so far. It does no I/O, and never
@@ -15,9 +15,11 @@ use super::{Mistake, schema};
 /// The file name that mistakes in `--set` arguments carry.
 const SET: &str = "--set";
 
-/// A pipeline file on its way to being checked. Places are JSON pointers into `value`.
+/// A file on its way to being checked. Places are JSON pointers into `value`.
 pub(super) struct Draft {
     pub value: Value,
+    /// What it is held against.
+    pub schema: &'static Value,
     file: String,
     written: HashMap<String, Place>,
     /// Texts with a `${` as they were written, by place.
@@ -36,7 +38,7 @@ enum Place {
 impl Draft {
     /// Reads TOML. Of what breaks its grammar only the first place is a mistake, since the parser guesses from there
     /// on; keys written twice before it are mistakes too.
-    pub fn read(file: &str, text: &str) -> Result<Draft, Vec<Mistake>> {
+    pub fn read(file: &str, text: &str, schema: &'static Value) -> Result<Draft, Vec<Mistake>> {
         let lines = Lines::of(text);
         let (table, mut errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
@@ -65,6 +67,7 @@ impl Draft {
         }
         let mut draft = Draft {
             value: Value::Null,
+            schema,
             file: file.to_owned(),
             written: HashMap::new(),
             unexpanded: HashMap::new(),
@@ -138,7 +141,7 @@ impl Draft {
         let mut problem = None;
         for (depth, step) in steps.iter().enumerate() {
             let parent = key_path(&pointer);
-            let is_array = schema::kinds(schema::node(&pointer)).contains(&"array");
+            let is_array = schema::kinds(schema::node(self.schema, &pointer)).contains(&"array");
             if node.is_null() {
                 *node = if is_array { Value::Array(Vec::new()) } else { Value::Object(Map::new()) };
             }
@@ -172,7 +175,7 @@ impl Draft {
                 }
             };
             if depth + 1 == steps.len() {
-                *node = set_value(text, &schema::kinds(schema::node(&pointer)));
+                *node = set_value(text, &schema::kinds(schema::node(self.schema, &pointer)));
             }
         }
         if let Some(problem) = problem {

@@ -1,4 +1,4 @@
-//! The JSON Schema of the pipeline file, walked and put into plain words.
+//! The JSON Schema of the pipeline file, or of a price book, walked and put into plain words.
 //!
 //! Takes a [`Draft`]. Gives its breaches of the schema as mistakes: unknown keys with what was meant,
 //! missing ones, wrong types, words out of a list. It never shows a value that may be a secret.
@@ -8,14 +8,18 @@ use std::sync::LazyLock;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
+use super::prices::price_book_schema;
 use super::read::{Draft, child, key_path};
 use super::written::json_schema;
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(json_schema);
+/// Of the pipeline file.
+pub(super) static PIPELINE: LazyLock<Value> = LazyLock::new(json_schema);
+/// Of a price book.
+pub(super) static PRICES: LazyLock<Value> = LazyLock::new(price_book_schema);
 
 /// The schema of a place; `None` where no key is known.
-pub(super) fn node(pointer: &str) -> Option<&'static Value> {
-    pointer.split('/').skip(1).try_fold(&*SCHEMA, |node, step| {
+pub(super) fn node(schema: &'static Value, pointer: &str) -> Option<&'static Value> {
+    pointer.split('/').skip(1).try_fold(schema, |node, step| {
         let step = step.replace("~1", "/").replace("~0", "~");
         node.get("properties")
             .and_then(|properties| properties.get(&step))
@@ -55,7 +59,8 @@ fn properties(node: &'static Value) -> Vec<&'static str> {
 
 /// Notes every breach of the schema.
 pub(super) fn check(draft: &mut Draft) {
-    let validator = match jsonschema::validator_for(&SCHEMA) {
+    let schema = draft.schema;
+    let validator = match jsonschema::validator_for(schema) {
         Ok(validator) => validator,
         Err(_) => panic!("the schema generated from the types is no JSON Schema"),
     };
@@ -71,7 +76,7 @@ pub(super) fn check(draft: &mut Draft) {
         match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 for key in unexpected {
-                    let (message, meant) = unknown_key(&at, key);
+                    let (message, meant) = unknown_key(schema, &at, key);
                     draft.mistake(&child(&at, key), message);
                     meant_places.extend(meant.map(|meant| child(&at, meant)));
                 }
@@ -84,17 +89,17 @@ pub(super) fn check(draft: &mut Draft) {
     }
     // A misspelt key is one mistake, not an unknown key and a missing one.
     for place in missing_places.into_iter().filter(|place| !meant_places.contains(place)) {
-        draft.mistake(&place, missing(&place));
+        draft.mistake(&place, missing(schema, &place));
         draft.settle(&place);
     }
 }
 
 /// The message, and the key that was probably meant.
-fn unknown_key(at: &str, key: &str) -> (String, Option<&'static str>) {
-    let known = node(at).map(properties).unwrap_or_default();
+fn unknown_key(schema: &'static Value, at: &str, key: &str) -> (String, Option<&'static str>) {
+    let known = node(schema, at).map(properties).unwrap_or_default();
     // A name that another section knows is no misspelling of one of this section's.
     let mut homes = Vec::new();
-    homes_of(&SCHEMA, key, String::new(), &mut homes);
+    homes_of(schema, key, String::new(), &mut homes);
     if !homes.is_empty() {
         return (format!("unknown key here: it belongs {}", homes.join(" or ")), None);
     }
@@ -122,8 +127,8 @@ fn homes_of(schema: &'static Value, key: &str, section: String, homes: &mut Vec<
     }
 }
 
-fn missing(place: &str) -> String {
-    let Some(node) = node(place) else {
+fn missing(schema: &'static Value, place: &str) -> String {
+    let Some(node) = node(schema, place) else {
         return "missing: add it".to_owned();
     };
     if kinds(Some(node)) == ["object"] && node.get("properties").is_some() {
@@ -139,7 +144,7 @@ fn missing(place: &str) -> String {
 
 fn wrong_value(draft: &mut Draft, at: &str, value: &Value) {
     draft.settle(at);
-    let Some(node) = node(at) else {
+    let Some(node) = node(draft.schema, at) else {
         return draft.mistake(at, "does not fit: see `faceledger schema pipeline`");
     };
     let kinds = kinds(Some(node));

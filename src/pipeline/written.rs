@@ -39,6 +39,9 @@ pub struct PipelineFile {
     /// What the run may use, and what it may tolerate.
     #[serde(default)]
     pub limits: LimitsSection,
+    /// How the charges are held against the bill.
+    #[serde(default)]
+    pub reconcile: ReconcileSection,
 }
 
 /// Who pays.
@@ -263,14 +266,124 @@ impl Default for LimitsSection {
     }
 }
 
+/// How the charges are held against the bill.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReconcileSection {
+    /// Calls by which the bill of one day (or month) and billing tag may differ from ours.
+    #[schemars(range(min = 0))]
+    pub tolerance_calls: i64,
+    /// Yuan by which it may differ from what the price book makes of ours: a decimal in quotes.
+    pub tolerance_amount: String,
+    /// An attempt is near midnight up to so many minutes before or after it: it may stand on the neighbouring day of
+    /// the bill.
+    #[schemars(range(min = 0, max = 720))]
+    pub midnight_minutes: i64,
+    /// When the bill of a day is out: a time of the next day in Beijing, HH:MM. Bills are made from 08:00 to 12:00.
+    pub bill_out: String,
+    /// File of the price book (TOML), relative to where the program is started. Default: none, counts alone are
+    /// reconciled.
+    pub prices: Option<String>,
+    /// Under which price list the account is. Default: by account.opened_at.
+    pub account_class: Option<AccountClassWritten>,
+    /// Names or codes of products on the bill (产品名称, BusinessCode) that are FaceID, besides those known.
+    pub products: Vec<String>,
+    /// What the bill calls billing tags besides the names known: 子产品名称 = code, as `faceledger tags` lists them.
+    /// Default: none.
+    pub bill_tags: BTreeMap<String, String>,
+    /// Which published table of charging codes holds for a product, where it is not the usual one. The first that
+    /// matches wins.
+    pub editions: Vec<EditionSection>,
+    /// `[[reconcile.package]]`: resource packages of the account (资源包), free ones too. Free ones are used before those
+    /// paid for, and what expires first before what expires later.
+    pub package: Vec<PackageSection>,
+}
+
+impl Default for ReconcileSection {
+    fn default() -> ReconcileSection {
+        ReconcileSection {
+            tolerance_calls: 0,
+            tolerance_amount: "0.00".to_owned(),
+            midnight_minutes: 5,
+            bill_out: "12:00".to_owned(),
+            prices: None,
+            account_class: None,
+            products: Vec::new(),
+            bill_tags: BTreeMap::new(),
+            editions: Vec::new(),
+            package: Vec::new(),
+        }
+    }
+}
+
+/// Under which price list an account is.
+#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountClassWritten {
+    /// Opened on or after 2023-01-04.
+    Daily,
+    /// Opened from 2021-06-22 to 2023-01-03.
+    #[serde(rename = "monthly_2021")]
+    Monthly2021,
+    /// Opened before 2021-06-22.
+    #[serde(rename = "before_2021_06")]
+    Before202106,
+}
+
+/// Which table of charging codes holds.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EditionSection {
+    /// Code of the product; `faceledger tags` lists them.
+    pub product: String,
+    /// Code of the channel. Default: none, all channels of the product.
+    #[serde(default)]
+    pub channel: Option<String>,
+    /// Code of the table: "general", "plus", "eid" or "intention"; "none" for no audit.
+    pub edition: String,
+}
+
+/// A resource package.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PackageSection {
+    /// A name of its own, for reports: the order or resource id.
+    pub id: String,
+    /// Code of the billing tag it covers; `faceledger tags` lists them.
+    pub tag: String,
+    /// Calls it holds.
+    #[schemars(range(min = 1))]
+    pub size: i64,
+    /// Whether it was given (赠送的资源包) rather than bought.
+    #[serde(default)]
+    pub free: bool,
+    /// Day on which it was bought or given, YYYY-MM-DD: it covers calls from 00:00 of that day in Beijing.
+    pub bought_on: String,
+    /// First day on which it is no longer valid. Default: one year after bought_on.
+    #[serde(default)]
+    pub expires_on: Option<String>,
+    /// Calls it had covered before the first day that is loaded.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub used_before: i64,
+    /// First day on which it no longer counts because it was given back. Default: never.
+    #[serde(default)]
+    pub refunded_on: Option<String>,
+}
+
 /// The JSON Schema (draft 2020-12) of the pipeline file. It describes the file after `${…}` is expanded.
 pub fn json_schema() -> serde_json::Value {
+    schema_of::<PipelineFile>()
+}
+
+/// The JSON Schema of a file, for people: without references, without null.
+pub(super) fn schema_of<T: JsonSchema>() -> serde_json::Value {
     schemars::generate::SchemaSettings::draft2020_12()
         .with(|settings| settings.inline_subschemas = true)
         .with_transform(schemars::transform::RecursiveTransform(drop_null))
         .with_transform(schemars::transform::RecursiveTransform(unwrap_lines))
         .into_generator()
-        .into_root_schema_for::<PipelineFile>()
+        .into_root_schema_for::<T>()
         .to_value()
 }
 

@@ -1,9 +1,12 @@
 //! Each command: its rooms called, its outcome printed, its exit status.
 
-use super::{talk, text};
+use super::{focus, talk, text};
 use crate::classify::Catalogue;
-use crate::cli::{Cli, Command, OutputArgs, PipelineArgs, RejectsArgs, SchemaArgs, SchemaFormat};
-use crate::model::RejectReason;
+use crate::cli::{
+    Cli, Command, ExportArgs, ExportFormat, OutputArgs, PipelineArgs, RejectsArgs, SchemaArgs,
+    SchemaFormat,
+};
+use crate::model::{PriceBook, RejectReason};
 use crate::pipeline::{self, Mistake, Pipeline};
 use crate::run::{self, Asked, Exit, Outcome, RunError};
 use crate::storage::{self, Place};
@@ -85,6 +88,7 @@ fn carry_out(cli: &Cli) -> Result<(), Failed> {
         }
         Command::Check(args) => {
             let pipeline = load(args)?;
+            prices_of(&pipeline)?;
             let checked = run::check(&pipeline);
             print(json, &checked, || text::checked(&checked))?;
             match checked.exit() {
@@ -127,6 +131,7 @@ fn carry_out(cli: &Cli) -> Result<(), Failed> {
             print(json, &found, || text::explained(&found))?;
             Ok(())
         }
+        Command::Export(args) => export(args, json),
         Command::Rejects(args) => rejects(args, json),
         Command::Tags => {
             print(json, &tag_rows(), text::tags)?;
@@ -200,6 +205,32 @@ fn run_and_report(pipeline: &Pipeline, asked: &Asked, json: bool) -> Result<Outc
     match report.exit() {
         Exit::Done => Ok(report.outcome),
         exit => Err(Failed::Said(exit)),
+    }
+}
+
+/// The price book that a pipeline names.
+fn prices_of(pipeline: &Pipeline) -> Result<Option<PriceBook>, Failed> {
+    let book = pipeline.reconcile.prices.as_deref().map(pipeline::load_prices);
+    book.transpose().map_err(Failed::Mistakes)
+}
+
+fn export(args: &ExportArgs, json: bool) -> Result<(), Failed> {
+    let pipeline = load(&args.pipeline)?;
+    let prices = prices_of(&pipeline)?;
+    let exported = run::export(&pipeline, prices.as_ref(), args.month)?;
+    if exported.price_book.is_none() {
+        talk(
+            "faceledger: no price book (reconcile.prices): costs are 0 and x_CostBasis is no_price\n",
+        );
+    }
+    let rest = exported.days.iter().filter(|day| day.cost.is_none()).count();
+    if rest > 0 {
+        talk(&format!(
+            "faceledger: the price book has no price for {rest} rows: their costs are 0 and x_CostBasis is no_price\n"
+        ));
+    }
+    match args.format {
+        ExportFormat::Focus => print(json, &focus::json(&exported), || focus::csv(&exported)),
     }
 }
 

@@ -1,11 +1,14 @@
 //! Text for people, JSON for machines: the only room that prints. stdout is data, stderr is talk.
 
 mod command;
+mod focus;
 mod progress;
 mod text;
+mod ticket;
 
 pub use command::command;
 pub use progress::Progress;
+pub use ticket::ticket;
 
 /// Talk goes to stderr. Where nobody listens (a closed or full stderr) the work goes on all the same.
 fn talk(text: &str) {

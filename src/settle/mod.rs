@@ -2,7 +2,12 @@
 //!
 //! Takes record batches of `liveness_detail`, a file at a time; gives one [`DailyCharge`] per usage date,
 //! settlement date, account and billing tag. Polars adds up each batch; the sums of batches are added
-//! here in checked integers, because Polars' own sums wrap. It is the only room that knows Polars.
+//! here in checked integers, because Polars' own sums wrap. It is the only room that knows Polars. `waterfall` says
+//! what the charges cost.
+
+mod waterfall;
+
+pub use waterfall::{BillSide, Settled, Terms, Usage, waterfall};
 
 use crate::model::{DailyCharge, UsageDay};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
@@ -23,6 +28,10 @@ pub enum SettleError {
     Column { column: &'static str },
     #[error("{what} of {usage_date} passed 2^63: a sum this large cannot be right")]
     Overflow { what: &'static str, usage_date: UsageDay },
+    #[error(
+        "{what} of {billing_tag_code} in {period} has more than 38 digits: look for a price or a count that cannot be right"
+    )]
+    Amount { what: &'static str, billing_tag_code: String, period: String },
 }
 
 /// Columns of `liveness_detail` that settling needs, besides the usage date of the partition.
