@@ -150,10 +150,6 @@ pub struct ReconcileArgs {
     pub dry_run: bool,
 }
 
-fn month(text: &str) -> Result<UsageMonth, String> {
-    UsageMonth::parse(text).ok_or_else(|| "not a month: write YYYY-MM".to_owned())
-}
-
 /// Milliseconds since the epoch.
 fn instant(text: &str) -> Result<i64, String> {
     chrono::DateTime::parse_from_rfc3339(text)

@@ -11,7 +11,8 @@
 //! - [`decode`]: bytes to attempts and rejects. No I/O.
 //! - [`classify`]: routes, billing tags, settlement dates: tables, not branches.
 //! - [`mod@write`]: attempts to sorted Parquet, published by one commit.
-//! - [`settle`]: rows to daily charges.
+//! - [`settle`]: rows to daily charges, and what they cost.
+//! - [`reconcile`]: daily charges against the bill.
 //! - [`run`]: the order of the steps: threads, resume, tallies, exit codes.
 //! - [`report`]: the only room that prints.
 
@@ -30,6 +31,8 @@ pub mod classify;
 pub mod write;
 
 pub mod settle;
+
+pub mod reconcile;
 
 pub mod run;
 

@@ -18,6 +18,11 @@ impl UsageDay {
         UsageDay((epoch_ms + BEIJING_OFFSET_MS).div_euclid(DAY_MS) as i32)
     }
 
+    /// Milliseconds since the Beijing midnight before an instant.
+    pub fn ms_of_day(epoch_ms: i64) -> i64 {
+        (epoch_ms + BEIJING_OFFSET_MS).rem_euclid(DAY_MS)
+    }
+
     /// From an Arrow `Date32`.
     pub fn from_date32(days: i32) -> UsageDay {
         UsageDay(days)
@@ -111,6 +116,10 @@ pub struct UsageMonth {
 }
 
 impl UsageMonth {
+    pub fn first_day(self) -> UsageDay {
+        UsageDay::of_date(NaiveDate::from_ymd_opt(self.year, self.month, 1).unwrap_or_default())
+    }
+
     /// `YYYY-MM`.
     pub fn parse(text: &str) -> Option<UsageMonth> {
         let (year, month) = text.split_once('-')?;

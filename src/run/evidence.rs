@@ -1,0 +1,175 @@
+//! The rows of `liveness_detail` that a reconciliation looks at, read once, file by file, on all threads.
+
+use super::{RunError, partition, stopped};
+use crate::model::UsageDay;
+use crate::reconcile::OurRow;
+use crate::write::{OpenTable, WriteError};
+use arrow::array::{Array, AsArray, BooleanArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow::datatypes::{ArrowPrimitiveType, Int32Type, Int64Type, TimestampMillisecondType};
+use rayon::prelude::*;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+/// One row. Borrowed: rows are looked at one by one.
+pub struct Row<'r> {
+    pub day: UsageDay,
+    pub ours: OurRow<'r>,
+    /// Label of the billing tag.
+    pub billing_tag: &'r str,
+    pub product: Option<&'r str>,
+    /// When the result was pulled, milliseconds since the epoch; null where no envelope says it.
+    pub fetched_at: Option<i64>,
+}
+
+const COLUMNS: [&str; 14] = [
+    "req_time",
+    "seq",
+    "account",
+    "billing_tag",
+    "billing_tag_code",
+    "product",
+    "channel",
+    "is_need_charge",
+    "errcode",
+    "rule_id",
+    "snapshot_final",
+    "fetched_at",
+    "source_key",
+    "source_record",
+];
+
+/// Shows every row of some days to `see`. Files are read side by side, so the order of rows is not the same each
+/// time; a file (a million rows at most) is held by each thread.
+pub fn scan<S: Send>(
+    table: &OpenTable,
+    days: &BTreeSet<UsageDay>,
+    state: &mut S,
+    stop: &AtomicBool,
+    see: impl Fn(&mut S, &Row<'_>) + Sync,
+) -> Result<(), RunError> {
+    let files: Vec<_> = days
+        .iter()
+        .flat_map(|day| {
+            let files = table.files_of(Some(&partition(day.date32())));
+            files.into_iter().map(|file| (*day, file))
+        })
+        .collect();
+    let state = Mutex::new(state);
+    files.par_iter().try_for_each(|(day, file)| {
+        stopped(stop)?;
+        for batch in table.read(file, Some(&COLUMNS))? {
+            let columns = Columns::of(&batch)?;
+            // A thread that panicked has ended the scan already.
+            let mut state = state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for row in 0..batch.num_rows() {
+                see(&mut state, &columns.row(*day, row));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Texts of a column, with or without a dictionary.
+enum Words<'b> {
+    Plain(&'b StringArray),
+    Coded(&'b PrimitiveArray<Int32Type>, &'b StringArray),
+}
+
+impl<'b> Words<'b> {
+    fn get(&self, row: usize) -> Option<&'b str> {
+        match self {
+            Words::Plain(texts) => texts.is_valid(row).then(|| texts.value(row)),
+            Words::Coded(codes, texts) => {
+                codes.is_valid(row).then(|| texts.value(codes.value(row) as usize))
+            }
+        }
+    }
+
+    fn text(&self, row: usize) -> &'b str {
+        self.get(row).unwrap_or("")
+    }
+}
+
+/// The columns of a batch, by name.
+struct Columns<'b> {
+    req_time: &'b PrimitiveArray<TimestampMillisecondType>,
+    seq: Words<'b>,
+    account: Words<'b>,
+    billing_tag: Words<'b>,
+    billing_tag_code: Words<'b>,
+    product: Words<'b>,
+    channel: Words<'b>,
+    charge: &'b BooleanArray,
+    errcode: &'b PrimitiveArray<Int32Type>,
+    rule_id: Words<'b>,
+    snapshot_final: &'b BooleanArray,
+    fetched_at: &'b PrimitiveArray<TimestampMillisecondType>,
+    source_key: Words<'b>,
+    source_record: &'b PrimitiveArray<Int64Type>,
+}
+
+fn value<T: ArrowPrimitiveType>(column: &PrimitiveArray<T>, row: usize) -> Option<T::Native> {
+    column.is_valid(row).then(|| column.value(row))
+}
+
+fn flag(column: &BooleanArray, row: usize) -> Option<bool> {
+    column.is_valid(row).then(|| column.value(row))
+}
+
+impl<'b> Columns<'b> {
+    fn of(batch: &'b RecordBatch) -> Result<Columns<'b>, WriteError> {
+        let column = |name: &str| -> Result<&'b dyn Array, WriteError> {
+            let at = batch.schema().index_of(name)?;
+            Ok(batch.column(at).as_ref())
+        };
+        let words = |name: &str| -> Result<Words<'b>, WriteError> {
+            let column = column(name)?;
+            Ok(match column.as_string_opt::<i32>() {
+                Some(texts) => Words::Plain(texts),
+                None => {
+                    let coded = column.as_dictionary::<Int32Type>();
+                    Words::Coded(coded.keys(), coded.values().as_string::<i32>())
+                }
+            })
+        };
+        Ok(Columns {
+            req_time: column("req_time")?.as_primitive(),
+            seq: words("seq")?,
+            account: words("account")?,
+            billing_tag: words("billing_tag")?,
+            billing_tag_code: words("billing_tag_code")?,
+            product: words("product")?,
+            channel: words("channel")?,
+            charge: column("is_need_charge")?.as_boolean(),
+            errcode: column("errcode")?.as_primitive(),
+            rule_id: words("rule_id")?,
+            snapshot_final: column("snapshot_final")?.as_boolean(),
+            fetched_at: column("fetched_at")?.as_primitive(),
+            source_key: words("source_key")?,
+            source_record: column("source_record")?.as_primitive(),
+        })
+    }
+
+    fn row(&self, day: UsageDay, row: usize) -> Row<'b> {
+        Row {
+            day,
+            ours: OurRow {
+                seq: self.seq.text(row),
+                req_time: self.req_time.value(row),
+                account: self.account.text(row),
+                billing_tag_code: self.billing_tag_code.text(row),
+                channel: self.channel.get(row),
+                charge: flag(self.charge, row),
+                snapshot_final: flag(self.snapshot_final, row),
+                errcode: value(self.errcode, row),
+                rule_id: self.rule_id.get(row),
+                source_key: self.source_key.text(row),
+                source_record: self.source_record.value(row),
+            },
+            billing_tag: self.billing_tag.text(row),
+            product: self.product.get(row),
+            fetched_at: value(self.fetched_at, row),
+        }
+    }
+}

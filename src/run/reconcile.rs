@@ -1,0 +1,551 @@
+//! `reconcile`: the daily charges against the bill, to the last fen and the last Seq.
+//!
+//! Reads the bill, joins it with `daily_charge`, looks once at the rows of the days concerned for what explains the
+//! differences, and writes what it found: the tables `bill_line`, `reconciliation` and `seq_difference`, and the reports.
+
+use super::evidence::{self, Row};
+use super::publish::stage_small;
+use super::{
+    RunError, Tables, bills, export, in_pool, new_run_id, now_ms, read_small, stopped, take_lease,
+};
+use crate::classify::{AuditedAttempt, Auditor, Catalogue, TagId};
+use crate::model::{
+    Amount, BillLine, BillRead, DailyCharge, LineKind, Money, Period, PriceBook, Reconciled,
+    SeqDifference, SeqJoin, Settlement, UsageDay, UsageMonth, Variance,
+};
+use crate::pipeline::Pipeline;
+use crate::reconcile::{
+    self, DuplicatesOn, Evidence, PackageSpan, RejectOn, SeqJoiner, Settings,
+};
+use crate::report;
+use crate::settle::{self, BillSide};
+use crate::sources::KeyPattern;
+use crate::storage::{Lease, Place};
+use crate::write::{Commit, OpenTable, WriteError, Writer, reconciled, schema, small};
+use arrow::array::RecordBatch;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
+
+/// What a reconciliation is asked for besides its pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct ReconcileAsked {
+    /// Files, and folders that end with `/`.
+    pub bills: Vec<String>,
+    /// Only this month of usage.
+    pub month: Option<UsageMonth>,
+    /// Milliseconds since the epoch; now, where it is not given.
+    pub as_of_ms: Option<i64>,
+    pub dry_run: bool,
+}
+
+/// What was found, and where it was put.
+#[derive(Debug, serde::Serialize)]
+pub struct ReconcileReport {
+    #[serde(flatten)]
+    pub reconciled: Reconciled,
+    pub commits: Vec<Commit>,
+    /// Keys below the output.
+    pub reports: Vec<String>,
+}
+
+/// Folder of the reports below the output. Its name begins with `_`: what lies in it is no data.
+const REPORTS: &str = "_reports";
+
+/// Reconciles. Exit 4 is for the caller: `reconciled.over_tolerance` says whether it is due.
+pub fn reconcile(
+    pipeline: &Pipeline,
+    prices: Option<&PriceBook>,
+    asked: &ReconcileAsked,
+    stop: &AtomicBool,
+) -> Result<ReconcileReport, RunError> {
+    in_pool(pipeline, |_| {
+        let now_ms = now_ms();
+        let as_of_ms = asked.as_of_ms.unwrap_or(now_ms);
+        let output = Place::open(&pipeline.output.url, &pipeline.output.options)?;
+        let tables = Tables::open_existing(&output)?;
+        let bills = bills::read(pipeline, &asked.bills, as_of_ms)?;
+        stopped(stop)?;
+        let job = Job { pipeline, prices, as_of_ms, asked, tables: &tables, bills, stop };
+        let (reconciled, lines, differences) = job.go()?;
+        let mut report = ReconcileReport { reconciled, commits: Vec::new(), reports: Vec::new() };
+        if !asked.dry_run {
+            publish(pipeline, &output, now_ms, &mut report, &lines, differences)?;
+        }
+        Ok(report)
+    })
+}
+
+struct Job<'j> {
+    pipeline: &'j Pipeline,
+    prices: Option<&'j PriceBook>,
+    as_of_ms: i64,
+    asked: &'j ReconcileAsked,
+    tables: &'j Tables,
+    bills: bills::Bills,
+    stop: &'j AtomicBool,
+}
+
+impl Job<'_> {
+    fn go(mut self) -> Result<(Reconciled, Vec<BillLine>, Vec<SeqDifference>), RunError> {
+        let catalogue = Catalogue::get();
+        let months = self.months();
+        let days = days_around(&months);
+        let mut charges = read_small(&self.tables.daily, small::daily_charges)?;
+        charges.sort_by(|a, b| charge_key(a).cmp(&charge_key(b)));
+        let later = self.leave_out_later(&mut charges, &days)?;
+        let ours: Vec<DailyCharge> =
+            charges.iter().filter(|charge| days.contains(&charge.usage_date)).cloned().collect();
+
+        let settlement = |_: &str, code: &str| {
+            let monthly = catalogue.tag_by_code(code).is_some_and(|id| catalogue.tag(id).monthly);
+            if monthly { Settlement::Monthly } else { self.pipeline.account.settlement }
+        };
+        let tag_code = |label: &str| {
+            catalogue.tag(catalogue.tag_by_label(label).unwrap_or(TagId::UNMAPPED)).code
+        };
+        let packages = self.packages();
+        let settings = Settings {
+            as_of_ms: self.as_of_ms,
+            daily_out_minutes: self.pipeline.reconcile.bill_out_ms / 60_000,
+            monthly_out_day: Settings::MONTHLY_OUT_DAY,
+            months: Some(&months),
+            settlement: &settlement,
+            tag_code: &tag_code,
+            packages: &packages,
+        };
+        let counted = reconcile::counts(&ours, &self.bills.lines, &settings)
+            .map_err(|error| RunError::Usage(error.to_string()))?;
+        let mut rows = counted.rows;
+        let mut read = std::mem::take(&mut self.bills.read);
+        read.warnings.extend(counted.warnings);
+        if counted.lines_later > 0 {
+            read.warnings.push(format!(
+                "{} lines were paid after that time, and are left out",
+                counted.lines_later
+            ));
+        }
+        if later.unknown > 0 {
+            read.warnings.push(format!(
+                "{} attempts do not say when they were pulled (source.envelope.fetched_at), and count as known",
+                later.unknown
+            ));
+        }
+
+        let Looked { joined, differences, audited } = self.look(&mut rows, &months, &days, &mut read)?;
+        let mut rows = reconcile::of_months(rows, &months);
+        let money = self.money(&charges, &mut rows, &months)?;
+        let audit = audited.finish(|label, day| {
+            money.as_ref().and_then(|money| money.unit_price(label, day))
+        });
+        let totals = reconcile::totals(&rows)
+            .ok_or_else(|| RunError::Damaged("sums of the differences do not fit".into()))?;
+        let tolerance_calls = self.pipeline.reconcile.tolerance_calls;
+        let over_tolerance = reconcile::over_tolerance(&rows, tolerance_calls)
+            + money.as_ref().map_or(0, |money| self.money_over_tolerance(money, &rows));
+        let reconciled = Reconciled {
+            pipeline: self.pipeline.name.clone(),
+            account: self.pipeline.account.uin.clone(),
+            months: months.iter().map(UsageMonth::to_string).collect(),
+            as_of: beijing(self.as_of_ms),
+            detail_version: self.tables.detail.version().map(|version| version as i64),
+            daily_version: self.tables.daily.version().map(|version| version as i64),
+            bill: read,
+            rows,
+            totals,
+            seqs: joined,
+            money,
+            audit: Some(audit),
+            tolerance_calls,
+            over_tolerance,
+        };
+        Ok((reconciled, self.bills.lines, differences))
+    }
+
+    /// The months of usage that are reconciled.
+    fn months(&self) -> BTreeSet<UsageMonth> {
+        if let Some(month) = self.asked.month {
+            return BTreeSet::from([month]);
+        }
+        let of_usage = |line: &&BillLine| line.kind == Some(LineKind::Usage);
+        let lines = self.bills.lines.iter().filter(of_usage).filter_map(|line| line.usage_from);
+        let attempts = self.bills.attempts.iter();
+        let listed = attempts.map(|attempt| UsageDay::of_instant(attempt.req_time));
+        match self.bills.lines.is_empty() {
+            true => listed.map(UsageDay::month).collect(),
+            false => lines.map(UsageDay::month).collect(),
+        }
+    }
+
+    /// Takes attempts out of the charges that were not known at `as_of`, where one was asked for.
+    fn leave_out_later(
+        &self,
+        charges: &mut Vec<DailyCharge>,
+        days: &BTreeSet<UsageDay>,
+    ) -> Result<Later, RunError> {
+        let mut later = Later::default();
+        if self.asked.as_of_ms.is_none() {
+            return Ok(later);
+        }
+        let as_of_ms = self.as_of_ms;
+        evidence::scan(&self.tables.detail, days, &mut later, self.stop, |later, row| {
+            match row.fetched_at {
+                None => later.unknown += 1,
+                Some(fetched) if fetched > as_of_ms => later.add(row),
+                Some(_) => {}
+            }
+        })?;
+        for charge in charges.iter_mut() {
+            let key = (charge.usage_date, charge.account.clone(), charge.billing_tag.clone());
+            let Some(counts) = later.of.get(&key) else { continue };
+            charge.attempts -= counts.attempts;
+            charge.charged -= counts.charged;
+            charge.free -= counts.free;
+            charge.unknown -= counts.unknown;
+            charge.charged_failed -= counts.charged_failed;
+            charge.not_final -= counts.not_final;
+        }
+        charges.retain(|charge| charge.attempts > 0);
+        Ok(later)
+    }
+
+    /// Packages that the pipeline names, of its own account.
+    fn packages(&self) -> Vec<PackageSpan> {
+        let packages = self.pipeline.reconcile.packages.iter();
+        packages
+            .map(|package| PackageSpan {
+                account: self.pipeline.account.uin.clone(),
+                billing_tag_code: package.tag.clone(),
+                from: package.bought_on,
+                until: package
+                    .refunded_on
+                    .map_or(package.expires_on, |day| day.min(package.expires_on)),
+            })
+            .collect()
+    }
+
+    /// What the calls should cost, where there is a price book; fills in what is expected of each row.
+    fn money(
+        &self,
+        charges: &[DailyCharge],
+        rows: &mut [Variance],
+        months: &BTreeSet<UsageMonth>,
+    ) -> Result<Option<Money>, RunError> {
+        let Some(book) = self.prices else { return Ok(None) };
+        let terms = export::terms(self.pipeline, book, UsageDay::of_instant(self.as_of_ms));
+        let sides: Vec<BillSide> = rows
+            .iter()
+            .filter(|row| row.provider_calls.is_some() || row.provider_cost.is_some())
+            .map(|row| BillSide {
+                account: row.account.clone(),
+                period: row.period,
+                billing_tag: row.billing_tag.clone(),
+                billing_tag_code: row.billing_tag_code.clone(),
+                deducted: row.provider_deducted,
+                billed: row.provider_billed,
+                cost: row.provider_cost,
+            })
+            .collect();
+        let rounding = self.bills.lines.iter().filter(|line| line.kind == Some(LineKind::Rounding));
+        let rounding = Amount::checked_sum(rounding.filter_map(|line| line.cost));
+        let too_large = || RunError::Usage("the bill's amounts do not fit 38 digits".into());
+        // Of all days: packages are used up from the first day on.
+        let usage = export::usage(self.pipeline, charges);
+        let settled = settle::waterfall(&usage, &terms, &sides, rounding.ok_or_else(too_large)?)?;
+        let mut money = settled.money;
+        money.waterfall.retain(|row| months.contains(&month_of(row.period)));
+        let expected = money.waterfall.iter().filter_map(|row| row.expected_cost);
+        money.expected_cost = Amount::checked_sum(expected).ok_or_else(too_large)?;
+        let billed = money.waterfall.iter().filter_map(|row| row.bill_cost);
+        money.bill_cost = Amount::checked_sum(billed).ok_or_else(too_large)?;
+        let by_key: BTreeMap<_, _> = money
+            .waterfall
+            .iter()
+            .map(|row| ((&row.account, row.period, &row.billing_tag_code), row.expected_cost))
+            .collect();
+        for row in rows {
+            let key = (&row.account, row.period, &row.billing_tag_code);
+            row.expected_cost = by_key.get(&key).copied().flatten();
+        }
+        Ok(Some(money))
+    }
+
+    /// Rows whose calls are within tolerance and whose money is not.
+    fn money_over_tolerance(&self, money: &Money, rows: &[Variance]) -> i64 {
+        let tolerance = self.pipeline.reconcile.tolerance_amount;
+        let calls = self.pipeline.reconcile.tolerance_calls;
+        let told: BTreeSet<_> = rows
+            .iter()
+            .filter(|row| reconcile::over_tolerance(std::slice::from_ref(*row), calls) > 0)
+            .map(|row| (&row.account, row.period, &row.billing_tag_code))
+            .collect();
+        money
+            .waterfall
+            .iter()
+            .filter(|row| !told.contains(&(&row.account, row.period, &row.billing_tag_code)))
+            .filter(|row| row.difference_cost.is_some_and(|cost| cost.abs() > tolerance))
+            .count() as i64
+    }
+}
+
+/// What one look at the rows gives.
+struct Looked {
+    joined: Option<SeqJoin>,
+    differences: Vec<SeqDifference>,
+    audited: Auditor,
+}
+
+/// What rows are shown to.
+struct Watchers {
+    evidence: Evidence,
+    joiner: Option<SeqJoiner>,
+    auditor: Auditor,
+}
+
+impl Job<'_> {
+    /// Looks once at the rows of the days concerned: what explains the differences, the provider's list, the published
+    /// charge rules. Fills in the parts.
+    fn look(
+        &mut self,
+        rows: &mut [Variance],
+        months: &BTreeSet<UsageMonth>,
+        days: &BTreeSet<UsageDay>,
+        read: &mut BillRead,
+    ) -> Result<Looked, RunError> {
+        let mut attempts = std::mem::take(&mut self.bills.attempts);
+        let as_of_ms = self.as_of_ms;
+        attempts.retain(|attempt| {
+            attempt.req_time <= as_of_ms && days.contains(&UsageDay::of_instant(attempt.req_time))
+        });
+        let midnight_ms = self.pipeline.reconcile.midnight_ms;
+        let mut watchers = Watchers {
+            evidence: Evidence::new(reconcile::wanted(rows), midnight_ms),
+            joiner: (!attempts.is_empty()).then(|| SeqJoiner::new(attempts)),
+            auditor: Auditor::new(&self.pipeline.reconcile.editions),
+        };
+        let known_only = self.asked.as_of_ms.is_some();
+        let see = |watchers: &mut Watchers, row: &Row<'_>| {
+            if known_only && row.fetched_at.is_some_and(|fetched| fetched > as_of_ms) {
+                return;
+            }
+            watchers.evidence.see(row.day, &row.ours);
+            if let Some(joiner) = &mut watchers.joiner {
+                joiner.see(row.day, &row.ours);
+            }
+            if months.contains(&row.day.month()) {
+                watchers.auditor.see(&AuditedAttempt {
+                    seq: row.ours.seq,
+                    day: row.day,
+                    billing_tag: row.billing_tag,
+                    product: row.product,
+                    channel: row.ours.channel,
+                    errcode: row.ours.errcode,
+                    is_need_charge: row.ours.charge,
+                });
+            }
+        };
+        evidence::scan(&self.tables.detail, days, &mut watchers, self.stop, see)?;
+        let outcome = watchers.joiner.map(SeqJoiner::finish);
+        if let Some(conflicts) = outcome.as_ref().map(|o| o.conflicts).filter(|n| *n > 0) {
+            read.warnings.push(format!(
+                "the provider's list has {conflicts} Seqs twice with different facts: the later file and row count"
+            ));
+        }
+        let (rejects, duplicates) = self.set_aside(days)?;
+        let facts = outcome.as_ref().map(|outcome| &outcome.facts);
+        reconcile::explain(rows, &watchers.evidence, facts, &rejects, &duplicates);
+        let (joined, differences) = match outcome {
+            Some(outcome) => (Some(outcome.join), outcome.differences),
+            None => (None, Vec::new()),
+        };
+        Ok(Looked { joined, differences, audited: watchers.auditor })
+    }
+
+    /// What was set aside, and what was pulled twice, by the `{date}` of the keys.
+    fn set_aside(
+        &self,
+        days: &BTreeSet<UsageDay>,
+    ) -> Result<(Vec<RejectOn>, Vec<DuplicatesOn>), RunError> {
+        let Some(pattern) = self.pipeline.source.keys.as_deref().map(KeyPattern::parse) else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let day_of = |key: &str| date_of(&pattern, key).filter(|day| days.contains(day));
+        let mut rejects: Vec<RejectOn> = read_small(&self.tables.rejects, small::rejects)?
+            .into_iter()
+            .filter_map(|row| Some(RejectOn { day: day_of(&row.source_key)?, source_key: row.source_key }))
+            .collect();
+        let mut duplicates: Vec<DuplicatesOn> = read_small(&self.tables.inputs, small::inputs)?
+            .into_iter()
+            .filter(|input| input.rows_duplicate > 0)
+            .filter_map(|input| {
+                let day = day_of(&input.key)?;
+                Some(DuplicatesOn { day, source_key: input.key, rows: input.rows_duplicate })
+            })
+            .collect();
+        rejects.sort();
+        duplicates.sort();
+        Ok((rejects, duplicates))
+    }
+}
+
+/// Writes the tables and the reports. Each month's rows take the place of those it had.
+fn publish(
+    pipeline: &Pipeline,
+    output: &Place,
+    now_ms: i64,
+    report: &mut ReconcileReport,
+    lines: &[BillLine],
+    differences: Vec<SeqDifference>,
+) -> Result<(), RunError> {
+    let run_id = new_run_id(now_ms);
+    let (output, lease) = take_lease(pipeline, output, &run_id)?;
+    let months: Vec<String> = report.reconciled.months.clone();
+    let mut of_bill: BTreeMap<String, Vec<BillLine>> = BTreeMap::new();
+    for line in lines {
+        let month = line.bill_month.or(line.usage_from.map(UsageDay::month));
+        of_bill.entry(month.map_or_else(String::new, |m| m.to_string())).or_default().push(line.clone());
+    }
+    // A line of no month at all belongs to no partition that a reader would look for.
+    of_bill.remove("");
+    let mut of_rows: BTreeMap<String, Vec<Variance>> =
+        months.iter().map(|month| (month.clone(), Vec::new())).collect();
+    for row in &report.reconciled.rows {
+        of_rows.entry(month_of(row.period).to_string()).or_default().push(row.clone());
+    }
+    let mut of_seqs: BTreeMap<String, Vec<SeqDifference>> =
+        months.iter().map(|month| (month.clone(), Vec::new())).collect();
+    for told in differences {
+        let day = told.ours_day.as_ref().or(told.provider_day.as_ref());
+        let month = day.and_then(|day| day.get(..7)).unwrap_or_default().to_owned();
+        if let Some(rows) = of_seqs.get_mut(&month) {
+            rows.push(told);
+        }
+    }
+    let mut put = Put { output: &output, run_id, now_ms, retain_ms: pipeline.output.retain_ms };
+    for commit in [
+        put.months(&schema::BILL_LINE, &of_bill, small::bill_line_batch, &lease)?,
+        put.months(&schema::RECONCILIATION, &of_rows, reconciled::reconciliation_batch, &lease)?,
+        put.months(&schema::SEQ_DIFFERENCE, &of_seqs, reconciled::seq_difference_batch, &lease)?,
+    ] {
+        report.commits.push(commit);
+    }
+    let name = match months.as_slice() {
+        [] => "reconciliation".to_owned(),
+        [month] => format!("reconciliation-{month}"),
+        [first, .., last] => format!("reconciliation-{first}-{last}"),
+    };
+    let unwritten = |error: serde_json::Error| RunError::Usage(error.to_string());
+    let found = &report.reconciled;
+    let mut files = vec![
+        ("html", report::html(found).map_err(unwritten)?),
+        ("json", serde_json::to_string_pretty(found).map_err(unwritten)?),
+        ("csv", report::differences_csv(found)),
+    ];
+    let ticket = found.audit.as_ref().map(report::ticket).unwrap_or_default();
+    if !ticket.is_empty() {
+        files.push(("ticket.txt", ticket));
+    }
+    for (end, text) in files {
+        let key = format!("{REPORTS}/{name}.{end}");
+        output.put(&key, text.into())?;
+        report.reports.push(key);
+    }
+    Ok(())
+}
+
+/// What tables are written with.
+struct Put<'p> {
+    output: &'p Place,
+    run_id: String,
+    now_ms: i64,
+    retain_ms: i64,
+}
+
+impl Put<'_> {
+    /// Rows of months take the place of those that the table has of these months, in one commit; the same rows are no
+    /// commit.
+    fn months<T>(
+        &mut self,
+        table: &'static schema::Table,
+        months: &BTreeMap<String, Vec<T>>,
+        batch: fn(&[T]) -> Result<RecordBatch, WriteError>,
+        lease: &Lease,
+    ) -> Result<Commit, RunError> {
+        let mut table = OpenTable::open(self.output, table)?;
+        let last = table.last_run()?;
+        let writer = Writer {
+            run_id: self.run_id.clone(),
+            txn: last.map_or(self.now_ms, |last| self.now_ms.max(last + 1)),
+            retain_ms: self.retain_ms,
+            now_ms: self.now_ms,
+        };
+        lease.check()?;
+        table.delete_litter(&writer)?;
+        let (mut staged, mut remove) = (Vec::new(), Vec::new());
+        for (month, rows) in months {
+            staged.extend(stage_small(&table, Some(month), rows.len(), || batch(rows))?);
+            remove.extend(table.files_of(Some(month)).into_iter().map(|file| file.path.clone()));
+        }
+        lease.check()?;
+        Ok(table.commit(staged, remove, &writer)?)
+    }
+}
+
+/// Attempts that were pulled after the time of which is asked.
+#[derive(Default)]
+struct Later {
+    of: BTreeMap<(UsageDay, String, String), LaterCounts>,
+    /// Attempts of which it is not known.
+    unknown: i64,
+}
+
+#[derive(Default)]
+struct LaterCounts {
+    attempts: i64,
+    charged: i64,
+    free: i64,
+    unknown: i64,
+    charged_failed: i64,
+    not_final: i64,
+}
+
+impl Later {
+    fn add(&mut self, row: &Row<'_>) {
+        let key = (row.day, row.ours.account.to_owned(), row.billing_tag.to_owned());
+        let counts = self.of.entry(key).or_default();
+        counts.attempts += 1;
+        match row.ours.charge {
+            Some(true) => counts.charged += 1,
+            Some(false) => counts.free += 1,
+            None => counts.unknown += 1,
+        }
+        let failed = row.ours.errcode.is_some_and(|code| code != 0);
+        counts.charged_failed += i64::from(row.ours.charge == Some(true) && failed);
+        counts.not_final += i64::from(row.ours.snapshot_final == Some(false));
+    }
+}
+
+fn charge_key(charge: &DailyCharge) -> (UsageDay, &str, &str) {
+    (charge.usage_date, &charge.account, &charge.billing_tag)
+}
+
+fn month_of(period: Period) -> UsageMonth {
+    match period {
+        Period::Day(day) => day.month(),
+        Period::Month(month) => month,
+    }
+}
+
+/// The days of some months, and the one before and after each: an attempt near midnight may stand there.
+fn days_around(months: &BTreeSet<UsageMonth>) -> BTreeSet<UsageDay> {
+    let of_month = |month: &UsageMonth| {
+        let first = month.first_day();
+        (first.date32() - 1..=first.first_of_next_month().date32()).map(UsageDay::from_date32)
+    };
+    months.iter().flat_map(of_month).collect()
+}
+
+fn beijing(ms: i64) -> String {
+    let offset = chrono::FixedOffset::east_opt(8 * 3600);
+    let time = chrono::DateTime::from_timestamp_millis(ms).zip(offset);
+    time.map(|(time, offset)| time.with_timezone(&offset).to_rfc3339()).unwrap_or_default()
+}
