@@ -94,6 +94,11 @@ impl<'a> Cursor<'a> {
         self.pos = pos;
     }
 
+    /// The text from an offset up to the cursor.
+    pub fn text_from(&self, from: usize) -> &'a str {
+        &self.text[from..self.pos]
+    }
+
     fn bytes(&self) -> &'a [u8] {
         self.text.as_bytes()
     }

@@ -4,6 +4,8 @@
 //! gives a [`Tally`] of what was seen. It does no I/O of its own, keeps no value of a bad record, and
 //! never stops at one: what cannot be read is a [`Reject`] with its place, and the next record is read.
 
+pub mod bill;
+
 mod envelope;
 mod frame;
 mod json;

@@ -1,0 +1,136 @@
+//! Bills in zip archives: one CSV, or several that share a header. Members are unpacked as they are read.
+
+use super::csv::Bill;
+use super::{BillRefused, MEMBERS_MAX, Reading, UNPACKED_BYTES_MAX, UTF8_MARK};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use zip::ZipArchive;
+use zip::result::ZipError;
+
+/// What is unpacked at once.
+const CHUNK_BYTES: usize = 256 << 10;
+
+pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), BillRefused> {
+    let file = || name.to_owned();
+    let damaged = |cause: &dyn std::fmt::Display| BillRefused::Damaged {
+        file: file(),
+        cause: cause.to_string(),
+    };
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| damaged(&error))?;
+    if archive.len() > MEMBERS_MAX {
+        return Err(BillRefused::TooManyMembers { file: file(), members: archive.len() });
+    }
+    let mut members = Vec::new();
+    let mut others = Vec::new();
+    for at in 0..archive.len() {
+        let member = archive.by_index_raw(at).map_err(|error| damaged(&error))?;
+        if member.is_dir() {
+            continue;
+        }
+        let shown = member_name(&member.name().unwrap_or_default());
+        let lower = shown.to_ascii_lowercase();
+        if lower == "xl/workbook.xml" {
+            let what = "a workbook of a spreadsheet (.xlsx)";
+            return Err(BillRefused::Spreadsheet { file: file(), what });
+        }
+        // What macOS puts beside each file.
+        let litter = lower.starts_with("__macosx/") || lower.ends_with(".ds_store");
+        match lower.ends_with(".csv") && !litter {
+            true => members.push((shown, at, member.encrypted())),
+            false if litter => {}
+            false => others.push(shown),
+        }
+    }
+    if members.iter().any(|(_, _, encrypted)| *encrypted) {
+        return Err(BillRefused::Encrypted { file: file() });
+    }
+    // The order within the archive is the packer's affair.
+    members.sort();
+    let mut bill = Bill::new(reading);
+    let mut left = UNPACKED_BYTES_MAX;
+    let mut read_any = false;
+    let mut passed: Vec<BillRefused> = Vec::new();
+    for (member, at, _) in members {
+        let inside = format!("{name}!{member}");
+        let unpacked = archive.by_index(at).map_err(|error| match error {
+            ZipError::UnsupportedArchive(what) if what == ZipError::PASSWORD_REQUIRED => {
+                BillRefused::Encrypted { file: file() }
+            }
+            error => damaged(&error),
+        })?;
+        let mut input = BufReader::with_capacity(
+            CHUNK_BYTES,
+            Bounded { input: unpacked, left: &mut left, passed: false },
+        );
+        let outcome = input.fill_buf().map(|head| head.starts_with(UTF8_MARK));
+        let outcome = outcome.and_then(|marked| bill.read(reading, &inside, &mut input, marked));
+        if input.get_ref().passed {
+            return Err(BillRefused::TooLarge { file: file() });
+        }
+        match outcome.map_err(|error| damaged(&error))? {
+            Ok(()) => read_any = true,
+            // A bill pack holds the other levels, too.
+            Err(
+                refused @ (BillRefused::NotDetail { .. }
+                | BillRefused::MissingColumns { .. }
+                | BillRefused::Empty { .. }),
+            ) => passed.push(refused),
+            Err(refused) => return Err(refused),
+        }
+    }
+    if !read_any {
+        return Err(match passed.pop() {
+            Some(refused) if passed.is_empty() && others.is_empty() => refused,
+            Some(refused) => {
+                let mut found: Vec<String> = passed.iter().map(ToString::to_string).collect();
+                found.push(refused.to_string());
+                found.extend(others);
+                BillRefused::NoDetailInside { file: file(), found: listed(&found) }
+            }
+            None if others.is_empty() => BillRefused::Empty { file: file() },
+            None => BillRefused::NoDetailInside { file: file(), found: listed(&others) },
+        });
+    }
+    for refused in passed {
+        reading.note(format_args!("passed over: {refused}"));
+    }
+    if !others.is_empty() {
+        let what = listed(&others);
+        reading.note(format_args!("{name}: passed over, being no CSV: {what}"));
+    }
+    bill.finish(reading)
+}
+
+/// So many names are shown.
+const LISTED_MAX: usize = 5;
+
+fn listed(names: &[String]) -> String {
+    let shown = names[..names.len().min(LISTED_MAX)].join(", ");
+    match names.len() - names.len().min(LISTED_MAX) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// A member's name as it may be shown.
+fn member_name(name: &str) -> String {
+    name.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// Reads no more than is left of the bound that all members share.
+struct Bounded<'b, R> {
+    input: R,
+    left: &'b mut u64,
+    passed: bool,
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        if read as u64 > *self.left {
+            self.passed = true;
+            return Err(io::Error::other("more than an archive may unpack to"));
+        }
+        *self.left -= read as u64;
+        Ok(read)
+    }
+}

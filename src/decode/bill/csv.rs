@@ -1,0 +1,430 @@
+//! The detail bill as CSV.
+//!
+//! Takes rows a byte stream at a time, so that an archive is never held unpacked. Rows are told apart before their text
+//! is decoded: in GB18030, as in UTF-8, no byte of a longer character is a comma, a quotation mark or a line break.
+//! By hand, because a row is named by the line it begins in, blank lines and quoted line breaks counted.
+
+use super::names::{self, Draft, Drafted, FIELDS, Field};
+use super::{BillRefused, ROW_BYTES_MAX, Reading, UTF8_MARK, value};
+use crate::model::{BillLine, UsageMonth};
+use std::borrow::Cow;
+use std::io::{self, BufRead, Read};
+
+/// The rows of one CSV.
+pub struct Rows<R> {
+    input: R,
+    /// The line in which the next row begins, from 1.
+    next_line: i64,
+    line: i64,
+    raw: Vec<u8>,
+    /// Unquoted cells, one behind the other, and where each ends.
+    cells: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// Why a row could not be had.
+pub enum Broken {
+    Input(io::Error),
+    TooLong { row: i64 },
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Broken {
+        Broken::Input(error)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Within {
+    CellStart,
+    Plain,
+    Quoted,
+    /// Behind a quotation mark inside of quotes: the end of them, or the first half of a mark.
+    Mark,
+}
+
+impl<R: BufRead> Rows<R> {
+    pub fn new(input: R) -> Rows<R> {
+        Rows { input, next_line: 1, line: 1, raw: Vec::new(), cells: Vec::new(), ends: Vec::new() }
+    }
+
+    /// The next row that is not blank; false at the end.
+    pub fn next(&mut self) -> Result<bool, Broken> {
+        loop {
+            self.line = self.next_line;
+            self.cells.clear();
+            self.ends.clear();
+            if !self.read_row()? {
+                return Ok(false);
+            }
+            let blank = self.ends.len() <= 1 && self.cells.iter().all(u8::is_ascii_whitespace);
+            if !blank {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn read_row(&mut self) -> Result<bool, Broken> {
+        let mut within = Within::CellStart;
+        let (mut any, mut bytes) = (false, 0);
+        loop {
+            self.raw.clear();
+            let left = (ROW_BYTES_MAX + 1 - bytes) as u64;
+            let read = (&mut self.input).take(left).read_until(b'\n', &mut self.raw)?;
+            bytes += read;
+            if bytes > ROW_BYTES_MAX {
+                return Err(Broken::TooLong { row: self.line });
+            }
+            if read == 0 {
+                // The end closes what is open.
+                if any {
+                    self.ends.push(self.cells.len());
+                }
+                return Ok(any);
+            }
+            any = true;
+            let ended = self.raw.last() == Some(&b'\n');
+            self.next_line += i64::from(ended);
+            let mut line = self.raw.as_slice();
+            if self.line == 1 && bytes == read {
+                line = line.strip_prefix(UTF8_MARK).unwrap_or(line);
+            }
+            within = split(line, within, &mut self.cells, &mut self.ends);
+            if ended && within != Within::Quoted {
+                self.ends.push(self.cells.len());
+                return Ok(true);
+            }
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn cell(&self, at: usize) -> &[u8] {
+        let from = if at == 0 { 0 } else { self.ends[at - 1] };
+        &self.cells[from..self.ends[at]]
+    }
+}
+
+/// Takes one line apart; a quoted line break keeps the cell open for the next.
+fn split(line: &[u8], mut within: Within, cells: &mut Vec<u8>, ends: &mut Vec<usize>) -> Within {
+    let content = line.strip_suffix(b"\n").map_or(line, |l| l.strip_suffix(b"\r").unwrap_or(l));
+    let mut at = 0;
+    while at < content.len() {
+        let rest = &content[at..];
+        match within {
+            Within::CellStart if rest[0] == b'"' => {
+                within = Within::Quoted;
+                at += 1;
+            }
+            Within::CellStart | Within::Plain => {
+                let end = memchr::memchr(b',', rest).unwrap_or(rest.len());
+                // A tab or blank before the quotes that hold the cell.
+                let lead = rest.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+                if within == Within::CellStart && lead > 0 && rest.get(lead) == Some(&b'"') {
+                    at += lead;
+                    continue;
+                }
+                cells.extend_from_slice(&rest[..end]);
+                within = Within::Plain;
+                at += end;
+                if at < content.len() {
+                    ends.push(cells.len());
+                    within = Within::CellStart;
+                    at += 1;
+                }
+            }
+            Within::Quoted => {
+                let end = memchr::memchr(b'"', rest).unwrap_or(rest.len());
+                cells.extend_from_slice(&rest[..end]);
+                at += end;
+                if at < content.len() {
+                    within = Within::Mark;
+                    at += 1;
+                }
+            }
+            Within::Mark if rest[0] == b'"' => {
+                cells.push(b'"');
+                within = Within::Quoted;
+                at += 1;
+            }
+            // What stands behind the quotes belongs to the cell.
+            Within::Mark => within = Within::Plain,
+        }
+    }
+    if within == Within::Quoted && content.len() < line.len() {
+        cells.extend_from_slice(&line[content.len()..]);
+    }
+    within
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Encoding {
+    /// Nothing but ASCII so far.
+    Open,
+    Utf8,
+    Gb18030,
+}
+
+impl Encoding {
+    /// The text of a cell; None where it is no text.
+    fn text<'c>(self, cell: &'c [u8]) -> Option<Cow<'c, str>> {
+        match self {
+            Encoding::Open | Encoding::Utf8 => std::str::from_utf8(cell).ok().map(Cow::Borrowed),
+            // As strict as it is: GBK and GB2312 are parts of it.
+            Encoding::Gb18030 => {
+                encoding_rs::GB18030.decode_without_bom_handling_and_without_replacement(cell)
+            }
+        }
+    }
+}
+
+/// What the columns of a file are.
+pub struct Header {
+    /// Folded by nobody: how the header stands in the file, to compare those of split files.
+    cells: Vec<String>,
+    /// Place and field of the columns that count.
+    columns: Vec<(usize, Field)>,
+    /// Cells that a row must have.
+    width: usize,
+    has: [bool; FIELDS],
+}
+
+impl Header {
+    fn read(name: &str, cells: Vec<String>) -> Result<Header, BillRefused> {
+        let mut best: [Option<(usize, usize)>; FIELDS] = [None; FIELDS];
+        for (at, cell) in cells.iter().enumerate() {
+            let Some((field, rank)) = names::field_of_header(cell) else { continue };
+            if names::is_ignored(cell) {
+                continue;
+            }
+            match best[field as usize] {
+                Some((before, _)) if before == rank => {
+                    let column = value::cleaned(cell).unwrap_or_default().to_owned();
+                    return Err(BillRefused::DuplicateColumn { file: name.to_owned(), column });
+                }
+                Some((before, _)) if before < rank => {}
+                _ => best[field as usize] = Some((rank, at)),
+            }
+        }
+        let has: [bool; FIELDS] = std::array::from_fn(|field| best[field].is_some());
+        let missing: Vec<Field> =
+            Field::all().filter(|f| f.is_needed() && !has[*f as usize]).collect();
+        let columns: Vec<(usize, Field)> =
+            Field::all().filter_map(|f| best[f as usize].map(|(_, at)| (at, f))).collect();
+        if !missing.is_empty() {
+            let file = name.to_owned();
+            let has_product = has[Field::BusinessName as usize] || has[Field::ProductName as usize];
+            let has_cost = has[Field::Cost as usize] || has[Field::CostList as usize];
+            let of_component = columns.iter().any(|(_, field)| field.is_of_component());
+            if has_product && has_cost && !of_component {
+                let level = match has[Field::ResourceId as usize] {
+                    true => "a resource bill (资源账单, L2)",
+                    false => "a summary (多维度汇总, L1)",
+                };
+                return Err(BillRefused::NotDetail { file, level });
+            }
+            let missing = missing.into_iter().map(|f| f.label().to_owned()).collect();
+            return Err(BillRefused::MissingColumns { file, missing });
+        }
+        let width = columns.iter().map(|(at, _)| at + 1).max().unwrap_or(0);
+        Ok(Header { cells, columns, width, has })
+    }
+
+    fn has(&self, field: Field) -> bool {
+        self.has[field as usize]
+    }
+}
+
+/// The CSVs of one bill: split files share a header and the question whether days can be told apart.
+pub struct Bill {
+    header: Option<(String, Header)>,
+    month: Option<UsageMonth>,
+    /// A day's line with an order, a transaction or a deduction time was seen.
+    told: bool,
+    /// Days' lines that have none of them.
+    silent: i64,
+}
+
+impl Bill {
+    pub fn new(reading: &mut Reading<'_>) -> Bill {
+        reading.content.file.kind = "detail_csv".to_owned();
+        let month = reading.delivery.as_ref().map(|d| d.month());
+        Bill { header: None, month, told: false, silent: 0 }
+    }
+
+    /// Reads one CSV. `name` is the file, within an archive `archive.zip!member.csv`.
+    pub fn read(
+        &mut self,
+        reading: &mut Reading<'_>,
+        name: &str,
+        input: impl BufRead,
+        marked: bool,
+    ) -> Result<Result<(), BillRefused>, io::Error> {
+        let mut rows = Rows::new(input);
+        let mut encoding = if marked { Encoding::Utf8 } else { Encoding::Open };
+        let outcome = self.read_rows(reading, name, &mut rows, &mut encoding);
+        reading.encoding(match (encoding, marked) {
+            (_, true) => "utf-8-bom",
+            (Encoding::Gb18030, _) => "gb18030",
+            _ => "utf-8",
+        });
+        match outcome {
+            Ok(outcome) => Ok(outcome),
+            Err(Broken::Input(error)) => Err(error),
+            Err(Broken::TooLong { row }) => {
+                Ok(Err(BillRefused::RowTooLong { file: name.to_owned(), row }))
+            }
+        }
+    }
+
+    fn read_rows(
+        &mut self,
+        reading: &mut Reading<'_>,
+        name: &str,
+        rows: &mut Rows<impl BufRead>,
+        encoding: &mut Encoding,
+    ) -> Result<Result<(), BillRefused>, Broken> {
+        if !rows.next()? {
+            return Ok(Err(BillRefused::Empty { file: name.to_owned() }));
+        }
+        if let Err(refused) = self.take_header(name, rows, encoding) {
+            return Ok(Err(refused));
+        }
+        while rows.next()? {
+            reading.content.file.rows += 1;
+            self.take_row(reading, name, rows, encoding);
+        }
+        Ok(Ok(()))
+    }
+
+    fn take_header(
+        &mut self,
+        name: &str,
+        rows: &Rows<impl BufRead>,
+        encoding: &mut Encoding,
+    ) -> Result<(), BillRefused> {
+        tell_encoding(rows, encoding);
+        let text = |at| encoding.text(rows.cell(at)).unwrap_or(Cow::Borrowed("?")).into_owned();
+        let mut cells: Vec<String> = (0..rows.len()).map(text).collect();
+        while cells.last().is_some_and(|cell| value::cleaned(cell).is_none()) {
+            cells.pop();
+        }
+        match &self.header {
+            Some((_, header)) if header.cells == cells => Ok(()),
+            Some((first, _)) => {
+                // What it is says more than that it differs.
+                Header::read(name, cells)?;
+                Err(BillRefused::HeaderDiffers { file: name.to_owned(), first: first.clone() })
+            }
+            None => {
+                self.header = Some((name.to_owned(), Header::read(name, cells)?));
+                Ok(())
+            }
+        }
+    }
+
+    fn take_row(
+        &mut self,
+        reading: &mut Reading<'_>,
+        name: &str,
+        rows: &Rows<impl BufRead>,
+        encoding: &mut Encoding,
+    ) {
+        let header = &self.header.as_ref().expect("a header is read before rows").1;
+        tell_encoding(rows, encoding);
+        let row = rows.line;
+        let refuse = |reading: &mut Reading<'_>, column: &str, reason, message: String| {
+            reading.reject(names::reject(name, row, column, reason, message));
+        };
+        let first = (0..rows.len()).find_map(|at| {
+            let text = encoding.text(rows.cell(at))?;
+            value::cleaned(&text).map(str::to_owned)
+        });
+        match first {
+            // Nothing but separators: an empty line of a spreadsheet.
+            None if rows.cells.is_ascii() => {
+                reading.content.file.rows -= 1;
+                return;
+            }
+            Some(cell) if names::begins_totals(&cell) => {
+                reading.content.totals += 1;
+                return;
+            }
+            _ => {}
+        }
+        if rows.len() < header.width {
+            let what = format!("{} cells, where the header has {}", rows.len(), header.cells.len());
+            return refuse(reading, "", "row_short", what);
+        }
+        let extra = (header.cells.len()..rows.len()).find(|at| !rows.cell(*at).is_empty());
+        if extra.is_some() {
+            let what = format!("{} cells, where the header has {}", rows.len(), header.cells.len());
+            return refuse(reading, "", "row_long", what);
+        }
+        let mut draft = Draft::default();
+        for (at, field) in &header.columns {
+            let Some(text) = encoding.text(rows.cell(*at)) else {
+                let encoding = match encoding {
+                    Encoding::Gb18030 => "GB18030",
+                    _ => "UTF-8",
+                };
+                return refuse(
+                    reading,
+                    field.label(),
+                    "encoding_invalid",
+                    format!("bytes that are no {encoding}, as the file is otherwise"),
+                );
+            };
+            if let Some(text) = value::cleaned(&text) {
+                draft.set(*field, text, value::amount);
+            }
+        }
+        draft.name_kind();
+        let aggregates = header.has(Field::OrderId)
+            || header.has(Field::TransactionId)
+            || header.has(Field::PayTime);
+        if let (true, Some(settled)) = (aggregates, draft.by_day()) {
+            self.told |= settled;
+            self.silent += i64::from(!settled);
+        }
+        if reading.is_other(&draft.line) {
+            return;
+        }
+        match draft.finish(self.month) {
+            Drafted::Line(line) => {
+                let line = BillLine { source_file: name.to_owned(), source_row: row, ..*line };
+                reading.line(line);
+            }
+            Drafted::Reject { column, reason, message } => {
+                reading.reject(names::reject(name, row, column, reason, message));
+            }
+        }
+    }
+
+    /// Ends the bill, or refuses it after all.
+    pub fn finish(self, reading: &Reading<'_>) -> Result<(), BillRefused> {
+        if self.silent > 0 && !self.told {
+            return Err(BillRefused::Aggregated { file: reading.content.file.name.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// The first row with more than ASCII tells.
+fn tell_encoding(rows: &Rows<impl BufRead>, encoding: &mut Encoding) {
+    if *encoding == Encoding::Open && !rows.cells.is_ascii() {
+        let utf8 = (0..rows.len()).all(|at| std::str::from_utf8(rows.cell(at)).is_ok());
+        *encoding = if utf8 { Encoding::Utf8 } else { Encoding::Gb18030 };
+    }
+}
+
+/// Reads a file that is one CSV.
+pub fn read_alone(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), BillRefused> {
+    let mut bill = Bill::new(reading);
+    let marked = bytes.starts_with(UTF8_MARK);
+    let outcome = bill.read(reading, name, bytes, marked);
+    outcome.expect("bytes in memory are read")?;
+    bill.finish(reading)
+}

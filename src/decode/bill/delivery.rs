@@ -1,0 +1,139 @@
+//! Names of the files that the cloud delivers, and which of them a later one replaces.
+//!
+//! A daily file holds the month so far: that of 6 April covers 1 to 5 April, that of 1 May all of April.
+
+use crate::model::{UsageDay, UsageMonth};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+/// What a bill's months are made of (账单统计周期).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Period {
+    /// By usage time (按计费周期).
+    Used,
+    /// By deduction time (按扣费周期).
+    Paid,
+    /// The name does not say.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeliveryDate {
+    /// Delivered on this day: the month so far.
+    Day(UsageDay),
+    /// The whole month.
+    Month(UsageMonth),
+}
+
+/// What the name of a delivered file says: `100010445724-20241208-by_used_time-bill_details.zip`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub uin: String,
+    pub date: DeliveryDate,
+    pub period: Period,
+    /// A bill pack (账单包) holds other levels, too.
+    pub pack: bool,
+}
+
+impl Delivery {
+    /// The month whose lines the file holds.
+    pub fn month(&self) -> UsageMonth {
+        match self.date {
+            DeliveryDate::Day(day) => day.plus(-1).month(),
+            DeliveryDate::Month(month) => month,
+        }
+    }
+
+    /// The first day on which the file can be known: a month's file comes on the 2nd of the next one.
+    fn known_on(&self) -> UsageDay {
+        match self.date {
+            DeliveryDate::Day(day) => day,
+            DeliveryDate::Month(month) => first_of(month).first_of_next_month().plus(1),
+        }
+    }
+}
+
+fn first_of(month: UsageMonth) -> UsageDay {
+    UsageDay::parse(&format!("{month}-01")).expect("every month has a first day")
+}
+
+/// Reads the name of a delivered file; folders before it and the query of a URL behind it are left out.
+pub fn delivery(name: &str) -> Option<Delivery> {
+    let name = name.split(['?', '#']).next()?;
+    let name = name.rsplit(['/', '\\']).next()?.to_ascii_lowercase();
+    let stem = name.strip_suffix(".zip").or_else(|| name.strip_suffix(".csv"))?;
+    let (uin, rest) = stem.split_once('-')?;
+    let (date, rest) = rest.split_once('-')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(uin) || !digits(date) {
+        return None;
+    }
+    let date = match date.len() {
+        8 => DeliveryDate::Day(UsageDay::parse(date)?),
+        6 => DeliveryDate::Month(UsageMonth::parse(&format!("{}-{}", &date[..4], &date[4..]))?),
+        _ => return None,
+    };
+    let (period, rest) = match rest {
+        _ if rest.starts_with("by_used_time-") => (Period::Used, &rest["by_used_time-".len()..]),
+        _ if rest.starts_with("by_pay_time-") => (Period::Paid, &rest["by_pay_time-".len()..]),
+        _ => (Period::Unknown, rest),
+    };
+    let pack = match rest {
+        "bill_details" => false,
+        "bill_pack" => true,
+        _ => return None,
+    };
+    Some(Delivery { uin: uin.to_owned(), date, period, pack })
+}
+
+/// What becomes of a file among others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Counts,
+    /// A later file of the same payer and month holds its lines, too.
+    ReplacedBy(String),
+    /// Not out yet on the day of which is asked.
+    NotYet,
+}
+
+/// What becomes of each file, in the order of `names`: of the cumulative files of one payer and month only the last
+/// counts that is known on `as_of`. Files whose names say nothing count.
+pub fn standings(names: &[&str], as_of: UsageDay) -> Vec<Standing> {
+    let deliveries: Vec<Option<Delivery>> = names.iter().map(|name| delivery(name)).collect();
+    let mut groups: BTreeMap<(&str, UsageMonth), Vec<usize>> = BTreeMap::new();
+    let mut standings = vec![Standing::Counts; names.len()];
+    for (at, delivery) in deliveries.iter().enumerate() {
+        match delivery {
+            Some(d) if d.known_on() > as_of => standings[at] = Standing::NotYet,
+            Some(d) => groups.entry((&d.uin, d.month())).or_default().push(at),
+            None => {}
+        }
+    }
+    for files in groups.values() {
+        let of = |at: &usize| deliveries[*at].as_ref().expect("of files with a delivery");
+        // The older form of the name is that of the same bill.
+        let unnamed = match files.iter().any(|at| of(at).period == Period::Used) {
+            true => Period::Used,
+            false => Period::Paid,
+        };
+        let mut last: BTreeMap<Period, usize> = BTreeMap::new();
+        let period = |at: &usize| match of(at).period {
+            Period::Unknown => unnamed,
+            named => named,
+        };
+        let order = |at: &usize| (of(at).date, Reverse(of(at).pack), names[*at], *at);
+        for at in files {
+            let newest = last.entry(period(at)).or_insert(*at);
+            if order(at) > order(newest) {
+                *newest = *at;
+            }
+        }
+        for at in files {
+            let newest = last[&period(at)];
+            if newest != *at {
+                standings[*at] = Standing::ReplacedBy(names[newest].to_owned());
+            }
+        }
+    }
+    standings
+}

@@ -1,0 +1,258 @@
+//! Bills to lines, the provider's own list to attempts.
+//!
+//! Takes the bytes of one file as people have it (the L3 detail CSV, plain or zipped; pages of `DescribeBillDetail` and
+//! `GetWeChatBillDetails`) and hands each line to a [`BillSink`]; gives what the file is. What cannot be reconciled as a
+//! whole is [`BillRefused`], with what to download instead; a line that cannot be read is a [`BillReject`]. It does no
+//! I/O, keeps no name or document number, and leaves the billing tag to the catalogue.
+
+mod archive;
+mod csv;
+mod delivery;
+mod json;
+mod names;
+mod value;
+mod wechat;
+
+#[cfg(test)]
+mod tests;
+
+pub use delivery::{Delivery, DeliveryDate, Period, Standing, delivery, standings};
+
+use crate::model::{BillFile, BillLine, BillReject, ProviderAttempt};
+use std::fmt;
+
+/// Members of an archive at most. A month of split files has a few.
+pub const MEMBERS_MAX: usize = 1_000;
+/// What the members of one archive may unpack to. Ten million lines are some 6 GB.
+pub const UNPACKED_BYTES_MAX: u64 = 16 << 30;
+/// A row longer than this has a quotation mark that is never closed: real ones have some hundred bytes.
+pub const ROW_BYTES_MAX: usize = 1 << 20;
+
+/// Where lines go. What a refused file gave before it was refused is to be thrown away.
+pub trait BillSink {
+    fn line(&mut self, line: BillLine);
+    fn attempt(&mut self, attempt: ProviderAttempt);
+    fn reject(&mut self, reject: BillReject);
+}
+
+/// Everything of a file, held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    pub lines: Vec<BillLine>,
+    pub attempts: Vec<ProviderAttempt>,
+    pub rejects: Vec<BillReject>,
+}
+
+impl BillSink for Collected {
+    fn line(&mut self, line: BillLine) {
+        self.lines.push(line);
+    }
+
+    fn attempt(&mut self, attempt: ProviderAttempt) {
+        self.attempts.push(attempt);
+    }
+
+    fn reject(&mut self, reject: BillReject) {
+        self.rejects.push(reject);
+    }
+}
+
+/// What a file is, and how many of its rows went where:
+/// `rows = lines + lines_other_products + totals + attempts + rejects`, where a fault of JSON is a reject beside them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BillContent {
+    pub file: BillFile,
+    /// Lines that add up others (合计).
+    pub totals: i64,
+    /// Attempts of the provider's own list.
+    pub attempts: i64,
+    /// For people: members of an archive that were passed over, pages that are missing.
+    pub notes: Vec<String>,
+}
+
+/// A file that cannot be reconciled: what it is, and what to download instead. Names are those of files and columns.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BillRefused {
+    #[error("{file}: empty")]
+    Empty { file: String },
+    #[error(
+        "{file}: aggregated by month (按月聚合): order ID, transaction ID and deduction time (订单 ID, 交易 ID, 扣费时间) \
+         are `-` in every daily line, so days cannot be told apart; download the detail bill (明细账单, L3) without 按月聚合"
+    )]
+    Aggregated { file: String },
+    #[error(
+        "{file}: {level}, without component columns (组件类型, 组件名称, 组件用量) and with amounts rounded to fen; \
+         download the detail bill (明细账单, L3)"
+    )]
+    NotDetail { file: String, level: &'static str },
+    #[error(
+        "{file}: a PDF (电子账单, L0), from which no line can be read; download the detail bill (明细账单, L3)"
+    )]
+    Pdf { file: String },
+    #[error("{file}: {what}; save it as CSV (UTF-8), or download the bill as CSV")]
+    Spreadsheet { file: String, what: &'static str },
+    #[error("{file}: {what}; unpack it first: only zip archives are read as they are")]
+    OtherArchive { file: String, what: &'static str },
+    #[error("{file}: UTF-16 text; save it as CSV (UTF-8)")]
+    Utf16 { file: String },
+    #[error("{file}: JSON that is not UTF-8")]
+    JsonEncoding { file: String },
+    #[error(
+        "{file}: neither pages of DescribeBillDetail (DetailSet) nor of GetWeChatBillDetails (WeChatBillDetails)"
+    )]
+    NotABillJson { file: String },
+    #[error(
+        "{file}: no detail bill (L3): columns are missing: {}; is it 明细账单, and is its first line the header?",
+        missing.join(", ")
+    )]
+    MissingColumns { file: String, missing: Vec<String> },
+    #[error("{file}: two columns are called {column}; which one counts cannot be told")]
+    DuplicateColumn { file: String, column: String },
+    #[error(
+        "{file}: its header differs from that of {first}: split files of one bill have the same"
+    )]
+    HeaderDiffers { file: String, first: String },
+    #[error(
+        "{file}: no CSV of a detail bill (明细账单, L3) in the archive, only {found}; download the detail bill, or a bill \
+         pack (账单包) that holds it"
+    )]
+    NoDetailInside { file: String, found: String },
+    #[error("{file}: encrypted; unpack it with its password first")]
+    Encrypted { file: String },
+    #[error("{file}: a damaged zip archive ({cause}); download it again")]
+    Damaged { file: String, cause: String },
+    #[error("{file}: {members} members; an archive is read up to {MEMBERS_MAX} (MEMBERS_MAX)")]
+    TooManyMembers { file: String, members: usize },
+    #[error(
+        "{file}: unpacks to more than {UNPACKED_BYTES_MAX} bytes (UNPACKED_BYTES_MAX); no bill does: unpack it and \
+         give its files"
+    )]
+    TooLarge { file: String },
+    #[error(
+        "{file}: the row that begins in line {row} is longer than {ROW_BYTES_MAX} bytes (ROW_BYTES_MAX): a quotation \
+         mark in it is never closed"
+    )]
+    RowTooLong { file: String, row: i64 },
+}
+
+/// Reads one file. `products` are names or codes of products (产品名称, BusinessCode) that count as ours, besides those
+/// that FaceID has: other lines are counted and set aside.
+pub fn read(
+    name: &str,
+    bytes: &[u8],
+    products: &[String],
+    sink: &mut dyn BillSink,
+) -> Result<BillContent, BillRefused> {
+    let mut reading = Reading::new(name, products, sink);
+    match kind_of(bytes) {
+        Kind::Zip => archive::read(&mut reading, name, bytes)?,
+        Kind::Json => json::read(&mut reading, name, bytes)?,
+        Kind::Text => csv::read_alone(&mut reading, name, bytes)?,
+        Kind::Empty => return Err(BillRefused::Empty { file: name.to_owned() }),
+        Kind::Refused(refuse) => return Err(refuse(name.to_owned())),
+    }
+    Ok(reading.content)
+}
+
+/// As [`read`], everything held.
+pub fn read_all(
+    name: &str,
+    bytes: &[u8],
+    products: &[String],
+) -> Result<(BillContent, Collected), BillRefused> {
+    let mut collected = Collected::default();
+    let content = read(name, bytes, products, &mut collected)?;
+    Ok((content, collected))
+}
+
+/// What first bytes say.
+enum Kind {
+    Zip,
+    Json,
+    Text,
+    Empty,
+    Refused(fn(String) -> BillRefused),
+}
+
+fn kind_of(bytes: &[u8]) -> Kind {
+    let text = bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes);
+    match (bytes, text.iter().find(|b| !b.is_ascii_whitespace())) {
+        ([b'P', b'K', 3 | 5 | 7, ..], _) => Kind::Zip,
+        ([b'%', b'P', b'D', b'F', ..], _) => Kind::Refused(|file| BillRefused::Pdf { file }),
+        ([0xD0, 0xCF, 0x11, 0xE0, ..], _) => Kind::Refused(|file| BillRefused::Spreadsheet {
+            file,
+            what: "a workbook of a spreadsheet (.xls)",
+        }),
+        ([0x1F, 0x8B, ..], _) => {
+            Kind::Refused(|file| BillRefused::OtherArchive { file, what: "compressed with gzip" })
+        }
+        ([b'R', b'a', b'r', b'!', ..], _) => {
+            Kind::Refused(|file| BillRefused::OtherArchive { file, what: "a RAR archive" })
+        }
+        ([b'7', b'z', 0xBC, 0xAF, ..], _) => {
+            Kind::Refused(|file| BillRefused::OtherArchive { file, what: "a 7z archive" })
+        }
+        ([0xFF, 0xFE, ..] | [0xFE, 0xFF, ..], _) => {
+            Kind::Refused(|file| BillRefused::Utf16 { file })
+        }
+        (_, None) => Kind::Empty,
+        (_, Some(b'{' | b'[')) => Kind::Json,
+        _ => Kind::Text,
+    }
+}
+
+/// The byte order mark that Windows programs put before UTF-8.
+const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// One file on its way: where its lines go and what was counted.
+struct Reading<'r> {
+    content: BillContent,
+    products: names::Products,
+    delivery: Option<Delivery>,
+    sink: &'r mut dyn BillSink,
+}
+
+impl<'r> Reading<'r> {
+    fn new(name: &str, products: &[String], sink: &'r mut dyn BillSink) -> Reading<'r> {
+        let file = BillFile { name: name.to_owned(), ..BillFile::default() };
+        Reading {
+            content: BillContent { file, ..BillContent::default() },
+            products: names::Products::new(products),
+            delivery: delivery(name),
+            sink,
+        }
+    }
+
+    fn line(&mut self, line: BillLine) {
+        self.content.file.lines += 1;
+        self.sink.line(line);
+    }
+
+    fn reject(&mut self, reject: BillReject) {
+        self.content.file.rejects += 1;
+        self.sink.reject(reject);
+    }
+
+    fn note(&mut self, note: impl fmt::Display) {
+        self.content.notes.push(note.to_string());
+    }
+
+    fn encoding(&mut self, encoding: &str) {
+        let told = &mut self.content.file.encoding;
+        if told.is_empty() {
+            told.push_str(encoding);
+        } else if !told.split(" + ").any(|e| e == encoding) {
+            told.push_str(" + ");
+            told.push_str(encoding);
+        }
+    }
+
+    /// Counts a line of another product; whether it is one.
+    fn is_other(&mut self, line: &BillLine) -> bool {
+        let ours = self.products.hold(line);
+        if !ours {
+            self.content.file.lines_other_products += 1;
+        }
+        !ours
+    }
+}
