@@ -1,11 +1,15 @@
 //! Text for people, JSON for machines: the only room that prints. stdout is data, stderr is talk.
 
 mod command;
+mod html;
 mod progress;
+mod reconciled;
 mod text;
 
 pub use command::command;
+pub use html::html;
 pub use progress::Progress;
+pub use reconciled::{differences_csv, text as reconciled_text};
 
 /// Talk goes to stderr. Where nobody listens (a closed or full stderr) the work goes on all the same.
 fn talk(text: &str) {
