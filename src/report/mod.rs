@@ -2,12 +2,16 @@
 
 mod command;
 mod focus;
+mod html;
 mod progress;
+mod reconciled;
 mod text;
 mod ticket;
 
 pub use command::command;
+pub use html::html;
 pub use progress::Progress;
+pub use reconciled::{differences_csv, text as reconciled_text};
 pub use ticket::ticket;
 
 /// Talk goes to stderr. Where nobody listens (a closed or full stderr) the work goes on all the same.

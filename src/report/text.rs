@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// A table without lines but under its head; columns from `numbers_from` on are right-aligned.
-fn table(head: &[&str], numbers_from: usize) -> Table {
+pub(super) fn table(head: &[&str], numbers_from: usize) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header(head.iter().enumerate().map(|(i, h)| aligned(Cell::new(h), i, numbers_from)));
@@ -27,13 +27,13 @@ fn aligned(cell: Cell, column: usize, numbers_from: usize) -> Cell {
     })
 }
 
-fn add_row(table: &mut Table, cells: Vec<String>, numbers_from: usize) {
+pub(super) fn add_row(table: &mut Table, cells: Vec<String>, numbers_from: usize) {
     table.add_row(
         cells.into_iter().enumerate().map(|(i, c)| aligned(Cell::new(c), i, numbers_from)),
     );
 }
 
-fn printed(table: &Table) -> String {
+pub(super) fn printed(table: &Table) -> String {
     let mut text = String::new();
     for line in table.to_string().lines() {
         let _ = writeln!(text, "{}", line.trim_end());
@@ -42,7 +42,7 @@ fn printed(table: &Table) -> String {
 }
 
 /// 1234567 as 1,234,567.
-fn grouped(n: i64) -> String {
+pub(super) fn grouped(n: i64) -> String {
     let digits = n.unsigned_abs().to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -101,7 +101,7 @@ fn counts(line: &DailyLine) -> [i64; 6] {
 }
 
 /// 1 object, 1,200 objects.
-fn plural(n: u64, word: &str) -> String {
+pub(super) fn plural(n: u64, word: &str) -> String {
     format!("{} {word}{}", grouped(n as i64), if n == 1 { "" } else { "s" })
 }
 

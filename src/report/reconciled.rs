@@ -1,0 +1,463 @@
+//! The outcome of a reconciliation for people: a summary on the terminal, a CSV of the differences for a spreadsheet.
+
+use super::text::{add_row, grouped, plural, printed, table};
+use crate::model::{Amount, Part, PartKind, Reconciled, Status, Variance};
+use std::fmt::Write;
+
+/// Differences shown on a terminal; all of them stand in the table, the CSV and the HTML report.
+const DIFFERENCES_SHOWN: usize = 20;
+
+/// What a finance colleague wants to know, in this order: is the bill right, by how much is it not, where, why, what now.
+pub fn text(reconciled: &Reconciled) -> String {
+    let r = reconciled;
+    let mut text = String::new();
+    let version = |v: Option<i64>| v.map_or("none".to_owned(), |v| v.to_string());
+    let _ = writeln!(
+        text,
+        "{}, account {}, {}, as of {} (liveness_detail version {}, daily_charge version {})",
+        r.pipeline,
+        r.account,
+        if r.months.is_empty() { "no month".to_owned() } else { r.months.join(", ") },
+        r.as_of,
+        version(r.detail_version),
+        version(r.daily_version)
+    );
+    let _ = writeln!(text, "\n{}\n", headline(r));
+    bill_read(r, &mut text);
+    totals(r, &mut text);
+    differences(r, &mut text);
+    others(r, &mut text);
+    let steps = next_steps(r);
+    if !steps.is_empty() {
+        text.push_str("\nWhat to do next\n");
+        for (n, step) in steps.iter().enumerate() {
+            let _ = writeln!(text, "{:>2}. {step}", n + 1);
+        }
+    }
+    text
+}
+
+/// The bill's cost minus what the price book makes of our records; `None` without a price book, while the bill is not
+/// out, and where neither is known. No line costs nothing.
+fn cost_difference(row: &Variance) -> Option<Amount> {
+    if row.status == Status::Pending {
+        return None;
+    }
+    row.provider_cost.unwrap_or(Amount::ZERO).checked_sub(row.expected_cost?)
+}
+
+/// A row that someone has to look at: other counts, other money, or something that changed or is not known.
+fn is_difference(row: &Variance) -> bool {
+    let settled = [Status::Matched, Status::CoveredByPackage].contains(&row.status);
+    let counts = !settled && row.status != Status::Pending;
+    counts || cost_difference(row).is_some_and(|d| !d.is_zero())
+}
+
+/// `+3`, `-3`, `0`.
+fn signed(n: i64) -> String {
+    format!("{}{}", if n > 0 { "+" } else { "" }, grouped(n))
+}
+
+fn signed_yuan(amount: Amount) -> String {
+    format!("{}{amount}", if amount > Amount::ZERO { "+" } else { "" })
+}
+
+fn or_dash<T: ToString>(value: Option<T>) -> String {
+    value.map_or("-".to_owned(), |v| v.to_string())
+}
+
+fn headline(r: &Reconciled) -> String {
+    let differing: Vec<&Variance> = r.rows.iter().filter(|row| is_difference(row)).collect();
+    let pending = r.rows.iter().filter(|row| row.status == Status::Pending).count();
+    let money = Amount::checked_sum(r.rows.iter().filter_map(cost_difference))
+        .filter(|_| r.money.is_some())
+        .map(|sum| (sum, format!("{} yuan", sum.abs())));
+    let mut said = if r.rows.is_empty() {
+        "NOTHING TO COMPARE: neither our records nor the bill have anything for these months."
+            .to_owned()
+    } else if differing.is_empty() {
+        format!(
+            "THE BILL IS RIGHT: all of {} agree.",
+            plural((r.rows.len() - pending) as u64, "row")
+        )
+    } else {
+        let counted = differing.iter().filter(|row| row.difference != 0);
+        let sums = counted.clone().map(|row| i128::from(row.difference));
+        let more: i128 = sums.clone().filter(|d| *d > 0).sum();
+        let fewer: i128 = -sums.filter(|d| *d < 0).sum::<i128>();
+        let call = |n: i128| plural(u64::try_from(n).unwrap_or(u64::MAX), "call");
+        let calls = match (more, fewer) {
+            (0, 0) => "the calls agree".to_owned(),
+            (more, 0) => format!("it counts {} more than our records", call(more)),
+            (0, fewer) => format!("it counts {} fewer than our records", call(fewer)),
+            (more, fewer) => {
+                format!(
+                    "it counts {} more in some rows and {} fewer in others",
+                    call(more),
+                    call(fewer)
+                )
+            }
+        };
+        let money = match &money {
+            Some((sum, yuan)) if *sum > Amount::ZERO => {
+                format!(", and asks {yuan} more than expected")
+            }
+            Some((sum, yuan)) if *sum < Amount::ZERO => {
+                format!(", and asks {yuan} less than expected")
+            }
+            Some(_) => ", and asks what is expected".to_owned(),
+            None => String::new(),
+        };
+        let within = match r.over_tolerance {
+            0 => format!(
+                " No row is over the tolerance of {}.",
+                plural(r.tolerance_calls.unsigned_abs(), "call")
+            ),
+            over => format!(
+                " {} of {} {} over the tolerance of {}.",
+                grouped(over),
+                plural(r.rows.len() as u64, "row"),
+                if over == 1 { "is" } else { "are" },
+                plural(r.tolerance_calls.unsigned_abs(), "call")
+            ),
+        };
+        format!(
+            "THE BILL DIFFERS in {}: {calls}{money}.{within}",
+            plural(differing.len() as u64, "row")
+        )
+    };
+    if pending > 0 {
+        let _ = write!(
+            said,
+            " The bill of {} {} not out yet.",
+            plural(pending as u64, "row"),
+            if pending == 1 { "is" } else { "are" }
+        );
+    }
+    if r.bill.lines == 0 {
+        said.push_str(" No line of the bill was read for this product.");
+    }
+    said
+}
+
+fn bill_read(r: &Reconciled, text: &mut String) {
+    let _ = writeln!(
+        text,
+        "bill      {}, {}, {} of other products set aside, {}",
+        plural(r.bill.files.len() as u64, "file"),
+        plural(r.bill.lines.unsigned_abs(), "line"),
+        grouped(r.bill.lines_other_products),
+        plural(r.bill.rejects_total.unsigned_abs(), "reject")
+    );
+    for warning in &r.bill.warnings {
+        let _ = writeln!(text, "WARNING   {warning}");
+    }
+    for reject in r.bill.rejects.iter().take(5) {
+        let _ = writeln!(
+            text,
+            "reject    {} row {}, {}: {}",
+            reject.file, reject.row, reject.column, reject.message
+        );
+    }
+}
+
+fn status_words(status: Status) -> &'static str {
+    match status {
+        Status::Matched => "agree",
+        Status::ProviderMore => "the bill counts more",
+        Status::OursMore => "we count more",
+        Status::ProviderOnly => "on the bill only",
+        Status::OursOnly => "in our records only",
+        Status::Pending => "bill not out yet",
+        Status::CoveredByPackage => "covered by a package",
+        Status::Unmapped => "without a billing tag",
+        Status::Adjusted => "changed by an adjustment",
+    }
+}
+
+fn part_words(kind: PartKind) -> &'static str {
+    match kind {
+        PartKind::Midnight => "near midnight, balances with the neighbouring day",
+        PartKind::UnknownFlag => "charged or not is unknown",
+        PartKind::NotFinal => "pulled before the result was final",
+        PartKind::Duplicate => "the same Seq counted twice",
+        PartKind::Reject => "records of ours set aside",
+        PartKind::FlagDiffers => "charged there, free here (or the other way)",
+        PartKind::ProviderOnly => "in the provider's list only",
+        PartKind::OursOnly => "not in the provider's list",
+        PartKind::Unexplained => "unexplained",
+    }
+}
+
+fn totals(r: &Reconciled, text: &mut String) {
+    if r.totals.is_empty() {
+        return;
+    }
+    let mut t = table(&["status", "rows", "ours charged", "bill calls", "difference"], 1);
+    let mut sum = [0i64; 4];
+    for total in &r.totals {
+        let counts = [total.rows, total.ours_charged, total.provider_calls, total.difference];
+        for (sum, n) in sum.iter_mut().zip(counts) {
+            *sum = sum.saturating_add(n);
+        }
+        let [rows, ours, bill, difference] = counts;
+        let status = status_words(total.status).to_owned();
+        let cells = vec![status, grouped(rows), grouped(ours), grouped(bill), signed(difference)];
+        add_row(&mut t, cells, 1);
+    }
+    let [rows, ours, bill, difference] = sum;
+    let cells =
+        ["in all".to_owned(), grouped(rows), grouped(ours), grouped(bill), signed(difference)];
+    add_row(&mut t, cells.to_vec(), 1);
+    let _ = write!(text, "\n{}", printed(&t));
+    if let Some(money) = &r.money {
+        let _ = writeln!(
+            text,
+            "money     {} yuan expected ({}), {} yuan on the bill; rounding: {} on the bill, {} expected",
+            money.expected_cost,
+            money.price_book,
+            money.bill_cost,
+            money.bill_rounding,
+            money.expected_rounding
+        );
+    }
+}
+
+fn differences(r: &Reconciled, text: &mut String) {
+    let mut rows: Vec<&Variance> = r.rows.iter().filter(|row| is_difference(row)).collect();
+    if rows.is_empty() {
+        return;
+    }
+    // Biggest first: calls, then money; those that are equal stay in the order of the rows.
+    rows.sort_by_key(|row| {
+        let cost = cost_difference(row).unwrap_or(Amount::ZERO).abs();
+        std::cmp::Reverse((row.difference.unsigned_abs(), cost))
+    });
+    let several = rows.iter().any(|row| row.account != rows[0].account);
+    let mut head = vec!["period", "billing tag"];
+    if several {
+        head.push("account");
+    }
+    head.push("status, parts");
+    let numbers_from = head.len();
+    head.extend(["ours", "bill", "difference"]);
+    if r.money.is_some() {
+        head.extend(["yuan expected", "yuan billed", "yuan difference"]);
+    }
+    let mut t = table(&head, numbers_from);
+    for row in rows.iter().take(DIFFERENCES_SHOWN) {
+        let mut cells = vec![row.period.to_string(), row.billing_tag.clone()];
+        if several {
+            cells.push(row.account.clone());
+        }
+        cells.push(status_words(row.status).to_owned());
+        cells.extend([
+            grouped(row.ours_charged),
+            or_dash(row.provider_calls.map(grouped)),
+            signed(row.difference),
+        ]);
+        if r.money.is_some() {
+            cells.extend([
+                or_dash(row.expected_cost),
+                or_dash(row.provider_cost),
+                or_dash(cost_difference(row).map(signed_yuan)),
+            ]);
+        }
+        add_row(&mut t, cells, numbers_from);
+        for part in &row.parts {
+            let mut cells = vec![String::new(); numbers_from - 1];
+            cells.push(format!("  {}{}", part_words(part.kind), example(part)));
+            cells.extend([String::new(), String::new(), signed(part.count)]);
+            cells.resize(head.len(), String::new());
+            add_row(&mut t, cells, numbers_from);
+        }
+    }
+    let _ = write!(text, "\n{}", printed(&t));
+    if rows.len() > DIFFERENCES_SHOWN {
+        let left = plural((rows.len() - DIFFERENCES_SHOWN) as u64, "difference");
+        let _ = writeln!(text, "({left} more in the HTML report and in the CSV)");
+    }
+}
+
+/// A Seq to look at, and how many there are.
+fn example(part: &Part) -> String {
+    match (part.seqs.first(), part.source_keys.first()) {
+        (Some(seq), _) if part.seqs_total > 1 => {
+            format!(": Seq {seq} and {} more", grouped(part.seqs_total - 1))
+        }
+        (Some(seq), _) => format!(": Seq {seq}"),
+        (None, Some(key)) => format!(": {key}"),
+        (None, None) => String::new(),
+    }
+}
+
+fn others(r: &Reconciled, text: &mut String) {
+    if let Some(s) = &r.seqs {
+        let _ = writeln!(
+            text,
+            "\nper Seq   {} agree, {} flag differs, {} day differs, {} ours only, {} provider only",
+            grouped(s.agree),
+            grouped(s.flag_differs),
+            grouped(s.day_differs),
+            grouped(s.ours_only),
+            grouped(s.provider_only)
+        );
+    }
+    if let Some(a) = &r.audit {
+        let cost = a.overcharge.map_or(String::new(), |yuan| format!(" ({yuan} yuan)"));
+        let _ = writeln!(
+            text,
+            "{}audit     {} held against the published charge rules: {} charged against them{cost}, {} free against \
+             them, {} with a code that is not published",
+            if r.seqs.is_none() { "\n" } else { "" },
+            plural(a.checked.unsigned_abs(), "attempt"),
+            grouped(a.charged_against_rule),
+            grouped(a.free_against_rule),
+            grouped(a.not_listed)
+        );
+    }
+}
+
+/// One step a kind of trouble that occurs, the ones that settle most first.
+fn next_steps(r: &Reconciled) -> Vec<String> {
+    let rows: Vec<&Variance> = r.rows.iter().filter(|row| is_difference(row)).collect();
+    let part =
+        |kind| rows.iter().any(|row| row.parts.iter().any(|p| p.kind == kind && p.count != 0));
+    let status = |status| r.rows.iter().any(|row| row.status == status);
+    let cost_only = rows.iter().any(|row| {
+        row.difference == 0 && cost_difference(row).is_some_and(|difference| !difference.is_zero())
+    });
+    let steps = [
+        (r.bill.lines == 0, "Give the detail bill (L3, 明细账单) of the months with --bill."),
+        (
+            r.bill.rejects_total > 0,
+            "Mend or download anew the bill files with rejects: a line that was not read can be a difference.",
+        ),
+        (
+            status(Status::Unmapped),
+            "Give what has no billing tag one: routes in the pipeline file for attempts, an alias for bill lines.",
+        ),
+        (
+            part(PartKind::Reject),
+            "Mend the records set aside (`faceledger rejects`), then run `rejects --retry`.",
+        ),
+        (
+            part(PartKind::NotFinal),
+            "Pull the results that were not final again, load them, reconcile again.",
+        ),
+        (part(PartKind::UnknownFlag), "Pull the results with an unknown IsNeedCharge again."),
+        (
+            part(PartKind::Midnight),
+            "Nothing for what balances at midnight: the neighbouring day has the other side.",
+        ),
+        (
+            part(PartKind::Duplicate),
+            "Send the Seqs that were counted twice to the provider: a Seq is one attempt and one charge.",
+        ),
+        (
+            part(PartKind::FlagDiffers) || part(PartKind::ProviderOnly) || part(PartKind::OursOnly),
+            "Send the Seqs on which the lists differ to the provider (the CSV has them; `faceledger explain` shows \
+             where each of ours stands).",
+        ),
+        (
+            part(PartKind::Unexplained),
+            "Ask the provider for its list per Seq of the days with an unexplained part and give it with --bill.",
+        ),
+        (
+            cost_only,
+            "Compare the unit prices on the bill with the contract: the calls agree there and the money does not.",
+        ),
+        (
+            status(Status::Adjusted),
+            "Check the adjusted lines against the provider's notice of the adjustment.",
+        ),
+        (
+            r.audit.as_ref().is_some_and(|a| a.charged_against_rule > 0),
+            "Send the audit's findings to the provider: charged though the published rules say free.",
+        ),
+        (
+            status(Status::Pending),
+            "Reconcile again when the bill is out: a daily bill comes between 08:00 and 12:00 the next day.",
+        ),
+    ];
+    steps.into_iter().filter(|(needed, _)| *needed).map(|(_, step)| step.to_owned()).collect()
+}
+
+/// Characters of Seqs in one cell: a spreadsheet takes 32,767.
+const CELL_CHARS_MAX: usize = 32_000;
+
+/// The differences only, one line per row and part (one with empty part columns for a row without parts). With a byte
+/// order mark, without which Excel takes the Chinese in it for GBK; lines end with CR LF (RFC 4180). Amounts are exact.
+/// Seqs are separated by spaces and cut at what a cell holds; `seqs_total` says how many there are.
+pub fn differences_csv(reconciled: &Reconciled) -> String {
+    let mut csv = String::from("\u{feff}");
+    csv.push_str(
+        "account,period,billing_tag,billing_tag_code,status,ours_charged,provider_calls,difference,expected_cost,\
+         provider_cost,cost_difference,part,part_count,seqs_total,seqs,source_keys,bill_lines\r\n",
+    );
+    for row in reconciled.rows.iter().filter(|row| is_difference(row)) {
+        let optional = |value: Option<String>| value.unwrap_or_default();
+        let of_row = [
+            cell(&row.account),
+            cell(&row.period.to_string()),
+            cell(&row.billing_tag),
+            cell(&row.billing_tag_code),
+            row.status.code().to_owned(),
+            row.ours_charged.to_string(),
+            optional(row.provider_calls.map(|n| n.to_string())),
+            row.difference.to_string(),
+            optional(row.expected_cost.map(|a| a.to_string())),
+            optional(row.provider_cost.map(|a| a.to_string())),
+            optional(cost_difference(row).map(|a| a.to_string())),
+        ];
+        let lines = cell(&joined(&row.lines));
+        let of_part = |part: Option<&Part>| match part {
+            None => vec![String::new(); 5],
+            Some(part) => vec![
+                part.kind.code().to_owned(),
+                part.count.to_string(),
+                part.seqs_total.to_string(),
+                cell(&joined(&part.seqs)),
+                cell(&joined(&part.source_keys)),
+            ],
+        };
+        let mut line = |part| {
+            let cells = [&of_row[..], &of_part(part), std::slice::from_ref(&lines)].concat();
+            csv.push_str(&cells.join(","));
+            csv.push_str("\r\n");
+        };
+        match row.parts.is_empty() {
+            true => line(None),
+            false => row.parts.iter().for_each(|part| line(Some(part))),
+        }
+    }
+    csv
+}
+
+/// With spaces between, as many as a cell holds.
+fn joined(texts: &[String]) -> String {
+    let mut cell = String::new();
+    let mut chars = 0;
+    for text in texts {
+        chars += text.chars().count() + 1;
+        if chars > CELL_CHARS_MAX {
+            break;
+        }
+        if !cell.is_empty() {
+            cell.push(' ');
+        }
+        cell.push_str(text);
+    }
+    cell
+}
+
+/// A text as a cell: quoted where CSV needs it, and never a formula (OWASP, CSV injection: an apostrophe before it).
+fn cell(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
+    let text = if formula { format!("'{text}") } else { text.to_owned() };
+    if text.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text
+    }
+}
