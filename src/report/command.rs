@@ -3,12 +3,12 @@
 use super::{focus, talk, text};
 use crate::classify::Catalogue;
 use crate::cli::{
-    Cli, Command, ExportArgs, ExportFormat, OutputArgs, PipelineArgs, RejectsArgs, SchemaArgs,
+    Cli, Command, ExportArgs, ExportFormat, OutputArgs, PipelineArgs, ReconcileArgs, RejectsArgs, SchemaArgs,
     SchemaFormat,
 };
 use crate::model::{PriceBook, RejectReason};
 use crate::pipeline::{self, Mistake, Pipeline};
-use crate::run::{self, Asked, Exit, Outcome, RunError};
+use crate::run::{self, Asked, Exit, Outcome, ReconcileAsked, RunError};
 use crate::storage::{self, Place};
 use crate::write::schema;
 use clap::CommandFactory;
@@ -131,6 +131,7 @@ fn carry_out(cli: &Cli) -> Result<(), Failed> {
             print(json, &found, || text::explained(&found))?;
             Ok(())
         }
+        Command::Reconcile(args) => reconcile(args, json),
         Command::Export(args) => export(args, json),
         Command::Rejects(args) => rejects(args, json),
         Command::Tags => {
@@ -212,6 +213,43 @@ fn run_and_report(pipeline: &Pipeline, asked: &Asked, json: bool) -> Result<Outc
 fn prices_of(pipeline: &Pipeline) -> Result<Option<PriceBook>, Failed> {
     let book = pipeline.reconcile.prices.as_deref().map(pipeline::load_prices);
     book.transpose().map_err(Failed::Mistakes)
+}
+
+fn reconcile(args: &ReconcileArgs, json: bool) -> Result<(), Failed> {
+    let pipeline = load(&args.pipeline)?;
+    let prices = prices_of(&pipeline)?;
+    let asked = ReconcileAsked {
+        bills: args.bills.clone(),
+        month: args.month,
+        as_of_ms: args.as_of,
+        dry_run: args.dry_run,
+    };
+    let report = stopping(|stop| run::reconcile(&pipeline, prices.as_ref(), &asked, stop))?;
+    let found = &report.reconciled;
+    if let Some(path) = &args.html {
+        let page = super::html(found).map_err(|error| RunError::Usage(error.to_string()))?;
+        put_file(path, &page)?;
+    }
+    if let Some(path) = &args.csv {
+        put_file(path, &super::differences_csv(found))?;
+    }
+    print(json, &report, || super::reconciled_text(found))?;
+    for key in &report.reports {
+        talk(&format!("faceledger: wrote {}\n", within(&pipeline.output.url, key)));
+    }
+    match found.over_tolerance {
+        0 => Ok(()),
+        _ => Err(Failed::Said(Exit::BillDiffers)),
+    }
+}
+
+fn within(url: &str, key: &str) -> String {
+    format!("{}/{key}", url.trim_end_matches('/'))
+}
+
+fn put_file(path: &str, text: &str) -> Result<(), Failed> {
+    let failed = |error| RunError::Usage(format!("{path}: cannot be written: {error}"));
+    Ok(std::fs::write(path, text).map_err(failed)?)
 }
 
 fn export(args: &ExportArgs, json: bool) -> Result<(), Failed> {

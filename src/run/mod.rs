@@ -1,15 +1,18 @@
 //! The order of the steps, and the only room that sees every other: threads, resume, tallies, exit codes.
 
 mod batches;
+mod bills;
 mod check;
 mod compact;
 mod explain;
+mod evidence;
 mod export;
 mod history;
 mod inventory;
 mod load;
 mod outcome;
 mod publish;
+mod reconcile;
 mod rejects;
 mod verify;
 
@@ -18,6 +21,7 @@ pub use compact::{Compacted, compact};
 pub use explain::{Explained, explain};
 pub use export::{Exported, export};
 pub use outcome::{CHANGES_MAX, DailyLine, Outcome, Phase, Removed, Restated, RunReport, Unmapped};
+pub use reconcile::{ReconcileAsked, ReconcileReport, reconcile};
 pub use rejects::{RejectCount, list_rejects};
 pub use verify::{Verified, verify};
 
@@ -53,6 +57,7 @@ pub enum Exit {
     OurFailure,
     Usage,
     RejectsOverThreshold,
+    BillDiffers,
     ConservationBroken,
     AnotherWriter,
     TryAgain,
@@ -67,6 +72,7 @@ impl Exit {
             Exit::OurFailure => 1,
             Exit::Usage => 2,
             Exit::RejectsOverThreshold => 3,
+            Exit::BillDiffers => 4,
             Exit::ConservationBroken => 5,
             Exit::AnotherWriter => 6,
             Exit::TryAgain => 75,

@@ -4,7 +4,6 @@
 //! differences, and writes what it found: the tables `bill_line`, `reconciliation` and `seq_difference`, and the reports.
 
 use super::evidence::{self, Row};
-use super::publish::stage_small;
 use super::{
     RunError, Tables, bills, export, in_pool, new_run_id, now_ms, read_small, stopped, take_lease,
 };
@@ -21,7 +20,9 @@ use crate::report;
 use crate::settle::{self, BillSide};
 use crate::sources::KeyPattern;
 use crate::storage::{Lease, Place};
-use crate::write::{Commit, OpenTable, WriteError, Writer, reconciled, schema, small};
+use crate::write::{
+    Commit, OpenTable, WriteError, Writer, reconciled, replace_partitions, schema, small,
+};
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
@@ -470,8 +471,7 @@ impl Put<'_> {
         batch: fn(&[T]) -> Result<RecordBatch, WriteError>,
         lease: &Lease,
     ) -> Result<Commit, RunError> {
-        let mut table = OpenTable::open(self.output, table)?;
-        let last = table.last_run()?;
+        let last = OpenTable::open(self.output, table)?.last_run()?;
         let writer = Writer {
             run_id: self.run_id.clone(),
             txn: last.map_or(self.now_ms, |last| self.now_ms.max(last + 1)),
@@ -479,14 +479,14 @@ impl Put<'_> {
             now_ms: self.now_ms,
         };
         lease.check()?;
-        table.delete_litter(&writer)?;
-        let (mut staged, mut remove) = (Vec::new(), Vec::new());
-        for (month, rows) in months {
-            staged.extend(stage_small(&table, Some(month), rows.len(), || batch(rows))?);
-            remove.extend(table.files_of(Some(month)).into_iter().map(|file| file.path.clone()));
-        }
+        OpenTable::open(self.output, table)?.delete_litter(&writer)?;
+        let months = months.iter().map(|(month, rows)| {
+            let batches = if rows.is_empty() { Vec::new() } else { vec![batch(rows)?] };
+            Ok((month.clone(), batches))
+        });
+        let months = months.collect::<Result<Vec<_>, WriteError>>()?;
         lease.check()?;
-        Ok(table.commit(staged, remove, &writer)?)
+        Ok(replace_partitions(self.output, table, months, &writer)?)
     }
 }
 
@@ -522,6 +522,11 @@ impl Later {
         counts.charged_failed += i64::from(row.ours.charge == Some(true) && failed);
         counts.not_final += i64::from(row.ours.snapshot_final == Some(false));
     }
+}
+
+/// The day in a key, where it is one that the pattern takes.
+fn date_of(pattern: &KeyPattern, key: &str) -> Option<UsageDay> {
+    pattern.date(key).flatten().and_then(UsageDay::parse)
 }
 
 fn charge_key(charge: &DailyCharge) -> (UsageDay, &str, &str) {
