@@ -19,6 +19,7 @@ mod pipeline;
 mod privacy;
 mod random;
 mod readme;
+mod reconcile;
 mod recount;
 mod s3;
 mod sample;
