@@ -1,6 +1,6 @@
 # faceledger: `make help` lists what can be done here. CI calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help run test soak check fmt bench bench-quick bench-scale bench-start bench-s3 bench-check bench-baseline golden clean-out
+.PHONY: help run test soak check fmt bench bench-quick bench-scale bench-start bench-s3 bench-check bench-baseline golden focus-check clean-out
 
 # A fresh machine needs Rust (stable) and make. Python 3.9 or later is needed by the tests that read the
 # tables with other programs; `make test` sets up what it needs of it in .venv.
@@ -65,6 +65,12 @@ bench-baseline: ## make the counts of this build the baseline of `bench-check`: 
 	cargo build --release --bin faceledger
 	python3 benches/check.py --write $(BENCH_ARGS)
 
+# Not part of `test`: the validator needs Python 3.12 (FOCUS_BASE_PYTHON=…) and packages older than the other tests'.
+FOCUS_VENV := .venv-focus
+FOCUS_BASE_PYTHON ?= python3.12
+focus-check: $(FOCUS_VENV)/.ready ## hold `export --format focus` against the official FOCUS 1.2 validator; needs Python 3.12
+	FACELEDGER_FOCUS_PYTHON=$(abspath $(FOCUS_VENV)/bin/python) cargo test --locked --test it -- --ignored the_official_validator
+
 golden: ## rewrite what the tests expect (schemas/pipeline.schema.json, tests/cases/*): review the diff like code
 	GOLDEN=1 cargo test --locked --test it -- golden the_schema_in_the_folder
 
@@ -79,6 +85,11 @@ $(VENV)/.ready: tests/requirements.txt
 # Apart from those of the tests: the engines of the benchmark are 1 GB.
 $(VENV)/.ready-bench: benches/requirements.txt $(VENV)/.ready
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+$(FOCUS_VENV)/.ready: tests/focus-requirements.txt
+	$(FOCUS_BASE_PYTHON) -m venv $(FOCUS_VENV)
+	$(FOCUS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 $(AIRFLOW_VENV)/.ready: tests/airflow-requirements.txt

@@ -162,6 +162,8 @@ fn price(draft: &mut Draft, at: &str) -> Option<Price> {
             draft.mistake(&tiers_at, "a price has `unit` or `tiers`, not both: remove one");
             None
         }
+        // A misspelt key is one mistake, and said already.
+        (None, None) if has_unknown_keys(draft, at) => None,
         (None, None) => {
             draft.mistake(
                 at,
@@ -176,6 +178,12 @@ fn price(draft: &mut Draft, at: &str) -> Option<Price> {
         return None;
     }
     Some(Price { account_class: class?, tag: tag?.to_owned(), from: from?, to, rate: rate? })
+}
+
+fn has_unknown_keys(draft: &Draft, at: &str) -> bool {
+    let mut keys =
+        draft.value.pointer(at).and_then(Value::as_object).into_iter().flat_map(|o| o.keys());
+    keys.any(|key| schema::node(draft.schema, &child(at, key)).is_none())
 }
 
 fn tiers(draft: &mut Draft, at: &str) -> Option<Vec<Tier>> {

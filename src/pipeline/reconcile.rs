@@ -150,20 +150,19 @@ fn edition(draft: &mut Draft, at: &str) -> Option<EditionRoute> {
         }
         found
     });
-    let channel = match draft.text(&channel_at) {
-        None => None,
-        Some(code) => {
-            let known = product.map(|product| catalogue.channels(product))?;
+    // `None` with a mistake, `Some(None)` for all channels.
+    let channel = match (draft.text(&channel_at), product) {
+        (None, _) => Some(None),
+        (Some(_), None) => None,
+        (Some(code), Some(product)) => {
+            let known = catalogue.channels(product);
             let found = known.iter().copied().find(|channel| *channel == code);
-            if found.is_none() {
-                if known.is_empty() {
-                    draft.mistake(&channel_at, "this product has no channels: remove the key");
-                } else {
-                    unknown_code(draft, &channel_at, "channel of this product", &code, &known);
-                }
-                return None;
+            if known.is_empty() {
+                draft.mistake(&channel_at, "this product has no channels: remove the key");
+            } else if found.is_none() {
+                unknown_code(draft, &channel_at, "channel of this product", &code, &known);
             }
-            found
+            found.map(Some)
         }
     };
     let edition_at = child(at, "edition");
@@ -180,7 +179,7 @@ fn edition(draft: &mut Draft, at: &str) -> Option<EditionRoute> {
             }
         },
     };
-    Some(EditionRoute { product: product?, channel, edition })
+    Some(EditionRoute { product: product?, channel: channel?, edition })
 }
 
 fn packages(draft: &mut Draft) -> Option<Vec<Package>> {

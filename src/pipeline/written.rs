@@ -339,7 +339,7 @@ pub struct EditionSection {
     /// Code of the channel. Default: none, all channels of the product.
     #[serde(default)]
     pub channel: Option<String>,
-    /// Code of the table: "general", "plus", "eid" or "intention"; "none" for no audit.
+    /// Code of the table: "general", "plus", "eid", "intention", "sdk" or "app_h5"; "none" for no audit.
     pub edition: String,
 }
 

@@ -1,8 +1,9 @@
 //! FOCUS rows: daily charges in the columns of the FinOps Open Cost and Usage Specification 1.2.
 //!
 //! Takes an [`Exported`]. Gives CSV or JSON, one row per account, Beijing day and billing tag. Numbers are exact decimals;
-//! times are UTC, ends exclusive. What we do not know is null: resource, region, sub-account, invoice, commitment discounts
-//! (packages stand in `x_` columns).
+//! times are UTC, ends exclusive; texts are ASCII but in `x_` columns, as the specification wants them. What we do not know is
+//! null: resource, region, sub-account, commitment discounts (packages stand in `x_` columns). There is no InvoiceId: a
+//! charge that has an invoice must name it.
 
 use crate::classify::Catalogue;
 use crate::model::{Amount, DailyCharge, DayCost, UsageDay};
@@ -10,7 +11,7 @@ use crate::run::Exported;
 use std::collections::HashMap;
 
 /// In the order of the file. Columns of our own begin with `x_`, as the specification asks.
-pub const COLUMNS: [&str; 61] = [
+pub const COLUMNS: [&str; 60] = [
     "BilledCost",
     "EffectiveCost",
     "ListCost",
@@ -60,7 +61,6 @@ pub const COLUMNS: [&str; 61] = [
     "RegionId",
     "RegionName",
     "Tags",
-    "InvoiceId",
     "x_BillingTag",
     "x_SettlementDate",
     "x_Attempts",
@@ -76,7 +76,7 @@ pub const COLUMNS: [&str; 61] = [
 
 /// Whose service it is: provider, publisher and issuer of the invoice.
 const PROVIDER: &str = "Tencent Cloud";
-const SERVICE: &str = "FaceID (人脸核身)";
+const SERVICE: &str = "FaceID";
 /// One call. The specification wants units capitalised and in the plural.
 const UNIT: &str = "Requests";
 
@@ -122,7 +122,7 @@ fn cells(
     let day = charge.usage_date;
     let catalogue = Catalogue::get();
     let tag = catalogue.tag_by_label(&charge.billing_tag).map(|id| catalogue.tag(id).code);
-    let tag = tag.unwrap_or(&charge.billing_tag);
+    let tag = tag.unwrap_or("unmapped");
     let unit = cost.and_then(|cost| cost.unit_price);
     // The specification wants a number. `x_CostBasis` says when it stands for none.
     let amount = cost.and_then(|cost| cost.cost);
@@ -157,7 +157,7 @@ fn cells(
         some(&utc(day.plus(1))),
         some("Usage"),
         None,
-        Some(format!("{} {day}", charge.billing_tag)),
+        Some(format!("{tag} {day}")),
         some("Usage-Based"),
         number(charge.charged),
         some(UNIT),
@@ -181,7 +181,6 @@ fn cells(
         some(PROVIDER),
         some(PROVIDER),
         some(PROVIDER),
-        None,
         None,
         None,
         None,
@@ -291,6 +290,10 @@ mod tests {
             ("x_CostBasis", Some("no_price")),
         ] {
             assert_eq!(cell(&rows[1], name), expected, "{name}");
+        }
+        for (name, value) in rows.iter().flat_map(|row| row.as_object().unwrap()) {
+            let ascii = value.as_str().is_none_or(str::is_ascii);
+            assert!(ascii || name.starts_with("x_"), "{name}: {value}");
         }
         let text = csv(&exported);
         assert_eq!(text.lines().count(), 3);

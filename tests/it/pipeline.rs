@@ -212,7 +212,7 @@ fn every_kind_of_mistake_has_its_line_and_key() {
         ((1, "nmae = \"t\""), 1, "nmae", "did you mean \"name\"?"),
         ((7, "keys = \"{channel}\"\nkyes = \"x\""), 8, "source.kyes", "did you mean \"keys\"?"),
         ((7, "keys = \"{channel}\"\nthreads = 2"), 8, "source.threads", "it belongs in [limits]"),
-        ((7, "keys = \"{channel}\"\nproduct = \"x\""), 8, "source.product", "it belongs in [[route]]"),
+        ((7, "keys = \"{channel}\"\nproduct = \"x\""), 8, "source.product", "it belongs in [[reconcile.editions]] or in [[route]]"),
         ((3, "uin = \"1\"\nfoo = 1"), 4, "account.foo", "use one of opened_at, uin"),
         ((11, "channel = \"app_sdk\"\nmatches = {}"), 12, "route[0].matches", "did you mean \"match\"?"),
         ((12, "compare_lib_type = {}\n[output]"), 12, "route[0].compare_lib_type", "unknown key"),
@@ -828,7 +828,7 @@ fn properties(schema: &Value, at: &str, found: &mut Vec<(String, Value, bool)>) 
 fn the_schema_says_of_every_key_what_it_is() {
     let mut found = Vec::new();
     properties(&json_schema(), "", &mut found);
-    assert_eq!(found.len(), 45);
+    assert_eq!(found.len(), 67);
     for (place, property, required) in found {
         let description = property["description"].as_str().unwrap_or_default();
         assert!(
