@@ -1,6 +1,6 @@
 # faceledger: `make help` lists what can be done here. CI calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help run test soak check fmt bench bench-quick bench-scale bench-start bench-s3 bench-check bench-baseline golden focus-check clean-out
+.PHONY: help run demo test soak check fmt bench bench-quick bench-reconcile bench-scale bench-start bench-s3 bench-check bench-baseline golden focus-check clean-out
 
 # A fresh machine needs Rust (stable) and make. Python 3.9 or later is needed by the tests that read the
 # tables with other programs; `make test` sets up what it needs of it in .venv.
@@ -16,6 +16,14 @@ help: ## list the targets
 run: ## build, load sample-data, show the daily charges
 	cargo build --release --bin faceledger
 	./target/release/faceledger run pipelines/sample.toml
+
+demo: ## load the sample month, hold it against its bill, name the report
+	cargo build --release --bin faceledger
+	./target/release/faceledger run pipelines/demo.toml > /dev/null
+	./target/release/faceledger reconcile pipelines/demo.toml --as-of 2025-01-01T09:00:00+08:00 \
+		--bill sample-data/month/bill/100012345678-20241231-by_used_time-bill_details.zip \
+		--bill sample-data/month/bill/wechat-bill-details.ndjson || test $$? -eq 4
+	@echo "The report: out/demo/_reports/reconciliation-2024-12.html"
 
 test: $(VENV)/.ready $(AIRFLOW_VENV)/.ready ## all tests, their own set-up included
 	FACELEDGER_PYTHON=$(abspath $(PYTHON)) FACELEDGER_AIRFLOW_PYTHON=$(abspath $(AIRFLOW_PYTHON)) cargo test --locked
@@ -47,6 +55,11 @@ bench-s3: target/slow_store ## many small objects over s3://, from a store on th
 # By itself: as an example of the release build it would have the dependencies of the tests built anew.
 target/slow_store: examples/slow_store.rs
 	rustc -O --edition 2024 $< -o $@
+
+bench-reconcile: $(VENV)/.ready-bench ## 10 M rows against 300,000 bill lines: seconds, peak memory; 12 GB of disk for a while
+	cargo build --release --bin faceledger
+	cargo build --example generate
+	$(PYTHON) benches/reconcile.py $(BENCH_ARGS)
 
 bench-scale: $(VENV)/.ready-bench ## ours at 1 and 10 times the data, with 1 and 2 threads, and over 1 M objects: 20 GB of disk for a while
 	cargo build --release --bin faceledger
