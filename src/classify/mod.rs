@@ -5,10 +5,12 @@
 //! route that would have caught it. It never decides whether an attempt is charged, does no I/O, and never
 //! keeps or shows a value of `Text.Extra`.
 
+mod bill;
 mod catalogue;
 mod route;
 mod unmapped;
 
+pub use bill::{BillNames, BillTags, UnknownTag, billing_tag_of_bill};
 pub use catalogue::{Catalogue, CatalogueRow, Tag, TagId};
 pub use route::{
     Condition, Route, RouteError, Routed, Router, Tagged, WhyUnmapped, settlement_date,
