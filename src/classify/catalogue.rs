@@ -169,7 +169,7 @@ impl Catalogue {
 
 /// The form in which labels are compared: full-width ASCII made half-width, without white space, in
 /// lower case.
-fn folded(label: &str) -> String {
+pub(super) fn folded(label: &str) -> String {
     label
         .chars()
         .filter(|c| !c.is_whitespace())

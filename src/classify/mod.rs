@@ -5,11 +5,13 @@
 //! route that would have caught it. Holds attempts against the published charging codes (`charge_rules`). It never decides
 //! whether an attempt is charged, does no I/O, and never keeps or shows a value of `Text.Extra`.
 
+mod bill;
 mod catalogue;
 mod charge_rules;
 mod route;
 mod unmapped;
 
+pub use bill::{BillNames, BillTags, UnknownTag, billing_tag_of_bill};
 pub use catalogue::{Catalogue, CatalogueRow, Tag, TagId};
 pub use charge_rules::{
     AuditedAttempt, Auditor, ChargeRules, EditionId, EditionRoute, FINDINGS_MAX, Rule, Verdict,

@@ -562,6 +562,7 @@ pub fn schema_sql(schema: &TableSchema) -> String {
                 "int8" | "int32" => "INTEGER",
                 "int64" => "BIGINT",
                 "decimal(5,2)" => "DECIMAL(5,2)",
+                "decimal(38,8)" => "DECIMAL(38,8)",
                 _ => "VARCHAR",
             };
             format!("  {} {kind}{}", column.name, if column.nullable { "" } else { " NOT NULL" })

@@ -8,10 +8,13 @@ pub mod delta;
 pub mod ids;
 pub mod merge;
 pub mod parquet;
+mod replace;
 pub mod rows;
 pub mod schema;
 pub mod small;
 pub mod spill;
+
+pub use replace::replace_partitions;
 
 use crate::storage::{Place, StorageError, is_unfinished};
 use arrow::array::{Array, AsArray, RecordBatch};

@@ -54,9 +54,12 @@ pub static REJECTS: LazyLock<Table> =
 pub static INPUTS: LazyLock<Table> =
     LazyLock::new(|| Table::parse(include_str!("../../schemas/inputs.v1.json")));
 
-/// Every table, in commit order.
-pub fn tables() -> [&'static Table; 4] {
-    [&LIVENESS_DETAIL, &REJECTS, &DAILY_CHARGE, &INPUTS]
+pub static BILL_LINE: LazyLock<Table> =
+    LazyLock::new(|| Table::parse(include_str!("../../schemas/bill_line.v1.json")));
+
+/// Every table: those of a run in commit order, then those of a reconciliation.
+pub fn tables() -> Vec<&'static Table> {
+    vec![&LIVENESS_DETAIL, &REJECTS, &DAILY_CHARGE, &INPUTS, &BILL_LINE]
 }
 
 impl Table {
@@ -108,6 +111,7 @@ pub fn data_type(kind: &str) -> Option<DataType> {
         "int32" => DataType::Int32,
         "int64" => DataType::Int64,
         "decimal(5,2)" => DataType::Decimal128(5, 2),
+        "decimal(38,8)" => DataType::Decimal128(38, 8),
         _ => return None,
     })
 }

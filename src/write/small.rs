@@ -1,16 +1,18 @@
-//! The small tables as rows: daily charges, rejects, the load history.
+//! The small tables as rows: daily charges, rejects, the load history, lines of the bill.
 //!
 //! Takes nouns, gives record batches of the file schemas, and back.
 
 use super::WriteError;
 use super::parquet::plain_column;
-use super::schema::{DAILY_CHARGE, INPUTS, REJECTS, Table};
-use crate::model::{DailyCharge, UsageDay};
+use super::schema::{BILL_LINE, DAILY_CHARGE, INPUTS, REJECTS, Table};
+use crate::model::{Amount, BillLine, DailyCharge, LineKind, UsageDay, UsageMonth};
 use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, Int64Array, RecordBatch, StringArray,
+    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, Int64Array, RecordBatch, StringArray,
     StringDictionaryBuilder, TimestampMillisecondArray,
 };
-use arrow::datatypes::{Date32Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow::datatypes::{
+    Date32Type, Decimal128Type, Int32Type, Int64Type, TimestampMillisecondType,
+};
 use std::sync::Arc;
 
 /// One row of `rejects`.
@@ -50,6 +52,26 @@ fn words<'w>(values: impl Iterator<Item = &'w str>) -> ArrayRef {
 
 fn texts<'w>(values: impl Iterator<Item = &'w str>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
+}
+
+fn words_or_null<'w>(values: impl Iterator<Item = Option<&'w str>>) -> ArrayRef {
+    let mut builder = StringDictionaryBuilder::<Int32Type>::new();
+    values.for_each(|v| builder.append_option(v));
+    Arc::new(builder.finish())
+}
+
+fn amounts(values: impl Iterator<Item = Option<Amount>>) -> Result<ArrayRef, WriteError> {
+    let units = values.map(|v| v.map(Amount::units));
+    let array = Decimal128Array::from_iter(units).with_precision_and_scale(38, 8)?;
+    Ok(Arc::new(array))
+}
+
+fn days_or_null(values: impl Iterator<Item = Option<UsageDay>>) -> ArrayRef {
+    Arc::new(Date32Array::from_iter(values.map(|v| v.map(UsageDay::date32))))
+}
+
+fn instants_or_null(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    Arc::new(TimestampMillisecondArray::from_iter(values).with_timezone("UTC"))
 }
 
 fn longs(values: impl Iterator<Item = i64>) -> ArrayRef {
@@ -109,6 +131,10 @@ impl Columns<'_> {
 
     fn instants(&self, name: &str) -> Result<TimestampMillisecondArray, WriteError> {
         Ok(plain_column(self.0, name)?.as_primitive::<TimestampMillisecondType>().clone())
+    }
+
+    fn amounts(&self, name: &str) -> Result<Decimal128Array, WriteError> {
+        Ok(plain_column(self.0, name)?.as_primitive::<Decimal128Type>().clone())
     }
 
     fn days(&self, name: &str) -> Result<Date32Array, WriteError> {
@@ -218,6 +244,153 @@ pub fn inputs(batch: &RecordBatch) -> Result<Vec<Input>, WriteError> {
             rows_changed: changed.value(i),
             rejects: rejects.value(i),
             rows_outside: outside.value(i),
+        })
+        .collect())
+}
+
+/// The columns of `bill_line`; the month is the partition.
+pub fn bill_line_batch(rows: &[BillLine]) -> Result<RecordBatch, WriteError> {
+    batch(
+        &BILL_LINE,
+        vec![
+            words(rows.iter().map(|r| r.account.as_str())),
+            days_or_null(rows.iter().map(|r| r.usage_from)),
+            days_or_null(rows.iter().map(|r| r.usage_to)),
+            instants_or_null(rows.iter().map(|r| r.pay_time)),
+            days_or_null(rows.iter().map(|r| r.bill_day)),
+            words(rows.iter().map(|r| r.kind.unwrap_or(LineKind::Other).code())),
+            words(rows.iter().map(|r| r.billing_tag.as_str())),
+            words(rows.iter().map(|r| r.billing_tag_code.as_str())),
+            words_or_null(rows.iter().map(|r| r.action_type.as_deref())),
+            words_or_null(rows.iter().map(|r| r.action_type_name.as_deref())),
+            words_or_null(rows.iter().map(|r| r.pay_mode.as_deref())),
+            words_or_null(rows.iter().map(|r| r.business_code.as_deref())),
+            words_or_null(rows.iter().map(|r| r.business_name.as_deref())),
+            words_or_null(rows.iter().map(|r| r.product_code.as_deref())),
+            words_or_null(rows.iter().map(|r| r.product_name.as_deref())),
+            words_or_null(rows.iter().map(|r| r.component_code.as_deref())),
+            words_or_null(rows.iter().map(|r| r.component_name.as_deref())),
+            words_or_null(rows.iter().map(|r| r.item_code.as_deref())),
+            words_or_null(rows.iter().map(|r| r.item_name.as_deref())),
+            words_or_null(rows.iter().map(|r| r.resource_id.as_deref())),
+            words_or_null(rows.iter().map(|r| r.instance_type.as_deref())),
+            words_or_null(rows.iter().map(|r| r.owner_uin.as_deref())),
+            words_or_null(rows.iter().map(|r| r.operator_uin.as_deref())),
+            amounts(rows.iter().map(|r| r.list_price))?,
+            amounts(rows.iter().map(|r| r.contract_price))?,
+            words_or_null(rows.iter().map(|r| r.price_unit.as_deref())),
+            amounts(rows.iter().map(|r| r.usage_total))?,
+            amounts(rows.iter().map(|r| r.usage_deducted))?,
+            amounts(rows.iter().map(|r| r.usage_billed))?,
+            words_or_null(rows.iter().map(|r| r.usage_unit.as_deref())),
+            amounts(rows.iter().map(|r| r.cost_list))?,
+            amounts(rows.iter().map(|r| r.cost))?,
+            amounts(rows.iter().map(|r| r.voucher))?,
+            amounts(rows.iter().map(|r| r.incentive))?,
+            amounts(rows.iter().map(|r| r.transfer))?,
+            amounts(rows.iter().map(|r| r.cash))?,
+            words_or_null(rows.iter().map(|r| r.currency.as_deref())),
+            Arc::new(rows.iter().map(|r| r.line_id.as_deref()).collect::<StringArray>()),
+            words(rows.iter().map(|r| r.source_file.as_str())),
+            longs(rows.iter().map(|r| r.source_row)),
+        ],
+    )
+}
+
+/// Back to lines; `bill_month` is that of the partition.
+pub fn bill_lines(
+    batch: &RecordBatch,
+    bill_month: Option<UsageMonth>,
+) -> Result<Vec<BillLine>, WriteError> {
+    let c = Columns(batch);
+    let account = c.texts("account")?;
+    let usage_from = c.days("usage_from")?;
+    let usage_to = c.days("usage_to")?;
+    let pay_time = c.instants("pay_time")?;
+    let bill_day = c.days("bill_day")?;
+    let kind = c.texts("kind")?;
+    let billing_tag = c.texts("billing_tag")?;
+    let billing_tag_code = c.texts("billing_tag_code")?;
+    let action_type = c.texts("action_type")?;
+    let action_type_name = c.texts("action_type_name")?;
+    let pay_mode = c.texts("pay_mode")?;
+    let business_code = c.texts("business_code")?;
+    let business_name = c.texts("business_name")?;
+    let product_code = c.texts("product_code")?;
+    let product_name = c.texts("product_name")?;
+    let component_code = c.texts("component_code")?;
+    let component_name = c.texts("component_name")?;
+    let item_code = c.texts("item_code")?;
+    let item_name = c.texts("item_name")?;
+    let resource_id = c.texts("resource_id")?;
+    let instance_type = c.texts("instance_type")?;
+    let owner_uin = c.texts("owner_uin")?;
+    let operator_uin = c.texts("operator_uin")?;
+    let list_price = c.amounts("list_price")?;
+    let contract_price = c.amounts("contract_price")?;
+    let price_unit = c.texts("price_unit")?;
+    let usage_total = c.amounts("usage_total")?;
+    let usage_deducted = c.amounts("usage_deducted")?;
+    let usage_billed = c.amounts("usage_billed")?;
+    let usage_unit = c.texts("usage_unit")?;
+    let cost_list = c.amounts("cost_list")?;
+    let cost = c.amounts("cost")?;
+    let voucher = c.amounts("voucher")?;
+    let incentive = c.amounts("incentive")?;
+    let transfer = c.amounts("transfer")?;
+    let cash = c.amounts("cash")?;
+    let currency = c.texts("currency")?;
+    let line_id = c.texts("line_id")?;
+    let source_file = c.texts("source_file")?;
+    let source_row = c.longs("source_row")?;
+    let amount = |column: &Decimal128Array, row: usize| {
+        column.is_valid(row).then(|| Amount::from_units(column.value(row))).flatten()
+    };
+    Ok((0..batch.num_rows())
+        .map(|i| BillLine {
+            bill_month,
+            account: account.value(i).to_owned(),
+            usage_from: usage_from.is_valid(i).then(|| UsageDay::from_date32(usage_from.value(i))),
+            usage_to: usage_to.is_valid(i).then(|| UsageDay::from_date32(usage_to.value(i))),
+            pay_time: pay_time.is_valid(i).then(|| pay_time.value(i)),
+            bill_day: bill_day.is_valid(i).then(|| UsageDay::from_date32(bill_day.value(i))),
+            kind: LineKind::ALL.into_iter().find(|k| k.code() == kind.value(i)),
+            billing_tag: billing_tag.value(i).to_owned(),
+            billing_tag_code: billing_tag_code.value(i).to_owned(),
+            action_type: action_type.is_valid(i).then(|| action_type.value(i).to_owned()),
+            action_type_name: action_type_name
+                .is_valid(i)
+                .then(|| action_type_name.value(i).to_owned()),
+            pay_mode: pay_mode.is_valid(i).then(|| pay_mode.value(i).to_owned()),
+            business_code: business_code.is_valid(i).then(|| business_code.value(i).to_owned()),
+            business_name: business_name.is_valid(i).then(|| business_name.value(i).to_owned()),
+            product_code: product_code.is_valid(i).then(|| product_code.value(i).to_owned()),
+            product_name: product_name.is_valid(i).then(|| product_name.value(i).to_owned()),
+            component_code: component_code.is_valid(i).then(|| component_code.value(i).to_owned()),
+            component_name: component_name.is_valid(i).then(|| component_name.value(i).to_owned()),
+            item_code: item_code.is_valid(i).then(|| item_code.value(i).to_owned()),
+            item_name: item_name.is_valid(i).then(|| item_name.value(i).to_owned()),
+            resource_id: resource_id.is_valid(i).then(|| resource_id.value(i).to_owned()),
+            instance_type: instance_type.is_valid(i).then(|| instance_type.value(i).to_owned()),
+            owner_uin: owner_uin.is_valid(i).then(|| owner_uin.value(i).to_owned()),
+            operator_uin: operator_uin.is_valid(i).then(|| operator_uin.value(i).to_owned()),
+            list_price: amount(&list_price, i),
+            contract_price: amount(&contract_price, i),
+            price_unit: price_unit.is_valid(i).then(|| price_unit.value(i).to_owned()),
+            usage_total: amount(&usage_total, i),
+            usage_deducted: amount(&usage_deducted, i),
+            usage_billed: amount(&usage_billed, i),
+            usage_unit: usage_unit.is_valid(i).then(|| usage_unit.value(i).to_owned()),
+            cost_list: amount(&cost_list, i),
+            cost: amount(&cost, i),
+            voucher: amount(&voucher, i),
+            incentive: amount(&incentive, i),
+            transfer: amount(&transfer, i),
+            cash: amount(&cash, i),
+            currency: currency.is_valid(i).then(|| currency.value(i).to_owned()),
+            line_id: line_id.is_valid(i).then(|| line_id.value(i).to_owned()),
+            source_file: source_file.value(i).to_owned(),
+            source_row: source_row.value(i),
         })
         .collect())
 }

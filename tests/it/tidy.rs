@@ -343,7 +343,7 @@ fn every_dependency_says_which_room_wants_it() {
 
 #[test]
 fn every_column_is_described() {
-    for file in ["liveness_detail", "daily_charge", "rejects", "inputs"] {
+    for file in ["liveness_detail", "daily_charge", "rejects", "inputs", "bill_line"] {
         let path = root().join(format!("schemas/{file}.v1.json"));
         let text =
             fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -1,1 +1,645 @@
+//! Bills made by hand (here) and by Python's codecs (tests/data/bills), each fact worked out by eye.
 
+use super::*;
+use crate::model::{Amount, LineKind, UsageDay, UsageMonth};
+use proptest::prelude::*;
+use std::io::Write;
+
+/// The shortest header of a detail bill, in its own words.
+const HEADER: &str = "支付者UIN,产品名称,子产品名称,交易类型,订单ID,交易ID,扣费时间,开始使用时间,结束使用时间,组件类型,组件用量,优惠后总价";
+
+fn row(own: &[(&str, &str)]) -> String {
+    let cell = |name: &str| {
+        let usual = match name {
+            "支付者UIN" => "100001234567",
+            "产品名称" => "人脸核身-云智慧眼",
+            "子产品名称" => "E证通（权威库）",
+            "交易类型" => "按量计费日结",
+            "交易ID" => "20241102001",
+            "扣费时间" => "2024-11-02 09:30:00",
+            "开始使用时间" => "2024-11-01 00:00:00",
+            "结束使用时间" => "2024-11-01 23:59:59",
+            "组件用量" => "3",
+            "优惠后总价" => "3.00000001",
+            _ => "-",
+        };
+        own.iter().find(|(named, _)| *named == name).map_or(usual, |(_, value)| value).to_owned()
+    };
+    HEADER.split(',').map(cell).collect::<Vec<_>>().join(",")
+}
+
+fn csv(rows: &[String]) -> String {
+    let mut text = format!("{HEADER}\r\n");
+    for row in rows {
+        text.push_str(row);
+        text.push_str("\r\n");
+    }
+    text
+}
+
+fn read_text(text: &str) -> (BillContent, Collected) {
+    read_all("bill.csv", text.as_bytes(), &[]).expect("a bill")
+}
+
+fn one(own: &[(&str, &str)]) -> BillLine {
+    let (content, mut collected) = read_text(&csv(&[row(own)]));
+    assert_eq!(collected.rejects, [], "{own:?}");
+    assert_eq!((content.file.rows, content.file.lines), (1, 1));
+    collected.lines.remove(0)
+}
+
+fn reject_of(own: &[(&str, &str)]) -> BillReject {
+    let (content, mut collected) = read_text(&csv(&[row(own)]));
+    assert_eq!((collected.lines.len(), content.file.rejects), (0, 1), "{own:?}");
+    collected.rejects.remove(0)
+}
+
+fn refused(name: &str, bytes: &[u8]) -> String {
+    read_all(name, bytes, &[]).expect_err("is refused").to_string()
+}
+
+fn amount(text: &str) -> Option<Amount> {
+    Some(Amount::parse(text).expect("an amount"))
+}
+
+fn data(name: &str) -> Vec<u8> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/bills").join(name);
+    std::fs::read(path).expect("a file of tests/data/bills")
+}
+
+fn zipped(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in members {
+        archive.start_file(*name, zip::write::SimpleFileOptions::default()).expect("begins");
+        archive.write_all(bytes).expect("writes");
+    }
+    archive.finish().expect("ends").into_inner()
+}
+
+/// Lines without the places they come from.
+fn placeless(mut collected: Collected) -> Vec<BillLine> {
+    for line in &mut collected.lines {
+        line.source_file.clear();
+        line.source_row = 0;
+    }
+    collected.lines
+}
+
+#[test]
+fn every_encoding_gives_the_same_lines() {
+    let mut all = Vec::new();
+    for (name, encoding) in
+        [("l3_utf8.csv", "utf-8"), ("l3_utf8_bom.csv", "utf-8-bom"), ("l3_gb18030.csv", "gb18030")]
+    {
+        let (content, collected) = read_all(name, &data(name), &[]).expect("a bill");
+        assert_eq!(collected.rejects, [], "{name}");
+        let file = &content.file;
+        assert_eq!((file.kind.as_str(), file.encoding.as_str()), ("detail_csv", encoding));
+        assert_eq!((file.rows, file.lines, file.lines_other_products), (5, 3, 1), "{name}");
+        assert_eq!(content.totals, 1);
+        all.push(placeless(collected));
+    }
+    assert_eq!(all[0], all[1]);
+    assert_eq!(all[0], all[2]);
+    let [eid, wechat, refund] = &all[0][..] else { panic!("three lines") };
+    assert_eq!(eid.account, "100001234567");
+    assert_eq!(eid.owner_uin.as_deref(), Some("100001234567"));
+    assert_eq!(eid.operator_uin.as_deref(), Some("100001234567"));
+    assert_eq!(eid.product_name.as_deref(), Some("E证通（权威库）"));
+    assert_eq!(eid.bill_month, UsageMonth::parse("2024-11"));
+    // 2024-11-02 09:30:00 +0800, by `date`.
+    assert_eq!(eid.pay_time, Some(1_730_511_000_000));
+    assert_eq!(
+        (eid.usage_from, eid.usage_to),
+        (UsageDay::parse("2024-11-01"), UsageDay::parse("2024-11-01"))
+    );
+    assert_eq!((eid.usage_total, eid.usage_deducted), (amount("1234"), amount("0")));
+    assert_eq!((eid.usage_billed, eid.cost), (amount("1234"), amount("1234")));
+    assert_eq!((eid.voucher, eid.incentive, eid.cash), (None, amount("0"), amount("1234")));
+    assert_eq!(
+        (eid.kind, eid.action_type.as_deref()),
+        (Some(LineKind::Usage), Some("postpay_deduct_d"))
+    );
+    assert_eq!(eid.calls(), Some(1234));
+    assert_eq!((wechat.contract_price, wechat.cost), (amount("0.96000001"), amount("5.76000006")));
+    assert_eq!((wechat.usage_total, wechat.usage_deducted), (amount("10"), amount("4")));
+    assert_eq!((refund.kind, refund.cost), (Some(LineKind::Refund), amount("-88.8")));
+    assert_eq!(refund.instance_type.as_deref(), Some("资源包"));
+    // The rows of the plain file: header 1, then 2, 3, (4 is of another product,) 5.
+    let (_, collected) = read_all("l3_utf8.csv", &data("l3_utf8.csv"), &[]).expect("a bill");
+    assert_eq!(collected.lines.iter().map(|l| l.source_row).collect::<Vec<_>>(), [2, 3, 5]);
+}
+
+#[test]
+fn an_archive_of_split_files_is_one_bill() {
+    let name = "https://x/100001234567-202411-by_used_time-bill_details.zip?sign=1";
+    let bytes = data("100001234567-202411-by_used_time-bill_details.zip");
+    let (content, collected) = read_all(name, &bytes, &[]).expect("a bill");
+    assert_eq!((content.file.rows, content.file.lines), (4, 3));
+    assert_eq!(content.file.encoding, "gb18030");
+    assert_eq!(content.notes, [format!("{name}: passed over, being no CSV: 说明.txt")]);
+    let places: Vec<(String, i64)> =
+        collected.lines.iter().map(|l| (l.source_file.clone(), l.source_row)).collect();
+    let member = |n| format!("{name}!bill_{n}.csv");
+    assert_eq!(places, [(member(1), 2), (member(1), 3), (member(2), 3)]);
+    let (_, alone) = read_all("l3_utf8.csv", &data("l3_utf8.csv"), &[]).expect("a bill");
+    assert_eq!(placeless(collected), placeless(alone));
+}
+
+#[test]
+fn what_cannot_be_reconciled_is_refused_with_what_to_do() {
+    let silent = [("订单ID", "-"), ("交易ID", "-"), ("扣费时间", "-")];
+    let prepaid = row(&[("交易类型", "包年包月新购")]);
+    let text = csv(&[prepaid.clone(), row(&silent), row(&silent)]);
+    let message = refused("month.csv", text.as_bytes());
+    assert!(message.contains("按月聚合") && message.contains("明细账单"), "{message}");
+    // One day's line that is whole, and it is no such file.
+    assert_eq!(read_text(&csv(&[row(&silent), row(&[])])).1.lines.len(), 2);
+    let l2 = "支付者UIN,产品名称,子产品名称,交易类型,资源ID,开始使用时间,结束使用时间,优惠后总价\n1,a,b,c,d,e,f,1.00\n";
+    let message = refused("l2.csv", l2.as_bytes());
+    assert!(message.contains("L2") && message.contains("明细账单"), "{message}");
+    let l1 = "产品名称,原价(元),优惠后总价(元)\n人脸核身,1.00,1.00\n";
+    assert!(refused("l1.csv", l1.as_bytes()).contains("L1"));
+    assert!(refused("l0.pdf", b"%PDF-1.7").contains("PDF"));
+    assert!(refused("x.xls", b"\xD0\xCF\x11\xE0").contains("CSV"));
+    assert!(refused("x.xlsx", &zipped(&[("xl/workbook.xml", b"<x/>")])).contains("xlsx"));
+    assert!(refused("x.gz", b"\x1f\x8b\x08").contains("gzip"));
+    assert!(refused("l3_utf16.csv", &data("l3_utf16.csv")).contains("UTF-16"));
+    assert!(refused("encrypted.zip", &data("encrypted.zip")).contains("encrypted"));
+    assert!(refused("cut.zip", b"PK\x03\x04 cut").contains("damaged"));
+    assert!(refused("empty.csv", b"\xEF\xBB\xBF \r\n").contains("empty"));
+    let message = refused("other.csv", b"a,b,c\n1,2,3\n");
+    assert!(message.contains("支付者UIN, ") && message.contains("组件用量"), "{message}");
+    let message = refused("x.json", br#"{"Response":{"Something":1}}"#);
+    assert!(message.contains("DetailSet"), "{message}");
+    let pack = zipped(&[("L1.csv", l1.as_bytes()), ("L0.pdf", b"%PDF")]);
+    let message = refused("pack.zip", &pack);
+    assert!(message.contains("no CSV of a detail bill") && message.contains("L0.pdf"), "{message}");
+    assert!(refused("docs.zip", &zipped(&[("a.txt", b"x")])).contains("a.txt"));
+    let twice = format!("{HEADER},优惠后总价（元）\n");
+    assert!(refused("twice.csv", twice.as_bytes()).contains("two columns"));
+    let split = zipped(&[
+        ("1.csv", csv(&[]).as_bytes()),
+        ("2.csv", format!("{HEADER},资源ID\n").as_bytes()),
+    ]);
+    assert!(refused("split.zip", &split).contains("differs"));
+    let many: Vec<String> = (0..=MEMBERS_MAX).map(|n| format!("{n}.csv")).collect();
+    let many: Vec<(&str, &[u8])> = many.iter().map(|n| (n.as_str(), &b""[..])).collect();
+    assert!(refused("many.zip", &zipped(&many)).contains("MEMBERS_MAX"));
+    let open = format!("{}\"{}", csv(&[row(&[])]), "x\n".repeat(ROW_BYTES_MAX));
+    let message = refused("open.csv", open.as_bytes());
+    assert!(message.contains("line 3") && message.contains("ROW_BYTES_MAX"), "{message}");
+}
+
+#[test]
+fn a_pack_with_a_detail_bill_is_read() {
+    let l1 = "产品名称,优惠后总价(元)\n人脸核身,1.00\n";
+    let pack = zipped(&[
+        ("L1.csv", l1.as_bytes()),
+        ("L3.csv", csv(&[row(&[])]).as_bytes()),
+        ("inner.zip", b"PK\x03\x04"),
+        ("__MACOSX/._L3.csv", b"\0\0"),
+    ]);
+    let (content, collected) = read_all("pack.zip", &pack, &[]).expect("a bill");
+    assert_eq!(collected.lines.len(), 1);
+    assert_eq!(content.notes.len(), 2, "{:?}", content.notes);
+    assert!(content.notes[0].contains("L1.csv") && content.notes[1].contains("inner.zip"));
+}
+
+#[test]
+fn headers_are_known_by_many_names() {
+    let old = "\"支付者 UIN\",产品名称,子产品名称,交易类型,扣费时间,开始使用时间,结束使用时间,组件类型,组件用量,原价（元）,优惠后总价 (元),代金券支出(元),标签键:优惠后总价,标签键:优惠后总价\n\
+        100001,人脸核身,E证通（权威库）,月结,2024-12-01 10:00:00,2024-11-01 00:00:00,2024-11-30 23:59:59,x,5,6,7,1,风控,风控\n";
+    let (_, collected) = read_text(old);
+    let line = &collected.lines[0];
+    assert_eq!((line.cost_list, line.cost, line.voucher), (amount("6"), amount("7"), amount("1")));
+    assert_eq!(line.action_type.as_deref(), Some("postpay_deduct_m"));
+    let english = "Payer Account ID,ProductName,SubproductName,TransactionType,TransactionTime,Usage Start Time,Usage End Time,ComponentName,Component Usage,Currency,Total Amount After Discount (Excluding Tax),Total Cost (Including Tax)\n\
+        100001,p_ai_image_huiyan,eKYC,Daily settlement,2024-11-02 10:00:00,2024-11-01 00:00:00,2024-11-01 23:59:59,x,5,USD,1.5,1.65\n";
+    let (_, collected) = read_text(english);
+    let line = &collected.lines[0];
+    assert_eq!((line.cost, line.currency.as_deref()), (amount("1.5"), Some("USD")));
+    assert_eq!(
+        (line.kind, line.action_type_name.as_deref()),
+        (Some(LineKind::Other), Some("Daily settlement"))
+    );
+    // Of two names of one column, the newer one counts.
+    let both = format!("{HEADER},代金券支出,优惠券支出\n{},1,2\n", row(&[]));
+    assert_eq!(read_text(&both).1.lines[0].voucher, amount("2"));
+}
+
+#[test]
+fn cells_are_read_exactly_or_rejected() {
+    for (text, expected) in [
+        ("\"\t0.5\"", "0.5"),
+        ("'0.5", "0.5"),
+        ("=\"0.5\"", "0.5"),
+        ("\"1,234,567.00000001\"", "1234567.00000001"),
+        ("-12.30000000", "-12.3"),
+        (" 7 ", "7"),
+    ] {
+        assert_eq!(one(&[("优惠后总价", text)]).cost, amount(expected), "{text}");
+    }
+    for nothing in ["-", "", "--", " - ", "－"] {
+        assert_eq!(one(&[("优惠后总价", nothing)]).cost, None, "{nothing}");
+    }
+    for text in ["\"12,34\"", "1E-05", "0.000000001", "¥1", "1.2.3", "\"1.5,000\"", "abc", "٣"] {
+        let reject = reject_of(&[("优惠后总价", text)]);
+        assert_eq!(
+            (reject.reason, reject.column.as_str(), reject.row),
+            ("amount_invalid", "优惠后总价", 2)
+        );
+        assert!(!reject.message.contains(text.trim_matches('"')), "{}", reject.message);
+    }
+    assert!(reject_of(&[("优惠后总价", "1E-05")]).message.contains("exponent"));
+    assert_eq!(reject_of(&[("支付者UIN", "-")]).reason, "account_missing");
+    assert_eq!(reject_of(&[("支付者UIN", "1.00001E+11")]).reason, "account_invalid");
+    assert_eq!(reject_of(&[("开始使用时间", "2024-02-30")]).reason, "time_invalid");
+    assert_eq!(reject_of(&[("结束使用时间", "2024-10-30")]).reason, "time_invalid");
+    let timeless =
+        [("交易类型", "-"), ("扣费时间", "-"), ("开始使用时间", "-"), ("结束使用时间", "-")];
+    assert_eq!(reject_of(&timeless).reason, "month_missing");
+}
+
+#[test]
+fn times_are_beijing_times() {
+    // By `date -d '… +0800' +%s`.
+    for (text, ms) in [
+        ("2024-11-01 00:00:00", 1_730_390_400_000),
+        ("2024/11/1 0:00", 1_730_390_400_000),
+        ("2024/11/1 0:00:01", 1_730_390_401_000),
+        ("2024-11-01", 1_730_390_400_000),
+        ("2024-11-01T23:59:59", 1_730_476_799_000),
+        ("2024-11-1 9:05", 1_730_423_100_000),
+    ] {
+        assert_eq!(value::instant(text), Some(ms), "{text}");
+    }
+    for text in [
+        "2024-11-01 24:00:00",
+        "2024/13/1",
+        "24/11/1",
+        "2024-11-01 1:2:3",
+        "45597.5",
+        "2024-11-01 00:00:00 PM",
+        "",
+        "2024年11月1日",
+    ] {
+        assert_eq!(value::instant(text), None, "{text}");
+    }
+    for text in ["2024-11", "202411", "2024/11", "2024年11月", "2024-11-01 00:00:00"] {
+        assert_eq!(value::month(text), UsageMonth::parse("2024-11"), "{text}");
+    }
+    assert_eq!(value::month("2024-13"), None);
+    assert_eq!(value::json_amount("1.5e-3"), Ok(Amount::parse("0.0015").expect("an amount")));
+    assert_eq!(value::json_amount("12E2"), Ok(Amount::parse("1200").expect("an amount")));
+    assert_eq!(value::json_amount("-0.012e1"), Ok(Amount::parse("-0.12").expect("an amount")));
+}
+
+#[test]
+fn rows_of_any_shape_are_counted() {
+    let short = "100001,人脸核身,x".to_owned();
+    let long = format!("{},more", row(&[]));
+    let padded = format!("{},,", row(&[]));
+    let broken = row(&[("组件类型", "\"two\r\nlines, \"\"quoted\"\"\"")]);
+    let text = csv(&[
+        row(&[]),
+        String::new(),
+        short,
+        ",,,,".into(),
+        long,
+        broken,
+        padded,
+        "合计,,,,,,,,,,,9".into(),
+    ]);
+    let (content, collected) = read_text(&text);
+    // 1 header, 2 line, 3 blank, 4 short, 5 separators, 6 long, 7 and 8 one row, 9 padded, 10 totals.
+    assert_eq!(collected.lines.iter().map(|l| l.source_row).collect::<Vec<_>>(), [2, 7, 9]);
+    assert_eq!(collected.lines[1].component_name.as_deref(), Some("two\r\nlines, \"quoted\""));
+    let rejects: Vec<_> = collected.rejects.iter().map(|r| (r.row, r.reason)).collect();
+    assert_eq!(rejects, [(4, "row_short"), (6, "row_long")]);
+    assert_eq!((content.file.rows, content.file.lines, content.totals), (6, 3, 1));
+    // No line break at the end, and line feeds alone.
+    let text = csv(&[row(&[]), row(&[])]).replace("\r\n", "\n");
+    assert_eq!(read_text(text.trim_end()).1.lines.len(), 2);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_a_reject() {
+    let mut bytes = csv(&[row(&[])]).into_bytes();
+    bytes.extend(row(&[("子产品名称", "E证通X")]).into_bytes());
+    let at = bytes.iter().rposition(|b| *b == b'X').expect("the mark");
+    bytes[at] = 0xFF;
+    let (content, collected) = read_all("bill.csv", &bytes, &[]).expect("a bill");
+    assert_eq!((collected.lines.len(), content.file.encoding.as_str()), (1, "utf-8"));
+    let reject = &collected.rejects[0];
+    assert_eq!(
+        (reject.reason, reject.row, reject.column.as_str()),
+        ("encoding_invalid", 3, "子产品名称")
+    );
+    // A lone 0xFF is no GB18030 either.
+    let (gb, _, _) = encoding_rs::GB18030.encode(HEADER);
+    let bytes = [&gb, &b"\n100001,p_ai_image_huiyan,\xFF,,,,,,,,,\n"[..]].concat();
+    let (content, collected) = read_all("bill.csv", &bytes, &[]).expect("a bill");
+    assert_eq!(content.file.encoding, "gb18030");
+    assert_eq!(collected.rejects[0].reason, "encoding_invalid");
+}
+
+#[test]
+fn transactions_have_kinds() {
+    for (name, kind, code) in [
+        ("按量计费日结", LineKind::Usage, Some("postpay_deduct_d")),
+        ("月结", LineKind::Usage, Some("postpay_deduct_m")),
+        ("包年包月新购", LineKind::PackagePurchase, Some("prepay_purchase")),
+        ("包年包月续费", LineKind::PackagePurchase, Some("prepay_renew")),
+        ("包年包月退款", LineKind::Refund, Some("prepay_return")),
+        ("按量计费冲正", LineKind::Refund, None),
+        ("调账扣费", LineKind::Adjustment, Some("recon_deduct")),
+        ("月度计费精度差异", LineKind::Rounding, Some("billVirtualId")),
+        ("按量计费迁入资源", LineKind::Other, None),
+    ] {
+        let line = one(&[("交易类型", name)]);
+        assert_eq!((line.kind, line.action_type.as_deref()), (Some(kind), code), "{name}");
+        assert_eq!(line.action_type_name.as_deref(), Some(name));
+    }
+    let more = format!("{HEADER},计费模式,实例类型,备注属性\n");
+    let text = format!(
+        "{more}{},包年包月,资源包,-\n{},按量计费,-,调账-重出单\n",
+        row(&[("交易类型", "预付费用")]),
+        row(&[])
+    );
+    let kinds: Vec<_> = read_text(&text).1.lines.iter().map(|l| l.kind).collect();
+    assert_eq!(kinds, [Some(LineKind::PackagePurchase), Some(LineKind::Adjustment)]);
+}
+
+#[test]
+fn other_products_are_set_aside() {
+    for name in [
+        "人脸核身·云智慧眼",
+        "人脸核身-云智慧眼",
+        "人脸核身 · 云智慧眼",
+        "人脸核身",
+        "P_AI_IMAGE_HUIYAN",
+    ] {
+        one(&[("产品名称", name)]);
+    }
+    let others = csv(&[
+        row(&[("产品名称", "云服务器 CVM"), ("优惠后总价", "unreadable")]),
+        row(&[("产品名称", "人脸识别")]),
+        // The rounding line of a whole bill names no product.
+        row(&[("产品名称", "-"), ("交易类型", "月度计费精度差异")]),
+    ]);
+    let (content, collected) = read_text(&others);
+    assert_eq!((content.file.lines_other_products, collected.lines.len()), (2, 1));
+    assert_eq!(collected.rejects, []);
+    let more = ["人脸识别".to_owned()];
+    let (content, _) = read_all("bill.csv", others.as_bytes(), &more).expect("a bill");
+    assert_eq!((content.file.lines_other_products, content.file.lines), (1, 2));
+}
+
+/// FaceID's own example of the API, made whole.
+const PAGE: &str = r#"{"Response":{"DetailSet":[{"ComponentSet":[
+ {"ComponentCodeName":"银行卡三要素","ItemCodeName":"人脸核身·云智慧眼-银行卡三要素","SinglePrice":"0.4","ContractPrice":0.4,
+  "PriceUnit":"元/次/月","UsedAmount":"5","UsedAmountUnit":"次","RealTotalMeasure":5,"DeductedMeasure":"-","Cost":2,"RealCost":2.00000001,
+  "CashPayAmount":1e-8,"VoucherPayAmount":"-0.5","InstanceType":"-"},
+ {"ComponentCodeName":"银行卡四要素","ItemCodeName":"x","UsedAmount":"1","RealCost":"0.4"}],
+ "BusinessCode":"p_ai_image_huiyan","BusinessCodeName":"人脸核身-云智慧眼","ProductCode":"sp_ai_image_huiyan_idbankcard",
+ "ProductCodeName":"银行卡信息核验","ActionType":"postpay_deduct_m","ActionTypeName":"月结","PayModeName":"按量计费",
+ "PayerUin":"909619400","FeeBeginTime":"2019-06-01 00:00:00","FeeEndTime":"2019-06-30 23:59:59","PayTime":"2019-07-01 14:56:05",
+ "BillMonth":"2019-06-01 00:00:00","Id":"1234567890123456789","ProjectId":0,"Tags":[{"TagKey":"PayerUin","TagValue":"x"}],
+ "ReserveDetail":{"Key":"调账-重出单"}}],"Total":2,"RequestId":"r"}}"#;
+
+#[test]
+fn pages_of_the_api_are_one_line_a_component() {
+    let (content, collected) = read_all("p.json", PAGE.as_bytes(), &[]).expect("a page");
+    assert_eq!(collected.rejects, []);
+    assert_eq!(
+        (content.file.kind.as_str(), content.file.rows, content.file.lines),
+        ("detail_json", 2, 2)
+    );
+    let [three, four] = &collected.lines[..] else { panic!("two components") };
+    assert_eq!((three.account.as_str(), four.account.as_str()), ("909619400", "909619400"));
+    assert_eq!((three.contract_price, three.cost), (amount("0.4"), amount("2.00000001")));
+    assert_eq!((three.cash, three.voucher), (amount("0.00000001"), amount("-0.5")));
+    assert_eq!((three.usage_total, three.usage_deducted), (amount("5"), None));
+    assert_eq!(three.product_code.as_deref(), Some("sp_ai_image_huiyan_idbankcard"));
+    assert_eq!(
+        (three.kind, three.line_id.as_deref()),
+        (Some(LineKind::Adjustment), Some("1234567890123456789"))
+    );
+    assert_eq!(three.bill_month, UsageMonth::parse("2019-06"));
+    assert_eq!((three.source_row, four.source_row), (0, 1));
+    assert!(
+        content.notes[0].contains("Total says 2 bill lines, the pages hold 1"),
+        "{:?}",
+        content.notes
+    );
+}
+
+#[test]
+fn pages_come_in_any_wrapping() {
+    let inner =
+        PAGE.strip_prefix(r#"{"Response":"#).and_then(|p| p.strip_suffix('}')).expect("a page");
+    let flat = PAGE.replace('\n', "");
+    let alone = inner
+        .replace(r#""DetailSet":["#, r#""DetailSet":"#)
+        .replace(r#"}],"Total""#, r#"},"Total""#);
+    for (text, pages) in [
+        (inner.to_owned(), 1),
+        (format!("\u{feff}[{PAGE},{inner}]"), 2),
+        (format!("{flat}\n{flat}\n"), 2),
+        (format!("{PAGE}{PAGE}"), 2),
+        (alone, 1),
+    ] {
+        let (content, collected) = read_all("p.json", text.as_bytes(), &[]).expect("pages");
+        assert_eq!(collected.rejects, [], "{text}");
+        assert_eq!((collected.lines.len(), content.file.rows), (2 * pages, 2 * pages as i64));
+    }
+    // A page that is cut is a reject, and the next one is read.
+    let text = format!("{}\n{flat}\n", &flat[..flat.len() - 20]);
+    let (_, collected) = read_all("p.json", text.as_bytes(), &[]).expect("pages");
+    assert_eq!((collected.rejects.len(), collected.rejects[0].reason), (1, "json_invalid"));
+    assert_eq!(collected.lines.len(), 4);
+    let error =
+        r#"{"Response":{"Error":{"Code":"AuthFailure","Message":"secret"},"RequestId":"r"}}"#;
+    let (_, collected) = read_all("p.json", error.as_bytes(), &[]).expect("an error");
+    assert_eq!(collected.rejects[0].reason, "response_error");
+    assert!(!format!("{:?}", collected.rejects).contains("secret"));
+}
+
+#[test]
+fn the_provider_s_own_list_is_read_without_its_names() {
+    let page = r#"{"Response":{"HasNextPage":true,"NextCursor":1873,"WeChatBillDetails":[{"ChargeCount":1,"ChargeDetails":[
+      {"ReqTime":"1638720000000","Seq":"seq-1","IdCard":"1101**********0011","Name":"张*","Sim":"99.00","IsNeedCharge":true,
+       "ChargeType":"核身","ErrorCode":"0","ErrorMessage":"成功"},
+      {"ReqTime":1638720000001,"Seq":"seq-2","Idcard":"x","IsNeedCharge":false,"ChargeType":"比对","ErrorCode":-1},
+      {"ReqTime":"1638720000","Seq":"seq-3","IsNeedCharge":false},
+      {"ReqTime":"1638720000000","Seq":"seq-4","IsNeedCharge":"true"},
+      {"ReqTime":"1638720000000","Seq":"-","IsNeedCharge":true},
+      {"ReqTime":"1638720000000","Seq":"seq-6","IsNeedCharge":true,"ErrorCode":"Failed"},
+      {"ReqTime":"1638720000000","Seq":"seq-7","IsNeedCharge":true,"ErrorCode":""}
+    ],"BizToken":"token","RuleId":"1"}],"RequestId":"r"}}"#;
+    let (content, collected) = read_all("w.json", page.as_bytes(), &[]).expect("a page");
+    assert_eq!(
+        (content.file.kind.as_str(), content.file.rows, content.attempts),
+        ("wechat_json", 7, 3)
+    );
+    assert_eq!(
+        collected.attempts[0],
+        ProviderAttempt {
+            seq: "seq-1".into(),
+            req_time: 1_638_720_000_000,
+            is_need_charge: true,
+            biz_token: Some("token".into()),
+            rule_id: Some("1".into()),
+            charge_type: Some("核身".into()),
+            errcode: Some(0),
+            source_file: "w.json".into(),
+            source_row: 0,
+        }
+    );
+    assert_eq!((collected.attempts[1].errcode, collected.attempts[2].errcode), (Some(-1), None));
+    let rejects: Vec<_> = collected.rejects.iter().map(|r| (r.row, r.reason)).collect();
+    assert_eq!(
+        rejects,
+        [(2, "time_invalid"), (3, "flag_invalid"), (4, "seq_missing"), (5, "code_invalid")]
+    );
+    let all = format!("{content:?} {collected:?}");
+    assert!(!all.contains('张') && !all.contains("1101*"), "{all}");
+    assert!(content.notes[0].contains("HasNextPage"));
+}
+
+#[test]
+fn names_of_deliveries_tell_what_they_hold() {
+    let daily =
+        delivery("bills/100010445724-20241208-by_used_time-bill_details.zip").expect("daily");
+    assert_eq!(
+        (daily.uin.as_str(), daily.period, daily.pack),
+        ("100010445724", Period::Used, false)
+    );
+    assert_eq!(daily.date, DeliveryDate::Day(UsageDay::parse("2024-12-08").expect("a day")));
+    let month = |name: &str| delivery(name).map(|d| d.month().to_string());
+    // The file of the 1st holds the month before.
+    assert_eq!(month("1-20241201-bill_details.zip").as_deref(), Some("2024-11"));
+    assert_eq!(month("1-20241202-by_pay_time-bill_details.zip").as_deref(), Some("2024-12"));
+    assert_eq!(month("1-202411-by_used_time-bill_pack.zip").as_deref(), Some("2024-11"));
+    for name in [
+        "bill.zip",
+        "1-2024-bill_details.zip",
+        "1-20241301-bill_details.zip",
+        "x-202411-bill_details.zip",
+        "1-202411-other.zip",
+    ] {
+        assert_eq!(delivery(name), None, "{name}");
+    }
+}
+
+#[test]
+fn a_later_file_of_a_month_replaces_the_earlier_ones() {
+    let names = [
+        "1-20241102-by_used_time-bill_details.zip",
+        "1-20241105-by_used_time-bill_details.zip",
+        "1-20241104-bill_details.zip",
+        "2-20241103-by_used_time-bill_details.zip",
+        "1-20241201-by_used_time-bill_details.zip",
+        "1-202411-by_used_time-bill_details.zip",
+        "1-20241105-by_pay_time-bill_details.zip",
+        "my own.csv",
+    ];
+    let at = |day: &str| standings(&names, UsageDay::parse(day).expect("a day"));
+    let by = |n: usize| Standing::ReplacedBy(names[n].to_owned());
+    let (counts, not_yet) = (Standing::Counts, Standing::NotYet);
+    let c = || counts.clone();
+    let n = || not_yet.clone();
+    assert_eq!(at("2024-11-02"), [c(), n(), n(), n(), n(), n(), n(), c()]);
+    assert_eq!(at("2024-11-05"), [by(1), c(), by(1), c(), n(), n(), c(), c()]);
+    assert_eq!(at("2024-12-01"), [by(4), by(4), by(4), c(), c(), n(), c(), c()]);
+    assert_eq!(at("2024-12-02"), [by(5), by(5), by(5), c(), by(5), c(), c(), c()]);
+}
+
+#[test]
+fn a_month_s_lines_take_it_from_the_name_where_the_bill_names_none() {
+    // Settled by deduction: the line of 31 October stands in November's bill.
+    let text = csv(&[row(&[
+        ("开始使用时间", "2024-10-31 00:00:00"),
+        ("结束使用时间", "2024-10-31 23:59:59"),
+    ])]);
+    let month =
+        |name: &str| read_all(name, text.as_bytes(), &[]).expect("a bill").1.lines[0].bill_month;
+    assert_eq!(month("1-202411-by_pay_time-bill_details.csv"), UsageMonth::parse("2024-11"));
+    assert_eq!(month("bill.csv"), UsageMonth::parse("2024-10"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_split_of_a_bill_gives_the_same_lines(
+        costs in proptest::collection::vec(-1_000_000i64..1_000_000, 1..40),
+        cuts in proptest::collection::vec(0usize..40, 0..5),
+    ) {
+        let rows: Vec<String> = costs.iter().map(|c| row(&[("优惠后总价", &format!("{c}.5"))])).collect();
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(rows.len())).collect();
+        cuts.extend([0, rows.len()]);
+        cuts.sort_unstable();
+        let parts: Vec<(String, String)> = cuts
+            .windows(2)
+            .enumerate()
+            .map(|(n, w)| (format!("bill_{n:02}.csv"), csv(&rows[w[0]..w[1]])))
+            .collect();
+        let members: Vec<(&str, &[u8])> =
+            parts.iter().map(|(n, t)| (n.as_str(), t.as_bytes())).collect();
+        let (content, split) = read_all("bill.zip", &zipped(&members), &[]).expect("a bill");
+        let (_, whole) = read_text(&csv(&rows));
+        prop_assert_eq!(content.file.rows, rows.len() as i64);
+        prop_assert_eq!(placeless(split), placeless(whole));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(noise in proptest::collection::vec(any::<u8>(), 0..300), kind in 0usize..6) {
+        let head: Vec<u8> = match kind {
+            0 => Vec::new(),
+            1 => csv(&[row(&[])]).into_bytes(),
+            2 => PAGE.as_bytes()[..PAGE.len() / 2].to_vec(),
+            3 => b"{\"WeChatBillDetails\":[".to_vec(),
+            4 => b"PK\x03\x04".to_vec(),
+            _ => data("l3_gb18030.csv"),
+        };
+        let _ = read_all("noise", &[head, noise].concat(), &[]);
+    }
+
+    #[test]
+    fn a_damaged_file_does_not_make_it_panic(at in 0usize..100_000, with in any::<u8>()) {
+        for name in ["100001234567-202411-by_used_time-bill_details.zip", "l3_gb18030.csv", "l3_utf8.csv"] {
+            let mut bytes = data(name);
+            let at = at % bytes.len();
+            bytes[at] = with;
+            if let Ok((content, collected)) = read_all(name, &bytes, &[]) {
+                let file = &content.file;
+                prop_assert_eq!(file.rows, file.lines + file.lines_other_products + content.totals + file.rejects);
+                prop_assert_eq!(collected.lines.len() as i64, file.lines);
+            }
+        }
+    }
+}
+
+/// Slow in a debug build; `/usr/bin/time` around it shows what 300 k lines take.
+#[test]
+#[ignore = "a measurement"]
+fn three_hundred_thousand_lines() {
+    let rows: Vec<String> = (0..300_000).map(|n| row(&[("组件用量", &n.to_string())])).collect();
+    let bytes = zipped(&[("bill.csv", csv(&rows).as_bytes())]);
+    struct Count(i64);
+    impl BillSink for Count {
+        fn line(&mut self, _: BillLine) {
+            self.0 += 1;
+        }
+        fn attempt(&mut self, _: ProviderAttempt) {}
+        fn reject(&mut self, _: BillReject) {}
+    }
+    let begun = std::time::Instant::now();
+    let mut count = Count(0);
+    read("bill.zip", &bytes, &[], &mut count).expect("a bill");
+    assert_eq!(count.0, 300_000);
+    let took = begun.elapsed();
+    assert!(took.as_secs() < 60, "{took:?}");
+}
