@@ -3,12 +3,15 @@
 .PHONY: help run test soak check fmt bench bench-quick bench-scale bench-start bench-s3 bench-check bench-baseline golden clean-out
 
 # A fresh machine needs Rust (stable) and make. Python 3.9 or later is needed by the tests that read the
-# tables with other programs; `make test` sets up what it needs of it in .venv.
+# tables with other programs; `make test` sets up what it needs of it in .venv. Node 18 or later and Chromium are needed
+# by the test that opens the HTML report.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 # Airflow pins its own hundred packages, so it has a folder of its own.
 AIRFLOW_VENV := .venv-airflow
 AIRFLOW_PYTHON := $(AIRFLOW_VENV)/bin/python
+# The HTML report is opened in a headless Chromium, driven from Node 18 or later.
+BROWSER := tests/browser/node_modules/.ready
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,7 +20,7 @@ run: ## build, load sample-data, show the daily charges
 	cargo build --release --bin faceledger
 	./target/release/faceledger run pipelines/sample.toml
 
-test: $(VENV)/.ready $(AIRFLOW_VENV)/.ready ## all tests, their own set-up included
+test: $(VENV)/.ready $(AIRFLOW_VENV)/.ready $(BROWSER) ## all tests, their own set-up included
 	FACELEDGER_PYTHON=$(abspath $(PYTHON)) FACELEDGER_AIRFLOW_PYTHON=$(abspath $(AIRFLOW_PYTHON)) cargo test --locked
 
 soak: $(VENV)/.ready ## many more of the thirty-day lives that `test` lives 20 of: SOAK_SEEDS of them, 200 unless told
@@ -79,6 +82,11 @@ $(VENV)/.ready: tests/requirements.txt
 # Apart from those of the tests: the engines of the benchmark are 1 GB.
 $(VENV)/.ready-bench: benches/requirements.txt $(VENV)/.ready
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# Chromium and fonts where they are missing (as root on Debian), then `npm ci`.
+$(BROWSER): tests/browser/package-lock.json tests/browser/setup.sh
+	tests/browser/setup.sh
 	touch $@
 
 $(AIRFLOW_VENV)/.ready: tests/airflow-requirements.txt

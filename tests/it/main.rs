@@ -20,6 +20,7 @@ mod privacy;
 mod random;
 mod readme;
 mod recount;
+mod report_page;
 mod s3;
 mod sample;
 mod schedulers;
