@@ -3,12 +3,15 @@
 .PHONY: help run demo test soak check fmt bench bench-quick bench-reconcile bench-scale bench-start bench-s3 bench-check bench-baseline golden focus-check clean-out
 
 # A fresh machine needs Rust (stable) and make. Python 3.9 or later is needed by the tests that read the
-# tables with other programs; `make test` sets up what it needs of it in .venv.
+# tables with other programs; `make test` sets up what it needs of it in .venv. Node 18 or later and Chromium are needed
+# by the test that opens the HTML report.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 # Airflow pins its own hundred packages, so it has a folder of its own.
 AIRFLOW_VENV := .venv-airflow
 AIRFLOW_PYTHON := $(AIRFLOW_VENV)/bin/python
+# The HTML report is opened in a headless Chromium, driven from Node 18 or later.
+BROWSER := tests/browser/node_modules/.ready
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,7 +28,7 @@ demo: ## load the sample month, hold it against its bill, name the report
 		--bill sample-data/month/bill/wechat-bill-details.ndjson || test $$? -eq 4
 	@echo "The report: out/demo/_reports/reconciliation-2024-12.html"
 
-test: $(VENV)/.ready $(AIRFLOW_VENV)/.ready ## all tests, their own set-up included
+test: $(VENV)/.ready $(AIRFLOW_VENV)/.ready $(BROWSER) ## all tests, their own set-up included
 	FACELEDGER_PYTHON=$(abspath $(PYTHON)) FACELEDGER_AIRFLOW_PYTHON=$(abspath $(AIRFLOW_PYTHON)) cargo test --locked
 
 soak: $(VENV)/.ready ## many more of the thirty-day lives that `test` lives 20 of: SOAK_SEEDS of them, 200 unless told
@@ -103,6 +106,11 @@ $(VENV)/.ready-bench: benches/requirements.txt $(VENV)/.ready
 $(FOCUS_VENV)/.ready: tests/focus-requirements.txt
 	$(FOCUS_BASE_PYTHON) -m venv $(FOCUS_VENV)
 	$(FOCUS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# Chromium and fonts where they are missing (as root on Debian), then `npm ci`.
+$(BROWSER): tests/browser/package-lock.json tests/browser/setup.sh
+	tests/browser/setup.sh
 	touch $@
 
 $(AIRFLOW_VENV)/.ready: tests/airflow-requirements.txt

@@ -4,7 +4,7 @@
 //! period and billing tag, with exactly one status. The day of usage decides where a line stands, never the month of
 //! the bill: under 按扣费周期 the line of January 31 is in the bill of February.
 
-use super::{UNMAPPED, days_of, month_of};
+use super::{UNMAPPED, days_of, first_day, month_of};
 use crate::model::{
     Amount, BillLine, DailyCharge, LineKind, Period, Settlement, Status, StatusTotal, UsageDay,
     UsageMonth, Variance,
@@ -41,9 +41,7 @@ impl Settings<'_> {
         let (_, last) = days_of(period);
         match (self.settlement)(account, tag_code) {
             Settlement::Daily => last.plus(1).begin_ms() + self.daily_out_minutes * 60_000,
-            Settlement::Monthly => {
-                last.first_of_next_month().plus(self.monthly_out_day).begin_ms()
-            }
+            Settlement::Monthly => last.first_of_next_month().plus(self.monthly_out_day).begin_ms(),
         }
     }
 
@@ -104,8 +102,6 @@ struct Sum {
     charged: i64,
     free: i64,
     unknown: i64,
-    /// Lines of usage.
-    usage_lines: i64,
     /// Lines that changed it later.
     adjusting_lines: i64,
     calls: Option<i64>,
@@ -129,10 +125,7 @@ impl Sum {
     }
 
     fn add_line(&mut self, line: &BillLine) -> Result<(), &'static str> {
-        match line.kind {
-            Some(LineKind::Usage) => self.usage_lines += 1,
-            _ => self.adjusting_lines += 1,
-        }
+        self.adjusting_lines += i64::from(line.kind != Some(LineKind::Usage));
         if let Some(calls) = line.calls() {
             let sum = self.calls.unwrap_or(0).checked_add(calls);
             self.calls = Some(sum.ok_or("calls of the bill")?);
@@ -362,8 +355,7 @@ impl Coverage {
         // A bill that holds the usage of another month is one by deduction time.
         let by_pay =
             usage().any(|(line, day, _)| line.bill_month.is_some_and(|month| month > day.month()));
-        let months =
-            usage().map(|(line, day, _)| line.bill_month.unwrap_or(day.month())).collect();
+        let months = usage().map(|(line, day, _)| line.bill_month.unwrap_or(day.month())).collect();
         let statistics = if by_pay { Statistics::ByPay } else { Statistics::ByUsage };
         Coverage { statistics, months }
     }
@@ -457,7 +449,7 @@ fn incomplete_months(rows: &[Variance], placed: &[(&BillLine, UsageDay, bool)]) 
             None => format!("the bill of account {account} has no usage of {month}"),
         };
         let n = days.len();
-        let next = month.first_day().first_of_next_month().month();
+        let next = first_day(*month).first_of_next_month().month();
         format!(
             "{until}, and ours has charges on {n} later days whose bill is out: is it the file of the whole month? Under 按扣费周期 the last day stands in the bill of {next}"
         )
@@ -484,8 +476,7 @@ pub fn totals(rows: &[Variance]) -> Option<Vec<StatusTotal>> {
         });
         total.rows += 1;
         total.ours_charged = total.ours_charged.checked_add(row.ours_charged)?;
-        total.provider_calls =
-            total.provider_calls.checked_add(row.provider_calls.unwrap_or(0))?;
+        total.provider_calls = total.provider_calls.checked_add(row.provider_calls.unwrap_or(0))?;
         total.difference = total.difference.checked_add(row.difference)?;
     }
     Some(totals.into_values().collect())

@@ -16,8 +16,13 @@ pub use counts::{
     CountError, Counted, PackageSpan, Settings, Statistics, counts, of_months, over_tolerance,
     totals,
 };
-pub use explain::{DuplicatesOn, Evidence, RejectOn, SEQS_MAX, explain, wanted};
-pub use seqs::{DIFFERENCES_MAX, SeqFacts, SeqJoiner, SeqOutcome};
+pub use explain::{
+    DuplicatesOn, Evidence, Found, Limits, MIDNIGHT_MINUTES, RejectOn, SEQS_MAX, Wanted, explain,
+    wanted,
+};
+pub use seqs::{
+    DIFFERENCES_MAX, Differences, ListScope, SeqError, SeqFacts, SeqJoiner, SeqOutcome, SeqSeen,
+};
 
 use crate::model::{Period, UsageDay, UsageMonth};
 
@@ -43,12 +48,16 @@ pub struct OurRow<'r> {
 /// Code of what has no billing tag.
 const UNMAPPED: &str = "unmapped";
 
+fn first_day(month: UsageMonth) -> UsageDay {
+    UsageDay::parse(&format!("{month}-01")).expect("the first of a month that is one")
+}
+
 /// First and last day of a period.
 fn days_of(period: Period) -> (UsageDay, UsageDay) {
     match period {
         Period::Day(day) => (day, day),
         Period::Month(month) => {
-            let first = month.first_day();
+            let first = first_day(month);
             (first, first.first_of_next_month().plus(-1))
         }
     }

@@ -1,7 +1,7 @@
 //! The bill as it was given: files found, those that count read, lines tagged, repeated ones left out.
 
 use super::RunError;
-use crate::classify::Catalogue;
+use crate::classify::{BillNames, BillTags, Catalogue, billing_tag_of_bill};
 use crate::decode::bill::{self, BillContent, Collected, Standing};
 use crate::model::{BillLine, BillRead, BillReject, ProviderAttempt, UsageDay};
 use crate::pipeline::Pipeline;
@@ -87,7 +87,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
             "{repeated} lines stand in more than one of the files, and count once"
         ));
     }
-    tag(pipeline, &mut bills.lines);
+    tag(pipeline, &mut bills.lines)?;
     bills.read.lines = bills.lines.len() as i64;
     Ok(bills)
 }
@@ -148,15 +148,16 @@ fn options_for(pipeline: &Pipeline, url: &str) -> BTreeMap<String, String> {
 
 /// Leaves out lines that another file has, too; how many. Within one file lines that look alike are two.
 fn leave_out_repeated(lines: &mut Vec<BillLine>) -> usize {
-    // The file that had such a line first.
-    let mut first: HashMap<_, &str> = HashMap::with_capacity(lines.len());
-    let keep: Vec<bool> = lines
-        .iter()
-        .map(|line| {
+    // By what it says: the file that had such a line first.
+    let keep: Vec<bool> = {
+        let mut first: HashMap<_, &str> = HashMap::with_capacity(lines.len());
+        let mut keep = Vec::with_capacity(lines.len());
+        for line in lines.iter() {
             let file = line.source_file.as_str();
-            *first.entry(all_it_says(line)).or_insert(file) == file
-        })
-        .collect();
+            keep.push(*first.entry(all_it_says(line)).or_insert(file) == file);
+        }
+        keep
+    };
     let before = lines.len();
     let mut keep = keep.into_iter();
     lines.retain(|_| keep.next().unwrap_or(true));
@@ -173,16 +174,21 @@ fn all_it_says(line: &BillLine) -> impl Hash + Eq + '_ {
 }
 
 /// Fills in the billing tags.
-fn tag(pipeline: &Pipeline, lines: &mut [BillLine]) {
-    let catalogue = Catalogue::get();
+fn tag(pipeline: &Pipeline, lines: &mut [BillLine]) -> Result<(), RunError> {
+    let map = pipeline.reconcile.bill_tags.iter().map(|(name, code)| (name.as_str(), *code));
+    let map = BillTags::new(map).map_err(|unknown| RunError::Usage(unknown.to_string()))?;
     for line in lines {
-        let id = catalogue.tag_of_bill(
-            line.product_name.as_deref(),
-            line.product_code.as_deref(),
-            &pipeline.reconcile.bill_tags,
-        );
-        let tag = catalogue.tag(id);
+        let names = BillNames {
+            product_name: line.product_name.as_deref(),
+            product_code: line.product_code.as_deref(),
+            component_name: line.component_name.as_deref(),
+            component_code: line.component_code.as_deref(),
+            item_name: line.item_name.as_deref(),
+            item_code: line.item_code.as_deref(),
+        };
+        let tag = Catalogue::get().tag(billing_tag_of_bill(&names, &map));
         line.billing_tag = tag.label.to_owned();
         line.billing_tag_code = tag.code.to_owned();
     }
+    Ok(())
 }

@@ -1,14 +1,14 @@
 //! The rows of `liveness_detail` that a reconciliation looks at, read once, file by file, on all threads.
 
-use super::{RunError, partition, stopped};
+use super::{RunError, stopped};
 use crate::model::UsageDay;
 use crate::reconcile::OurRow;
+use crate::write::delta::LiveFile;
 use crate::write::{OpenTable, WriteError};
 use arrow::array::{Array, AsArray, BooleanArray, PrimitiveArray, RecordBatch, StringArray};
 use arrow::datatypes::{ArrowPrimitiveType, Int32Type, Int64Type, TimestampMillisecondType};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 /// One row. Borrowed: rows are looked at one by one.
@@ -39,35 +39,37 @@ const COLUMNS: [&str; 14] = [
     "source_record",
 ];
 
-/// Shows every row of some days to `see`. Files are read side by side, so the order of rows is not the same each
-/// time; a file (a million rows at most) is held by each thread.
-pub fn scan<S: Send>(
-    table: &OpenTable,
+/// Shows every row of these days to `see`, on all threads: each begins with `new` for each stretch of files, and what
+/// they saw is put together by `merge`, in no certain order. Each thread holds one file's columns at a time, so that
+/// memory is threads times a file's rows (a million), whatever the table holds.
+pub fn each_row<T: Send>(
+    detail: &OpenTable,
     days: &BTreeSet<UsageDay>,
-    state: &mut S,
     stop: &AtomicBool,
-    see: impl Fn(&mut S, &Row<'_>) + Sync,
-) -> Result<(), RunError> {
-    let files: Vec<_> = days
+    new: impl Fn() -> T + Sync + Send,
+    see: impl Fn(&mut T, &Row<'_>) + Sync + Send,
+    merge: impl Fn(T, T) -> T + Sync + Send,
+) -> Result<T, RunError> {
+    let of_day = |file: &'_ LiveFile| file.partition.as_deref().and_then(UsageDay::parse);
+    let files: Vec<(UsageDay, &LiveFile)> = detail
+        .files()
         .iter()
-        .flat_map(|day| {
-            let files = table.files_of(Some(&partition(day.date32())));
-            files.into_iter().map(|file| (*day, file))
-        })
+        .filter_map(|file| of_day(file).map(|day| (day, file)))
+        .filter(|(day, _)| days.contains(day))
         .collect();
-    let state = Mutex::new(state);
-    files.par_iter().try_for_each(|(day, file)| {
-        stopped(stop)?;
-        for batch in table.read(file, Some(&COLUMNS))? {
-            let columns = Columns::of(&batch)?;
-            // A thread that panicked has ended the scan already.
-            let mut state = state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for row in 0..batch.num_rows() {
-                see(&mut state, &columns.row(*day, row));
+    files
+        .par_iter()
+        .try_fold(&new, |mut seen, (day, file)| {
+            stopped(stop)?;
+            for batch in detail.read(file, Some(&COLUMNS))? {
+                let columns = Columns::of(&batch)?;
+                for row in 0..batch.num_rows() {
+                    see(&mut seen, &columns.row(*day, row));
+                }
             }
-        }
-        Ok(())
-    })
+            Ok::<T, RunError>(seen)
+        })
+        .try_reduce(&new, |a, b| Ok(merge(a, b)))
 }
 
 /// Texts of a column, with or without a dictionary.

@@ -14,7 +14,8 @@ use crate::model::{
 };
 use crate::pipeline::Pipeline;
 use crate::reconcile::{
-    self, DuplicatesOn, Evidence, PackageSpan, RejectOn, SeqJoiner, Settings,
+    self, Differences, DuplicatesOn, Evidence, Limits, ListScope, PackageSpan, RejectOn, SEQS_MAX,
+    SeqJoiner, SeqSeen, Settings,
 };
 use crate::report;
 use crate::settle::{self, BillSide};
@@ -87,7 +88,7 @@ struct Job<'j> {
 }
 
 impl Job<'_> {
-    fn go(mut self) -> Result<(Reconciled, Vec<BillLine>, Vec<SeqDifference>), RunError> {
+    fn go(mut self) -> Result<(Reconciled, Vec<BillLine>, Option<Differences>), RunError> {
         let catalogue = Catalogue::get();
         let months = self.months();
         let days = days_around(&months);
@@ -132,10 +133,10 @@ impl Job<'_> {
             ));
         }
 
-        let Looked { joined, differences, audited } = self.look(&mut rows, &months, &days, &mut read)?;
+        let Looked { joined, differences, auditor } = self.look(&mut rows, &months, &days, &mut read)?;
         let mut rows = reconcile::of_months(rows, &months);
         let money = self.money(&charges, &mut rows, &months)?;
-        let audit = audited.finish(|label, day| {
+        let audit = auditor.finish(|label, day| {
             money.as_ref().and_then(|money| money.unit_price(label, day))
         });
         let totals = reconcile::totals(&rows)
@@ -188,13 +189,13 @@ impl Job<'_> {
             return Ok(later);
         }
         let as_of_ms = self.as_of_ms;
-        evidence::scan(&self.tables.detail, days, &mut later, self.stop, |later, row| {
-            match row.fetched_at {
-                None => later.unknown += 1,
-                Some(fetched) if fetched > as_of_ms => later.add(row),
-                Some(_) => {}
-            }
-        })?;
+        let see = |later: &mut Later, row: &Row<'_>| match row.fetched_at {
+            None => later.unknown += 1,
+            Some(fetched) if fetched > as_of_ms => later.add(row),
+            Some(_) => {}
+        };
+        let detail = &self.tables.detail;
+        later = evidence::each_row(detail, days, self.stop, Later::default, see, Later::merge)?;
         for charge in charges.iter_mut() {
             let key = (charge.usage_date, charge.account.clone(), charge.billing_tag.clone());
             let Some(counts) = later.of.get(&key) else { continue };
@@ -291,15 +292,26 @@ impl Job<'_> {
 /// What one look at the rows gives.
 struct Looked {
     joined: Option<SeqJoin>,
-    differences: Vec<SeqDifference>,
-    audited: Auditor,
+    differences: Option<Differences>,
+    auditor: Auditor,
 }
 
-/// What rows are shown to.
-struct Watchers {
-    evidence: Evidence,
-    joiner: Option<SeqJoiner>,
+/// What rows are shown to. One for each thread, merged at the end.
+struct Seen<'w> {
+    evidence: Evidence<'w>,
+    listed: SeqSeen,
     auditor: Auditor,
+}
+
+impl Seen<'_> {
+    fn merge(mut self, other: Self) -> Self {
+        self.auditor.merge(other.auditor);
+        Seen {
+            evidence: self.evidence.merge(other.evidence),
+            listed: self.listed.merge(other.listed, SEQS_MAX),
+            auditor: self.auditor,
+        }
+    }
 }
 
 impl Job<'_> {
@@ -317,48 +329,64 @@ impl Job<'_> {
         attempts.retain(|attempt| {
             attempt.req_time <= as_of_ms && days.contains(&UsageDay::of_instant(attempt.req_time))
         });
-        let midnight_ms = self.pipeline.reconcile.midnight_ms;
-        let mut watchers = Watchers {
-            evidence: Evidence::new(reconcile::wanted(rows), midnight_ms),
-            joiner: (!attempts.is_empty()).then(|| SeqJoiner::new(attempts)),
-            auditor: Auditor::new(&self.pipeline.reconcile.editions),
+        let joiner = match attempts.is_empty() {
+            true => None,
+            false => {
+                let account = self.pipeline.account.uin.clone();
+                let scope = ListScope { account, tags: listed_tags(), days: None };
+                let joiner = SeqJoiner::new(attempts, scope, &|_| None);
+                Some(joiner.map_err(|error| RunError::Usage(error.to_string()))?)
+            }
         };
+        let limits = Limits {
+            midnight_minutes: self.pipeline.reconcile.midnight_ms / 60_000,
+            seqs_max: SEQS_MAX,
+        };
+        let wanted = reconcile::wanted(rows);
         let known_only = self.asked.as_of_ms.is_some();
-        let see = |watchers: &mut Watchers, row: &Row<'_>| {
-            if known_only && row.fetched_at.is_some_and(|fetched| fetched > as_of_ms) {
-                return;
-            }
-            watchers.evidence.see(row.day, &row.ours);
-            if let Some(joiner) = &mut watchers.joiner {
-                joiner.see(row.day, &row.ours);
-            }
-            if months.contains(&row.day.month()) {
-                watchers.auditor.see(&AuditedAttempt {
-                    seq: row.ours.seq,
-                    day: row.day,
-                    billing_tag: row.billing_tag,
-                    product: row.product,
-                    channel: row.ours.channel,
-                    errcode: row.ours.errcode,
-                    is_need_charge: row.ours.charge,
-                });
-            }
-        };
-        evidence::scan(&self.tables.detail, days, &mut watchers, self.stop, see)?;
-        let outcome = watchers.joiner.map(SeqJoiner::finish);
-        if let Some(conflicts) = outcome.as_ref().map(|o| o.conflicts).filter(|n| *n > 0) {
-            read.warnings.push(format!(
-                "the provider's list has {conflicts} Seqs twice with different facts: the later file and row count"
-            ));
+        let seen = evidence::each_row(
+            &self.tables.detail,
+            days,
+            self.stop,
+            || Seen {
+                evidence: Evidence::new(&wanted, limits),
+                listed: SeqSeen::default(),
+                auditor: Auditor::new(&self.pipeline.reconcile.editions),
+            },
+            |seen, row| {
+                if known_only && row.fetched_at.is_some_and(|fetched| fetched > as_of_ms) {
+                    return;
+                }
+                seen.evidence.see(&row.ours);
+                if let Some(joiner) = &joiner {
+                    joiner.see(&row.ours, &mut seen.listed, SEQS_MAX);
+                }
+                if months.contains(&row.day.month()) {
+                    seen.auditor.see(&AuditedAttempt {
+                        seq: row.ours.seq,
+                        day: row.day,
+                        billing_tag: row.billing_tag,
+                        product: row.product,
+                        channel: row.ours.channel,
+                        errcode: row.ours.errcode,
+                        is_need_charge: row.ours.charge,
+                    });
+                }
+            },
+            Seen::merge,
+        )?;
+        let outcome = joiner.map(|joiner| joiner.finish(seen.listed, SEQS_MAX));
+        if let Some(outcome) = &outcome {
+            read.warnings.extend(outcome.warnings.iter().cloned());
         }
         let (rejects, duplicates) = self.set_aside(days)?;
         let facts = outcome.as_ref().map(|outcome| &outcome.facts);
-        reconcile::explain(rows, &watchers.evidence, facts, &rejects, &duplicates);
+        reconcile::explain(rows, &seen.evidence, &rejects, &duplicates, facts);
         let (joined, differences) = match outcome {
-            Some(outcome) => (Some(outcome.join), outcome.differences),
-            None => (None, Vec::new()),
+            Some(outcome) => (Some(outcome.join), Some(outcome.differences)),
+            None => (None, None),
         };
-        Ok(Looked { joined, differences, audited: watchers.auditor })
+        Ok(Looked { joined, differences, auditor: seen.auditor })
     }
 
     /// What was set aside, and what was pulled twice, by the `{date}` of the keys.
@@ -372,15 +400,19 @@ impl Job<'_> {
         let day_of = |key: &str| date_of(&pattern, key).filter(|day| days.contains(day));
         let mut rejects: Vec<RejectOn> = read_small(&self.tables.rejects, small::rejects)?
             .into_iter()
-            .filter_map(|row| Some(RejectOn { day: day_of(&row.source_key)?, source_key: row.source_key }))
+            .filter_map(|row| {
+                let day = day_of(&row.source_key)?;
+                Some(RejectOn { day, source_key: row.source_key, reason: row.reason })
+            })
             .collect();
         let mut duplicates: Vec<DuplicatesOn> = read_small(&self.tables.inputs, small::inputs)?
             .into_iter()
-            .filter(|input| input.rows_duplicate > 0)
             .filter_map(|input| {
                 let day = day_of(&input.key)?;
-                Some(DuplicatesOn { day, source_key: input.key, rows: input.rows_duplicate })
+                let rows = input.rows_duplicate + input.rows_changed;
+                Some(DuplicatesOn { day, source_key: input.key, rows })
             })
+            .filter(|object| object.rows > 0)
             .collect();
         rejects.sort();
         duplicates.sort();
@@ -395,7 +427,7 @@ fn publish(
     now_ms: i64,
     report: &mut ReconcileReport,
     lines: &[BillLine],
-    differences: Vec<SeqDifference>,
+    differences: Option<Differences>,
 ) -> Result<(), RunError> {
     let run_id = new_run_id(now_ms);
     let (output, lease) = take_lease(pipeline, output, &run_id)?;
@@ -410,14 +442,12 @@ fn publish(
     let mut of_rows: BTreeMap<String, Vec<Variance>> =
         months.iter().map(|month| (month.clone(), Vec::new())).collect();
     for row in &report.reconciled.rows {
-        of_rows.entry(month_of(row.period).to_string()).or_default().push(row.clone());
+        of_rows.entry(reconciled::month_of_row(row)).or_default().push(row.clone());
     }
     let mut of_seqs: BTreeMap<String, Vec<SeqDifference>> =
         months.iter().map(|month| (month.clone(), Vec::new())).collect();
-    for told in differences {
-        let day = told.ours_day.as_ref().or(told.provider_day.as_ref());
-        let month = day.and_then(|day| day.get(..7)).unwrap_or_default().to_owned();
-        if let Some(rows) = of_seqs.get_mut(&month) {
+    for told in differences.iter().flat_map(Differences::iter) {
+        if let Some(rows) = of_seqs.get_mut(&reconciled::month_of_seq(&told)) {
             rows.push(told);
         }
     }
@@ -509,6 +539,20 @@ struct LaterCounts {
 }
 
 impl Later {
+    fn merge(mut self, other: Later) -> Later {
+        self.unknown += other.unknown;
+        for (key, counts) in other.of {
+            let into = self.of.entry(key).or_default();
+            into.attempts += counts.attempts;
+            into.charged += counts.charged;
+            into.free += counts.free;
+            into.unknown += counts.unknown;
+            into.charged_failed += counts.charged_failed;
+            into.not_final += counts.not_final;
+        }
+        self
+    }
+
     fn add(&mut self, row: &Row<'_>) {
         let key = (row.day, row.ours.account.to_owned(), row.billing_tag.to_owned());
         let counts = self.of.entry(key).or_default();
@@ -527,6 +571,18 @@ impl Later {
 /// The day in a key, where it is one that the pattern takes.
 fn date_of(pattern: &KeyPattern, key: &str) -> Option<UsageDay> {
     pattern.date(key).flatten().and_then(UsageDay::parse)
+}
+
+/// What `GetWeChatBillDetails` speaks of: 微信小程序, 微信原生 H5 (the tags of the enhanced edition in WeChat) and 微信普通 H5 (of the
+/// basic edition that channel alone). Source: its API page.
+fn listed_tags() -> BTreeMap<String, Option<BTreeSet<String>>> {
+    let ordinary = Some(BTreeSet::from(["wechat_h5".to_owned()]));
+    BTreeMap::from([
+        ("enhanced_authority_wechat".to_owned(), None),
+        ("enhanced_photo_wechat".to_owned(), None),
+        ("basic_authority".to_owned(), ordinary.clone()),
+        ("basic_photo".to_owned(), ordinary),
+    ])
 }
 
 fn charge_key(charge: &DailyCharge) -> (UsageDay, &str, &str) {

@@ -8,6 +8,7 @@ pub mod delta;
 pub mod ids;
 pub mod merge;
 pub mod parquet;
+pub mod reconciled;
 mod replace;
 pub mod rows;
 pub mod schema;

@@ -57,9 +57,14 @@ pub static INPUTS: LazyLock<Table> =
 pub static BILL_LINE: LazyLock<Table> =
     LazyLock::new(|| Table::parse(include_str!("../../schemas/bill_line.v1.json")));
 
+pub static RECONCILIATION: LazyLock<Table> =
+    LazyLock::new(|| Table::parse(include_str!("../../schemas/reconciliation.v1.json")));
+pub static SEQ_DIFFERENCE: LazyLock<Table> =
+    LazyLock::new(|| Table::parse(include_str!("../../schemas/seq_difference.v1.json")));
+
 /// Every table: those of a run in commit order, then those of a reconciliation.
 pub fn tables() -> Vec<&'static Table> {
-    vec![&LIVENESS_DETAIL, &REJECTS, &DAILY_CHARGE, &INPUTS, &BILL_LINE]
+    vec![&LIVENESS_DETAIL, &REJECTS, &DAILY_CHARGE, &INPUTS, &BILL_LINE, &RECONCILIATION, &SEQ_DIFFERENCE]
 }
 
 impl Table {

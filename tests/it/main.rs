@@ -23,6 +23,7 @@ mod random;
 mod readme;
 mod reconcile;
 mod recount;
+mod report_page;
 mod s3;
 mod sample;
 mod schedulers;

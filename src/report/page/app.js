@@ -1,1 +1,707 @@
+// The report of a reconciliation. Everything shown is made of the JSON in the page; texts go in as text, never as markup.
+// Counts and amounts are added as BigInt; Numbers are for places on the screen only.
 "use strict";
+(() => {
+const DATA = JSON.parse(document.getElementById("data").textContent);
+
+// ---- words -------------------------------------------------------------------------------------------------------
+
+const WORDS = {
+  en: {
+    title: "Bill reconciliation", overview: "Overview", charges: "Per day", heat: "Where it differs", money: "Packages and money",
+    list: "Differences", seqsearch: "Search a Seq", join: "Per Seq", audit: "Charge rules", bill: "Bill files",
+    theme_auto: "Theme: system", theme_light: "Theme: light", theme_dark: "Theme: dark", language: "中文", print: "Print",
+    pipeline: "Pipeline", account: "Account", months: "Months", as_of: "As of", versions: "Table versions", none: "none",
+    right: "The bill is right: all of {n} rows agree.", right_sub: "Every day and product has as many calls on the bill as in our records.",
+    nothing: "Nothing to compare.", nothing_sub: "Neither our records nor the bill have anything for these months.",
+    pending_only: "The bill is not out yet.", pending_only_sub: "None of the {n} rows can be compared so far.",
+    differs: "The bill differs from our records{how}.", how_more: "it counts {n} calls more", how_less: "it counts {n} calls fewer",
+    how_both: "it counts {n} calls more in some rows and {m} fewer in others", how_same: "the calls agree",
+    money_more: "asks {y} yuan more than expected", money_less: "asks {y} yuan less than expected", money_same: "asks what is expected",
+    and: ", and ", colon: ": ",
+    tolerance: "{n} of {m} rows are over the tolerance of {t} calls a row.", within: "No row is over the tolerance of {t} calls a row.",
+    pending_note: "The bill of {n} rows is not out yet; they are left out of the difference.",
+    provisional_note: "Amounts of a month that is not over are provisional: monthly tiers settle at its end.",
+    next: "What to do next", ours_charged: "Ours charged", bill_calls: "Bill calls", difference: "Difference", rows: "Rows",
+    rows_differ: "Rows that differ", net: "Net difference", expected_cost: "Expected, yuan", bill_cost: "Billed, yuan", cost_difference: "Difference, yuan",
+    status: "Status", tag: "Billing tag", period: "Day", total: "In all", all: "All", all_differences: "All differences", all_rows: "All rows",
+    charges_sub: "Bars: charged attempts of ours by billing tag. Black line: what the bill counts that day, before packages. Choose a day to filter the list.",
+    chart_label: "Charges per day, ours against the bill", bill_line: "The bill", others: "other tags", ours: "Ours", monthly: "Settled monthly",
+    heat_sub: "The bill's calls minus ours. Choose a cell to filter the list of differences; arrow keys move.",
+    bill_less: "bill counts fewer", bill_more: "bill counts more", agrees: "agrees", not_compared: "not out yet, or covered by a package",
+    money_sub: "Each call is taken from the free package first, then from paid packages; the rest is paid per call.",
+    waterfall_label: "From all charged calls to what is paid per call", calls: "Calls", free_package: "Free package", paid_package: "Paid package",
+    postpaid: "Postpaid", bill_deducted: "Bill: deducted", bill_billed: "Bill: billed", unit_price: "Unit price", provisional: "provisional",
+    price_book: "Price book", bill_rounding: "Rounding on the bill", expected_rounding: "Rounding expected", packages: "Packages",
+    package: "Package", kind: "Kind", free: "free", paid: "paid", size: "Size", bought_on: "Bought on", expires_on: "Expires on",
+    used_before: "Used before", used: "Used", left: "Left", no_price_book: "No price book: only counts were compared. Name one in the pipeline file ([money]) to have packages and amounts compared too.",
+    list_sub: "Choose a row to see why it differs and which attempts make the difference.", search_text: "Text or Seq",
+    clear: "Clear filters", show: "Show", page_of: "{a}–{b} of {n}", previous: "Previous", following: "Next", details: "Details",
+    no_match: "Nothing fits the filters.", no_differences: "No differences.", no_rows: "No rows.", no_bill: "No line of the bill was read for this product. Give the detail bill (L3, 明细账单) with --bill.",
+    parts: "Why", no_parts: "No reason is recorded for this row.", seqs_n: "{n} Seqs", seqs_cut: "{a} of {n} Seqs stand in this report; the table seq_difference and the CSV have more.",
+    copy: "Copy", copied: "Copied", copy_seqs: "Copy {n} Seqs", copy_command: "Copy command", explain: "Explain", show_more: "Show {n} more",
+    explain_hint: "Where this attempt stands (object, record, byte). Put the path of your pipeline file in:", objects: "Objects", bill_lines: "Lines of the bill",
+    attempts: "Attempts", charged: "Charged", unknown: "Unknown", deducted: "Deducted by packages", billed: "Billed",
+    more_than: "There are more Seqs here than the difference: counts alone do not say which of them.",
+    seqsearch_sub: "Finds every Seq that stands in this report: parts of differences, the join per Seq, findings of the charge rules.",
+    seqsearch_label: "Seq, or the start of one", found: "{n} found", found_none: "This Seq does not stand in this report. That means it makes no difference that was found; `faceledger explain` finds any Seq.",
+    found_more: "{n} found; the first {m} are shown.", where: "Where", where_part: "Difference", where_join: "Per Seq", where_audit: "Charge rules", what: "What",
+    join_sub: "Ours against the provider's own list, Seq by Seq.", no_join: "No provider list per Seq was given. Give the pages of GetWeChatBillDetails with --bill to compare Seq by Seq.",
+    join_groups: "Those that do not agree, by rule and hour of the Beijing day", rule: "Rule", hour: "Hour", no_rule: "(no rule)", cut: "{a} of {n} stand in this report; all of them stand in the table {t}.",
+    our_day: "Our day", provider_day: "Provider's day", our_charge: "Ours", provider_charge: "Provider's", yes: "charged", no: "free", source: "Where ours stands",
+    audit_sub: "The published charging codes held against IsNeedCharge of every attempt.", no_audit: "The published charge rules were not checked in this run.",
+    checked: "Checked", charged_against: "Charged against the rule", free_against: "Free against the rule", not_listed: "Code not published",
+    overcharge: "Overcharge, yuan", published: "Published rule", edition: "Edition", from: "From", code: "Code", is_need_charge: "IsNeedCharge", money_yuan: "Yuan", no_findings: "No contradiction with the published rules.",
+    bill_sub: "What was read, and what could not be.", file: "File", encoding: "Encoding", lines: "Lines", other_products: "Other products", rejects: "Rejects",
+    replaced_by: "Replaced by {f}", row: "Row", column: "Column", reason: "Reason", message: "What is wrong", no_files: "No file of a bill was given.", counts: "counts", line_count: "{n} lines",
+    footer: "Made by faceledger. This file is complete in itself and asks nothing of any network. Amounts are exact to eight places.",
+    print_cut: "The first {n} of {m} are printed.", filtered: "Filtered",
+    s_matched: "Agrees", s_provider_more: "Bill counts more", s_ours_more: "We count more", s_provider_only: "On the bill only", s_ours_only: "In our records only",
+    s_pending: "Bill not out yet", s_covered_by_package: "Covered by a package", s_unmapped: "No billing tag", s_adjusted: "Adjusted",
+    p_midnight: "Near midnight: balances with the neighbouring day", p_unknown_flag: "Charged or not is unknown", p_not_final: "Pulled before the result was final",
+    p_duplicate: "The same Seq counted twice", p_reject: "Records of ours that were set aside", p_flag_differs: "Charged there and free here, or the other way",
+    p_provider_only: "In the provider's list only", p_ours_only: "Not in the provider's list", p_unexplained: "Unexplained",
+    q_agree: "Agree", q_flag_differs: "Charge differs", q_day_differs: "Day differs", q_ours_only: "Ours only", q_provider_only: "Provider only",
+    n_bill: "Give the detail bill (L3, 明细账单) of these months with --bill.",
+    n_rejects: "Mend the bill files with rejects or download them anew: a line that was not read can be a difference.",
+    n_unmapped: "Give what has no billing tag one: a route in the pipeline file for attempts, an alias for lines of the bill.",
+    n_reject: "Mend the records that were set aside (faceledger rejects), then load them again (rejects --retry).",
+    n_not_final: "Pull the results again that were not final, load them, and reconcile again.",
+    n_unknown_flag: "Pull the results again whose IsNeedCharge is unknown.",
+    n_midnight: "Nothing for what balances at midnight: the neighbouring day has the other side of it.",
+    n_duplicate: "Send the Seqs that were counted twice to the provider: one Seq is one attempt and one charge.",
+    n_ticket: "Send the Seqs on which the lists differ to the provider: open the row, copy the Seqs.",
+    n_unexplained: "Ask the provider for its list per Seq of the days with an unexplained part, and give it with --bill.",
+    n_price: "Compare the unit prices on the bill with the contract: the calls agree there and the money does not.",
+    n_adjusted: "Check the adjusted lines against the provider's notice of the adjustment.",
+    n_audit: "Send the findings of the charge rules to the provider: charged though the published rules say free.",
+    n_pending: "Reconcile again when the bill is out: a daily bill comes between 08:00 and 12:00 the next day.",
+  },
+  zh: {
+    title: "账单核对", overview: "总览", charges: "每日用量", heat: "差异分布", money: "资源包与金额",
+    list: "差异明细", seqsearch: "查找 Seq", join: "逐笔核对", audit: "计费规则", bill: "账单文件",
+    theme_auto: "主题：跟随系统", theme_light: "主题：浅色", theme_dark: "主题：深色", language: "English", print: "打印",
+    pipeline: "任务", account: "账号", months: "月份", as_of: "截至", versions: "数据表版本", none: "无",
+    right: "账单正确：{n} 行全部一致。", right_sub: "每一天、每个产品，账单的调用次数都与我方记录相同。",
+    nothing: "没有可核对的数据。", nothing_sub: "这些月份我方记录和账单都没有数据。",
+    pending_only: "账单尚未出账。", pending_only_sub: "{n} 行目前都无法核对。",
+    differs: "账单与我方记录不一致{how}。", how_more: "账单多计 {n} 次", how_less: "账单少计 {n} 次",
+    how_both: "账单在部分行多计 {n} 次，在其他行少计 {m} 次", how_same: "次数一致",
+    money_more: "金额比预期多 {y} 元", money_less: "金额比预期少 {y} 元", money_same: "金额与预期一致",
+    and: "，", colon: "：",
+    tolerance: "{m} 行中有 {n} 行超出每行 {t} 次的容差。", within: "没有任何一行超出每行 {t} 次的容差。",
+    pending_note: "有 {n} 行的账单尚未出账，未计入差异。",
+    provisional_note: "未结束月份的金额为暂估：月度阶梯在月末结算。",
+    next: "下一步", ours_charged: "我方计费次数", bill_calls: "账单次数", difference: "差异", rows: "行数",
+    rows_differ: "有差异的行", net: "净差异", expected_cost: "预期金额（元）", bill_cost: "账单金额（元）", cost_difference: "金额差异（元）",
+    status: "状态", tag: "计费项", period: "日期", total: "合计", all: "全部", all_differences: "全部差异", all_rows: "全部行",
+    charges_sub: "柱：我方计费次数，按计费项堆叠。黑线：账单当日次数（资源包抵扣前）。选择某一天可筛选明细。",
+    chart_label: "每日计费次数：我方与账单对比", bill_line: "账单", others: "其他计费项", ours: "我方", monthly: "按月结算",
+    heat_sub: "账单次数减我方次数。选择单元格可筛选差异明细；方向键可移动。",
+    bill_less: "账单少计", bill_more: "账单多计", agrees: "一致", not_compared: "尚未出账，或由资源包抵扣",
+    money_sub: "每次调用先抵扣免费资源包，再抵扣付费资源包，其余按量付费。",
+    waterfall_label: "从全部计费调用到按量付费", calls: "调用次数", free_package: "免费资源包", paid_package: "付费资源包",
+    postpaid: "按量付费", bill_deducted: "账单：抵扣", bill_billed: "账单：计费", unit_price: "单价", provisional: "暂估",
+    price_book: "价目表", bill_rounding: "账单精度差异", expected_rounding: "预期精度差异", packages: "资源包",
+    package: "资源包", kind: "类型", free: "免费", paid: "付费", size: "总量", bought_on: "购买日", expires_on: "到期日",
+    used_before: "此前已用", used: "本期使用", left: "剩余", no_price_book: "没有价目表：只核对了次数。在任务文件（[money]）中指定价目表后，可一并核对资源包和金额。",
+    list_sub: "选择一行，查看差异原因及对应的调用。", search_text: "文字或 Seq",
+    clear: "清除筛选", show: "显示", page_of: "第 {a}–{b} 条，共 {n} 条", previous: "上一页", following: "下一页", details: "详情",
+    no_match: "没有符合筛选条件的内容。", no_differences: "没有差异。", no_rows: "没有数据。", no_bill: "没有读到该产品的账单行。请用 --bill 提供 L3 明细账单。",
+    parts: "原因", no_parts: "该行没有记录原因。", seqs_n: "{n} 个 Seq", seqs_cut: "本报告列出 {n} 个 Seq 中的 {a} 个；seq_difference 表和 CSV 中有更多。",
+    copy: "复制", copied: "已复制", copy_seqs: "复制 {n} 个 Seq", copy_command: "复制命令", explain: "定位", show_more: "再显示 {n} 个",
+    explain_hint: "查看该调用所在位置（对象、记录、字节）。请填入您的任务文件路径：", objects: "对象", bill_lines: "账单行",
+    attempts: "调用", charged: "计费", unknown: "未知", deducted: "资源包抵扣", billed: "计费用量",
+    more_than: "这里的 Seq 多于差异数：仅凭次数无法判断是其中哪些。",
+    seqsearch_sub: "查找本报告中的所有 Seq：差异原因、逐笔核对、计费规则核查结果。",
+    seqsearch_label: "Seq 或其开头", found: "找到 {n} 条", found_none: "本报告中没有这个 Seq，即它没有造成已发现的差异；`faceledger explain` 可查任意 Seq。",
+    found_more: "找到 {n} 条，显示前 {m} 条。", where: "位置", where_part: "差异", where_join: "逐笔核对", where_audit: "计费规则", what: "内容",
+    join_sub: "我方记录与服务商清单按 Seq 逐笔核对。", no_join: "未提供服务商的逐笔清单。用 --bill 提供 GetWeChatBillDetails 的分页结果，即可逐笔核对。",
+    join_groups: "不一致的调用，按规则和北京时间小时统计", rule: "规则", hour: "小时", no_rule: "（无规则）", cut: "本报告列出 {n} 条中的 {a} 条；全部内容见 {t} 表。",
+    our_day: "我方日期", provider_day: "服务商日期", our_charge: "我方", provider_charge: "服务商", yes: "计费", no: "免费", source: "我方数据位置",
+    audit_sub: "用公布的计费错误码核查每次调用的 IsNeedCharge。", no_audit: "本次未核查公布的计费规则。",
+    checked: "已核查", charged_against: "按规则应免费却计费", free_against: "按规则应计费却免费", not_listed: "未公布的错误码",
+    overcharge: "多收金额（元）", published: "公布规则", edition: "版本", from: "生效日", code: "错误码", is_need_charge: "IsNeedCharge", money_yuan: "金额（元）", no_findings: "与公布的规则没有矛盾。",
+    bill_sub: "已读取的内容，以及无法读取的内容。", file: "文件", encoding: "编码", lines: "行数", other_products: "其他产品", rejects: "无法读取",
+    replaced_by: "已被 {f} 取代", row: "行", column: "列", reason: "原因代码", message: "问题说明", no_files: "没有提供账单文件。", counts: "计入", line_count: "{n} 行",
+    footer: "由 faceledger 生成。本文件自成一体，不访问任何网络。金额精确到八位小数。",
+    print_cut: "打印 {m} 条中的前 {n} 条。", filtered: "已筛选",
+    s_matched: "一致", s_provider_more: "账单多计", s_ours_more: "我方多计", s_provider_only: "仅账单有", s_ours_only: "仅我方有",
+    s_pending: "尚未出账", s_covered_by_package: "资源包抵扣", s_unmapped: "无计费项", s_adjusted: "有调账",
+    p_midnight: "临近零点：与相邻日抵平", p_unknown_flag: "是否计费未知", p_not_final: "拉取时结果尚未最终确定",
+    p_duplicate: "同一 Seq 重复计数", p_reject: "我方未能采用的记录", p_flag_differs: "对方计费而我方免费，或相反",
+    p_provider_only: "仅服务商清单有", p_ours_only: "服务商清单没有", p_unexplained: "原因不明",
+    q_agree: "一致", q_flag_differs: "计费标志不同", q_day_differs: "日期不同", q_ours_only: "仅我方有", q_provider_only: "仅服务商有",
+    n_bill: "用 --bill 提供这些月份的 L3 明细账单。",
+    n_rejects: "修复或重新下载有问题的账单文件：没有读到的行可能就是差异。",
+    n_unmapped: "为没有计费项的内容指定计费项：调用在任务文件中加路由，账单行加别名。",
+    n_reject: "修复未能采用的记录（faceledger rejects），再重新加载（rejects --retry）。",
+    n_not_final: "重新拉取尚未最终确定的结果，加载后再次核对。",
+    n_unknown_flag: "重新拉取 IsNeedCharge 未知的结果。",
+    n_midnight: "零点附近抵平的部分无需处理：相邻日有对应的另一半。",
+    n_duplicate: "把重复计数的 Seq 发给服务商：一个 Seq 是一次调用，只计费一次。",
+    n_ticket: "把两边不一致的 Seq 发给服务商：展开该行并复制 Seq。",
+    n_unexplained: "向服务商索取原因不明日期的逐笔清单，并用 --bill 提供。",
+    n_price: "对照合同检查账单单价：次数一致而金额不一致。",
+    n_adjusted: "对照服务商的调账通知检查有调账的行。",
+    n_audit: "把计费规则核查结果发给服务商：公布规则为免费却计了费。",
+    n_pending: "出账后再核对一次：日账单于次日 08:00 至 12:00 出账。",
+  },
+};
+for (const key of new Set([...Object.keys(WORDS.en), ...Object.keys(WORDS.zh)])) {
+  if (!(key in WORDS.en) || !(key in WORDS.zh)) console.error(`faceledger: no words for ${key} in both languages`);
+}
+function t(key, values) {
+  const text = WORDS[state.lang][key];
+  if (text === undefined) { console.error(`faceledger: no words for ${key}`); return key; }
+  return values ? text.replace(/\{(\w+)\}/g, (_, name) => String(values[name])) : text;
+}
+// A code that this page does not know yet is shown as it is.
+const named = (prefix, code) => (prefix + code in WORDS.en ? t(prefix + code) : code);
+
+// ---- exact numbers -----------------------------------------------------------------------------------------------
+
+const ONE = 100000000n;
+const big = (n) => BigInt(n ?? 0);
+const abs = (n) => (n < 0n ? -n : n);
+// Amounts are texts of up to eight places; here hundred-millionths.
+function units(text) {
+  if (text === null || text === undefined) return null;
+  const negative = text.startsWith("-");
+  const [whole, part = ""] = (negative ? text.slice(1) : text).split(".");
+  const n = BigInt(whole) * ONE + BigInt(part.padEnd(8, "0"));
+  return negative ? -n : n;
+}
+const grouped = (digits) => digits.replace(/\B(?=(\d{3})+$)/g, ",");
+function count(n) { const v = big(n); return (v < 0n ? "−" : "") + grouped(abs(v).toString()); }
+const signed = (n) => (big(n) > 0n ? "+" : "") + count(n);
+// At least `places` behind the point, and never fewer than the number has.
+function amount(u, places = 2) {
+  if (u === null) return "–";
+  const v = abs(u), part = (v % ONE).toString().padStart(8, "0").replace(/0+$/, "").padEnd(places, "0");
+  return (u < 0n ? "−" : "") + grouped((v / ONE).toString()) + (part ? "." + part : "");
+}
+const yuan = (u) => amount(u, 2);
+const usage = (u) => amount(u, 0);
+const signedYuan = (u) => (u === null ? "–" : (u > 0n ? "+" : "") + yuan(u));
+const orDash = (n) => (n === null || n === undefined ? "–" : count(n));
+// A share of a bar, for drawing.
+const share = (n, of, length) => (of === 0n ? 0 : Number((n * 1000000n) / of) * length / 1000000);
+const sum = (items, f) => items.reduce((total, item) => total + f(item), 0n);
+
+// ---- the data as the page needs it -------------------------------------------------------------------------------
+
+const SETTLED = new Set(["matched", "covered_by_package"]);
+const ROWS = DATA.rows.map((row, index) => {
+  const cost = units(row.provider_cost), expected = units(row.expected_cost);
+  const costDifference = row.status === "pending" || expected === null ? null : (cost ?? 0n) - expected;
+  const counts = !SETTLED.has(row.status) && row.status !== "pending";
+  return { ...row, index, cost, expected, costDifference, counts, differs: counts || (costDifference !== null && costDifference !== 0n) };
+});
+const PERIODS = [...new Set(ROWS.map((r) => r.period))].sort();
+const TAGS = (() => {
+  const total = new Map();
+  for (const r of ROWS) total.set(r.billing_tag, (total.get(r.billing_tag) ?? 0n) + big(r.ours_charged) + big(r.provider_calls));
+  return [...total.keys()].sort((a, b) => (total.get(b) > total.get(a) ? 1 : total.get(b) < total.get(a) ? -1 : a < b ? -1 : 1));
+})();
+const COLOURS = 7; // and one more for the tags that are left
+const colour = (tag) => Math.min(TAGS.indexOf(tag), COLOURS);
+const BY_CELL = new Map();
+for (const r of ROWS) {
+  const key = JSON.stringify([r.billing_tag, r.period]);
+  let cell = BY_CELL.get(key);
+  if (!cell) BY_CELL.set(key, cell = { ours: 0n, bill: 0n, lines: false, difference: 0n, compared: false, rows: [] });
+  cell.ours += big(r.ours_charged); cell.bill += big(r.provider_calls); cell.lines ||= r.provider_calls !== null;
+  if (r.counts) cell.difference += big(r.difference);
+  cell.compared ||= r.status !== "pending" && r.status !== "covered_by_package";
+  cell.rows.push(r);
+}
+const cellOf = (tag, period) => BY_CELL.get(JSON.stringify([tag, period]));
+
+// ---- state and elements ------------------------------------------------------------------------------------------
+
+const state = {
+  lang: (navigator.language || "").toLowerCase().startsWith("zh") ? "zh" : "en",
+  theme: "auto", printing: false, tag: "", period: "", status: "differences", text: "",
+  sort: { key: "size", down: true }, open: new Set(), page: {}, joinStatus: "", joinRule: null, joinHour: null, seq: "",
+};
+const SVG = "http://www.w3.org/2000/svg";
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  for (const child of children.flat(Infinity)) {
+    if (child === null || child === undefined || child === false) continue;
+    element.append(child instanceof Node ? child : document.createTextNode(String(child)));
+  }
+  return element;
+}
+const h = (name, attributes, ...children) => fill(document.createElement(name), attributes, children);
+const s = (name, attributes, ...children) => fill(document.createElementNS(SVG, name), attributes, children);
+const chip = (text, mood) => h("span", { class: "chip " + (mood || "") }, text);
+const mood = (status) => (status === "matched" || status === "agree" ? "good" : ["pending", "covered_by_package"].includes(status) ? "" : "bad");
+const direction = (n) => (n > 0n ? "more" : n < 0n ? "less" : "");
+const section = (id, title, ...children) => h("section", { id, "aria-labelledby": "h-" + id }, h("h2", { id: "h-" + id }, title), ...children);
+const scroll = (label, ...children) => h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, ...children);
+const empty = (text) => h("p", { class: "empty" }, text);
+
+async function copy(text, button) {
+  try { await navigator.clipboard.writeText(text); } catch {
+    const area = h("textarea", { class: "sr" }); area.value = text; document.body.append(area); area.select();
+    document.execCommand("copy"); area.remove();
+  }
+  const before = button.textContent; button.textContent = t("copied"); say(t("copied"));
+  setTimeout(() => { button.textContent = before; }, 1200);
+}
+const copyButton = (label, text) => h("button", { type: "button", class: "small", onclick: (e) => copy(text(), e.currentTarget) }, label);
+const quoted = (word) => (/^[\w.\/:-]+$/.test(word) && !word.startsWith("-") ? word : "'" + word.replace(/'/g, "'\\''") + "'");
+const explainCommand = (seq) => `faceledger explain ${quoted(DATA.pipeline + ".toml")} ${seq.startsWith("-") ? "-- " : ""}${quoted(seq)}`;
+
+// Said to those who hear the page.
+const live = h("div", { class: "sr", "aria-live": "polite", id: "live" });
+const say = (text) => { live.textContent = text; };
+const tip = h("div", { id: "tip", role: "tooltip", hidden: true });
+function showTip(target, content) {
+  tip.replaceChildren(...content()); tip.hidden = false;
+  const at = target.getBoundingClientRect(), box = tip.getBoundingClientRect();
+  const left = Math.max(8, Math.min(at.left + at.width / 2 - box.width / 2, innerWidth - box.width - 8));
+  const above = at.top - box.height - 8;
+  tip.style.left = left + "px"; tip.style.top = (above > 4 ? above : Math.min(at.bottom + 8, innerHeight - box.height - 4)) + "px";
+}
+const hideTip = () => { tip.hidden = true; };
+function withTip(element, content) {
+  element.addEventListener("mouseenter", () => showTip(element, content)); element.addEventListener("mouseleave", hideTip);
+  element.addEventListener("focus", () => showTip(element, content)); element.addEventListener("blur", hideTip);
+  return element;
+}
+document.addEventListener("keydown", (e) => { if (e.key === "Escape") hideTip(); });
+document.addEventListener("scroll", hideTip, { passive: true, capture: true });
+
+function tipTable(title, rows) {
+  return [h("b", {}, title), h("table", {}, h("tr", {}, ["", t("ours"), t("bill_line"), t("difference")].map((x) => h("th", { class: "num" }, x))),
+    rows.map(([name, ours, bill, difference]) => h("tr", {}, h("td", {}, name), h("td", { class: "num" }, count(ours)), h("td", { class: "num" }, bill === null ? "–" : count(bill)), h("td", { class: "num" }, difference === null ? "–" : signed(difference)))))];
+}
+
+// ---- tables that show a page of their rows -----------------------------------------------------------------------
+
+const PAGE = 50, PRINTED_MAX = 1000;
+function paged(id, rows, columns, { sort, onsort, detail, empty: none, label } = {}) {
+  if (!rows.length) return empty(none);
+  const size = state.printing ? PRINTED_MAX : PAGE, pages = Math.ceil(rows.length / size);
+  const page = state.printing ? 0 : Math.min(state.page[id] ?? 0, pages - 1), shown = rows.slice(page * size, (page + 1) * size);
+  const wide = columns.length + (detail ? 1 : 0);
+  const head = columns.map((c) => {
+    const sorted = sort && sort.key === c.key;
+    return h("th", { scope: "col", class: c.num && "num", "aria-sort": sorted ? (sort.down ? "descending" : "ascending") : null },
+      onsort && c.by ? h("button", { type: "button", "data-sort": c.key, onclick: () => onsort(c.key) }, c.label, sorted ? (sort.down ? " ▼" : " ▲") : "") : c.label);
+  });
+  const body = shown.map((row) => {
+    const open = detail && (state.printing || state.open.has(row.index));
+    const line = h("tr", { "data-row": row.index ?? null }, columns.map((c) => h("td", { class: [c.num && "num", c.wrap && "wrap", c.tone && c.tone(row)].filter(Boolean).join(" ") || null }, c.cell(row))),
+      detail && h("td", { class: "noprint" }, h("button", { type: "button", class: "small", "aria-expanded": String(Boolean(open)), onclick: () => {
+        state.open.has(row.index) ? state.open.delete(row.index) : state.open.add(row.index); update(id); focusIn(id, `tr[data-row="${row.index}"] button`);
+      } }, t("details"))));
+    return open ? [line, h("tr", { class: "detail" }, h("td", { colspan: wide }, detail(row)))] : line;
+  });
+  const go = (to) => { state.page[id] = to; update(id); document.getElementById(id).scrollIntoView(); say(t("page_of", range(to))); };
+  const range = (p) => ({ a: count(p * size + 1), b: count(Math.min((p + 1) * size, rows.length)), n: count(rows.length) });
+  return [scroll(label || t(id), h("table", {}, h("thead", {}, h("tr", {}, head, detail && h("th", { class: "noprint" }, h("span", { class: "sr" }, t("details"))))), h("tbody", {}, body))),
+    h("div", { class: "pager" }, pages > 1 && !state.printing && h("button", { type: "button", disabled: page === 0, "data-go": "previous", onclick: () => go(page - 1) }, t("previous")),
+      h("span", {}, state.printing && pages > 1 ? t("print_cut", { n: count(size), m: count(rows.length) }) : t("page_of", range(page))),
+      pages > 1 && !state.printing && h("button", { type: "button", disabled: page === pages - 1, "data-go": "next", onclick: () => go(page + 1) }, t("following")))];
+}
+function focusIn(id, selector) { document.getElementById(id)?.querySelector(selector)?.focus({ preventScroll: true }); }
+
+// ---- sections ----------------------------------------------------------------------------------------------------
+
+function overview() {
+  const differing = ROWS.filter((r) => r.differs), pending = ROWS.filter((r) => r.status === "pending");
+  const more = sum(differing, (r) => (r.difference > 0 ? big(r.difference) : 0n)), less = -sum(differing, (r) => (r.difference < 0 ? big(r.difference) : 0n));
+  const costed = DATA.money ? ROWS.filter((r) => r.costDifference !== null) : [];
+  const cost = sum(costed, (r) => r.costDifference);
+  let verdict, heading, sub = [];
+  const tolerance = { n: count(DATA.over_tolerance), m: count(ROWS.length), t: count(DATA.tolerance_calls) };
+  if (!ROWS.length) { verdict = ""; heading = t("nothing"); sub.push(t("nothing_sub")); }
+  else if (pending.length === ROWS.length) { verdict = ""; heading = t("pending_only"); sub.push(t("pending_only_sub", { n: count(ROWS.length) })); }
+  else if (!differing.length) { verdict = "good"; heading = t("right", { n: count(ROWS.length - pending.length) }); sub.push(t("right_sub")); }
+  else {
+    verdict = "bad";
+    const calls = more && less ? t("how_both", { n: count(more), m: count(less) }) : more ? t("how_more", { n: count(more) }) : less ? t("how_less", { n: count(less) }) : t("how_same");
+    const money = !DATA.money ? "" : t("and") + (cost > 0n ? t("money_more", { y: yuan(cost) }) : cost < 0n ? t("money_less", { y: yuan(-cost) }) : t("money_same"));
+    heading = t("differs", { how: t("colon") + calls + money });
+    sub.push(DATA.over_tolerance ? t("tolerance", tolerance) : t("within", tolerance));
+  }
+  if (pending.length && pending.length < ROWS.length) sub.push(t("pending_note", { n: count(pending.length) }));
+  if (DATA.money && DATA.money.waterfall.some((w) => w.provisional)) sub.push(t("provisional_note"));
+  const fact = (label, value) => h("div", {}, h("dt", {}, label), h("dd", {}, value));
+  const card = (id, label, value, tone) => h("div", { class: "card" }, h("div", { class: "n " + (tone || ""), "data-n": id }, value), h("div", { class: "l" }, label));
+  const net = more - less;
+  const steps = nextSteps(differing);
+  return h("section", { id: "overview", class: "verdict " + verdict, "aria-labelledby": "h-overview" },
+    h("h2", { id: "h-overview", class: "sr" }, t("overview")), h("p", { class: "say" }, heading), sub.map((x) => h("p", {}, x)),
+    !DATA.bill.lines && h("p", { class: "warn" }, t("no_bill")),
+    h("div", { class: "cards" },
+      card("ours", t("ours_charged"), count(sum(ROWS, (r) => big(r.ours_charged)))), card("bill", t("bill_calls"), count(sum(ROWS, (r) => big(r.provider_calls)))),
+      card("difference", t("net"), signed(net), direction(net)), card("differ", t("rows_differ"), `${count(differing.length)} / ${count(ROWS.length)}`),
+      DATA.money && card("cost", t("cost_difference"), signedYuan(cost), direction(cost))),
+    steps.length > 0 && [h("h3", {}, t("next")), h("ol", { class: "steps" }, steps.map((x) => h("li", {}, t(x))))],
+    DATA.totals.length > 0 && scroll(t("status"), h("table", { id: "totals" },
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("status")), ["rows", "ours_charged", "bill_calls", "difference"].map((k) => h("th", { scope: "col", class: "num" }, t(k))))),
+      h("tbody", {}, DATA.totals.map((x) => h("tr", { "data-status": x.status }, h("td", {}, h("button", { type: "button", class: "small", onclick: () => filter({ status: x.status }, true) }, named("s_", x.status))),
+        [count(x.rows), count(x.ours_charged), count(x.provider_calls), signed(x.difference)].map((n) => h("td", { class: "num" }, n))))),
+      h("tfoot", {}, h("tr", {}, h("th", { scope: "row" }, t("total")), ["rows", "ours_charged", "provider_calls"].map((k) => h("td", { class: "num" }, count(sum(DATA.totals, (x) => big(x[k]))))),
+        h("td", { class: "num" }, signed(sum(DATA.totals, (x) => big(x.difference)))))))),
+    h("dl", { class: "facts" }, fact(t("pipeline"), DATA.pipeline), fact(t("account"), DATA.account), fact(t("months"), DATA.months.join(", ") || t("none")), fact(t("as_of"), DATA.as_of),
+      fact(t("versions"), `liveness_detail ${DATA.detail_version ?? t("none")}, daily_charge ${DATA.daily_version ?? t("none")}`)));
+}
+
+function nextSteps(differing) {
+  const part = (...kinds) => differing.some((r) => r.parts.some((p) => kinds.includes(p.kind) && p.count !== 0));
+  const status = (name) => ROWS.some((r) => r.status === name);
+  return [["n_bill", !DATA.bill.lines], ["n_rejects", DATA.bill.rejects_total > 0], ["n_unmapped", status("unmapped")], ["n_reject", part("reject")],
+    ["n_not_final", part("not_final")], ["n_unknown_flag", part("unknown_flag")], ["n_midnight", part("midnight")], ["n_duplicate", part("duplicate")],
+    ["n_ticket", part("flag_differs", "provider_only", "ours_only")], ["n_unexplained", part("unexplained")],
+    ["n_price", differing.some((r) => r.difference === 0 && r.costDifference)], ["n_adjusted", status("adjusted")],
+    ["n_audit", DATA.audit && DATA.audit.charged_against_rule > 0], ["n_pending", status("pending")]].filter(([, needed]) => needed).map(([key]) => key);
+}
+
+// A round number at or above n for the axis, and its steps.
+function axis(most) {
+  if (most <= 4n) return [0n, 1n, 2n, 3n, 4n].slice(0, Number(most < 1n ? 1n : most) + 1);
+  let step = 1n;
+  while (true) for (const m of [1n, 2n, 5n]) { if (m * step * 5n >= most) { const out = []; for (let v = 0n; v < most + m * step; v += m * step) out.push(v); return out; } if (m === 5n) step *= 10n; }
+}
+
+function chart(periods, id) {
+  const tagged = periods.map((period) => {
+    const cells = TAGS.map((tag) => [tag, cellOf(tag, period)]).filter(([, c]) => c && (!state.tag || state.tag === c.rows[0].billing_tag));
+    return { period, cells, ours: sum(cells, ([, c]) => c.ours), bill: sum(cells, ([, c]) => c.bill), lines: cells.some(([, c]) => c.lines), difference: sum(cells, ([, c]) => c.difference) };
+  });
+  const most = tagged.reduce((m, d) => [m, d.ours, d.bill].reduce((a, b) => (b > a ? b : a)), 0n), ticks = axis(most), top = ticks[ticks.length - 1];
+  const left = 12 + 7 * count(top).length, width = Math.max(periods.length * 26, 1140 - left - 10), step = Math.min(width / periods.length, 120), bar = Math.max(Math.min(step - 8, 46), 8), tall = 220, head = 26;
+  const y = (n) => head + tall - share(n, top, tall);
+  const svg = s("svg", { width: left + step * periods.length + 10, height: head + tall + 40, role: "group", "aria-label": t("chart_label"), "data-chart": id });
+  for (const tick of ticks) svg.append(s("line", { class: "grid", x1: left, x2: left + step * periods.length, y1: y(tick), y2: y(tick) }), s("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, count(tick)));
+  tagged.forEach((day, i) => {
+    const x = left + step * i, middle = x + step / 2;
+    const label = `${day.period}${t("colon")}${t("ours")} ${count(day.ours)}, ${t("bill_line")} ${day.lines ? count(day.bill) : "–"}, ${t("difference")} ${signed(day.difference)}`;
+    const group = s("g", { tabindex: i === 0 ? 0 : -1, role: "button", "aria-label": label, "aria-pressed": String(state.period === day.period), "data-period": day.period, "data-ours": day.ours, "data-bill": day.bill });
+    group.append(s("rect", { class: "hit", x, y: 2, width: step, height: head + tall + 30, rx: 4 }));
+    let under = 0n;
+    for (const [tag, cell] of day.cells) {
+      if (cell.ours === 0n) continue;
+      const high = share(cell.ours, top, tall);
+      under += cell.ours;
+      group.append(s("rect", { class: `seg t${colour(tag)}`, x: middle - bar / 2, y: y(under), width: bar, height: Math.max(high, 0.5), "data-tag": tag, "data-count": cell.ours }));
+    }
+    if (day.lines) group.append(s("line", { class: "tickhalo", x1: middle - bar / 2 - 3, x2: middle + bar / 2 + 3, y1: y(day.bill), y2: y(day.bill) }), s("line", { class: "tick", x1: middle - bar / 2 - 3, x2: middle + bar / 2 + 3, y1: y(day.bill), y2: y(day.bill) }));
+    if (day.difference) group.append(s("text", { class: "diff " + direction(day.difference), x: middle, y: y(day.ours > day.bill ? day.ours : day.bill) - 6, "text-anchor": "middle" }, short(day.difference)));
+    group.append(s("text", { x: middle, y: head + tall + 16, "text-anchor": "middle" }, day.period.length === 10 ? day.period.slice(8) : day.period));
+    if (day.period.length === 10 && (i === 0 || day.period.slice(0, 7) !== tagged[i - 1].period.slice(0, 7))) group.append(s("text", { x: x + 2, y: head + tall + 33 }, day.period.slice(0, 7)));
+    const pick = () => filter({ period: state.period === day.period ? "" : day.period }, false, `[data-chart="${id}"] [data-period="${day.period}"]`);
+    group.addEventListener("click", pick);
+    group.addEventListener("keydown", (e) => {
+      const groups = [...svg.querySelectorAll("g[tabindex]")], to = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: groups.length - 1 }[e.key];
+      if (e.key === "Enter" || e.key === " ") { e.preventDefault(); pick(); }
+      if (to !== undefined && groups[to]) { e.preventDefault(); groups.forEach((g, n) => g.setAttribute("tabindex", n === to ? 0 : -1)); groups[to].focus(); }
+    });
+    withTip(group, () => tipTable(day.period, [...day.cells.slice(0, 12).map(([tag, c]) => [tag, c.ours, c.lines ? c.bill : null, c.compared ? c.difference : null]), [t("total"), day.ours, day.lines ? day.bill : null, day.difference]]));
+    svg.append(group);
+  });
+  if (state.printing) svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
+  return svg;
+}
+// In a cell of two digits' width.
+function short(n) { const v = abs(n), sign = n > 0n ? "+" : "−"; return n === 0n ? "·" : sign + (v < 10000n ? v : v < 10000000n ? `${v / 1000n}k` : `${v / 1000000n}M`); }
+
+function charges() {
+  if (!ROWS.length) return section("charges", t("charges"), empty(t("no_rows")));
+  const days = PERIODS.filter((p) => p.length === 10), months = PERIODS.filter((p) => p.length !== 10);
+  const shown = TAGS.slice(0, COLOURS);
+  return section("charges", t("charges"), h("p", { class: "muted" }, t("charges_sub")),
+    h("div", { class: "legend" }, shown.map((tag, i) => h("button", { type: "button", "aria-pressed": String(state.tag === tag), "data-legend": tag, onclick: () => filter({ tag: state.tag === tag ? "" : tag }, false, `[data-legend="${CSS.escape(tag)}"]`) }, h("span", { class: `swatch t${i}` }), tag)),
+      TAGS.length > COLOURS && h("span", { class: "key" }, h("span", { class: "swatch t7" }), t("others")), h("span", { class: "key" }, h("span", { class: "swatch tick" }), t("bill_line"))),
+    days.length > 0 && scroll(t("chart_label"), chart(days, "days")), months.length > 0 && [h("h3", {}, t("monthly")), scroll(t("chart_label"), chart(months, "months"))]);
+}
+
+function heat() {
+  if (!ROWS.length) return section("heat", t("heat"), empty(t("no_rows")));
+  let most = 0n;
+  for (const c of BY_CELL.values()) if (abs(c.difference) > most) most = abs(c.difference);
+  // Four steps, each of them of so many times as many calls: few differences are as large as the largest.
+  const level = (n) => { const v = abs(n), b3 = most / 2n, b2 = most / 8n, b1 = most / 32n; return v > b3 ? 4 : v > b2 ? 3 : v > b1 ? 2 : 1; };
+  const tags = [...TAGS].sort((a, b) => (a < b ? -1 : 1));
+  const cell = (tag, period, i, j) => {
+    const c = cellOf(tag, period);
+    if (!c) return h("td", {});
+    const tone = !c.compared ? "x" : c.difference > 0n ? "more" + level(c.difference) : c.difference < 0n ? "less" + level(c.difference) : "";
+    const statuses = [...new Set(c.rows.map((r) => named("s_", r.status)))].join(", ");
+    const button = h("button", { type: "button", class: tone, tabindex: i === 0 && j === 0 ? 0 : -1, "data-cell": true, "data-tag": tag, "data-period": period, "data-difference": c.difference,
+      "aria-pressed": String(state.tag === tag && state.period === period), "aria-label": `${tag}, ${period}${t("colon")}${signed(c.difference)}, ${statuses}`,
+      onclick: () => (state.tag === tag && state.period === period ? filter({ tag: "", period: "" }, false) : filter({ tag, period, status: c.rows.some((r) => r.differs) ? "differences" : "rows" }, true)) }, c.compared ? short(c.difference) : "");
+    return h("td", {}, withTip(button, () => [...tipTable(`${tag}, ${period}`, [["", c.ours, c.lines ? c.bill : null, c.compared ? c.difference : null]]), h("span", {}, statuses)]));
+  };
+  const table = h("table", { class: "heat", role: "grid" },
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, h("span", { class: "sr" }, t("tag"))), PERIODS.map((p, i) => h("th", { scope: "col", title: p }, p.length === 10 ? (i === 0 || p.slice(0, 7) !== PERIODS[i - 1].slice(0, 7) ? p.slice(5) : p.slice(8)) : p)))),
+    h("tbody", {}, tags.map((tag, i) => h("tr", {}, h("th", { scope: "row" }, tag), PERIODS.map((p, j) => cell(tag, p, i, j))))));
+  table.addEventListener("keydown", (e) => {
+    const move = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[e.key], td = e.target.closest("td");
+    if (!move || !td) return;
+    e.preventDefault();
+    let row = td.parentNode, column = td.cellIndex;
+    while (true) {
+      column += move[1]; row = move[0] > 0 ? row.nextSibling : move[0] < 0 ? row.previousSibling : row;
+      const next = row && row.cells[column];
+      if (!next) return;
+      const button = next.querySelector("button");
+      if (button) { for (const b of table.querySelectorAll('button[tabindex="0"]')) b.tabIndex = -1; button.tabIndex = 0; button.focus(); return; }
+    }
+  });
+  const key = (cls) => h("i", { class: cls });
+  return section("heat", t("heat"), h("p", { class: "muted" }, t("heat_sub")), scroll(t("heat"), table),
+    h("div", { class: "scale" }, t("bill_less"), " ", ["less4", "less3", "less2", "less1", "zero", "more1", "more2", "more3", "more4"].map(key), " ", t("bill_more"), "  ", key("x"), " ", t("not_compared")));
+}
+
+function money() {
+  const m = DATA.money;
+  if (!m) return section("money", t("money"), empty(t("no_price_book")));
+  const rows = m.waterfall.filter((w) => (!state.tag || w.billing_tag === state.tag) && (!state.period || w.period === state.period));
+  const optional = (list, key) => { const known = list.filter((w) => w[key] !== null); return known.length ? sum(known, (w) => units(w[key])) : null; };
+  const totals = (list) => ({ calls: sum(list, (w) => big(w.calls)), free: sum(list, (w) => big(w.free_package)), paid: sum(list, (w) => big(w.paid_package)), post: sum(list, (w) => big(w.postpaid)),
+    deducted: optional(list, "bill_deducted"), billed: optional(list, "bill_billed"), expected: optional(list, "expected_cost"), cost: optional(list, "bill_cost"), difference: optional(list, "difference_cost"),
+    prices: [...new Set(list.map((w) => w.unit_price).filter((p) => p !== null))], provisional: list.some((w) => w.provisional) });
+  const all = totals(rows), tags = TAGS.concat([...new Set(rows.map((w) => w.billing_tag))].filter((x) => !TAGS.includes(x)));
+  const byTag = new Map();
+  for (const w of rows) { if (!byTag.has(w.billing_tag)) byTag.set(w.billing_tag, []); byTag.get(w.billing_tag).push(w); }
+  // Only the steps: what is left of all calls after each package.
+  const steps = [["calls", 0n, all.calls, 5], ["free_package", all.calls - all.free, all.calls, 2], ["paid_package", all.post, all.calls - all.free, 0], ["postpaid", 0n, all.post, 1]];
+  const top = all.calls > 0n ? all.calls : 1n, wide = 180, tall = 170, y = (n) => 24 + tall - share(n, top, tall);
+  const svg = s("svg", { width: wide * 5 + 10, height: tall + 56, role: "img", "aria-label": `${t("waterfall_label")}${t("colon")}${steps.map(([k, a, b]) => `${t(k)} ${count(b - a)}`).join(", ")}`, "data-chart": "waterfall" });
+  if (state.printing) svg.setAttribute("viewBox", `0 0 ${wide * 5 + 10} ${tall + 56}`);
+  svg.append(s("line", { class: "grid", x1: 0, x2: wide * 5, y1: y(0n), y2: y(0n) }));
+  steps.forEach(([key, low, high, tone], i) => {
+    const x = i * wide + 30;
+    if (i < 3) svg.append(s("line", { class: "link", x1: x + wide - 60, x2: x + wide, y1: y(i === 0 ? high : low), y2: y(i === 0 ? high : low) }));
+    svg.append(s("rect", { class: `t${tone}`, x, y: y(high), width: wide - 60, height: share(high - low, top, tall), rx: 2, "data-step": key, "data-count": high - low }),
+      s("text", { class: "value", x: x + (wide - 60) / 2, y: y(high) - 6, "text-anchor": "middle" }, (i === 1 || i === 2) && high > low ? "−" + count(high - low) : count(high - low)), s("text", { class: "label", x: x + (wide - 60) / 2, y: tall + 42, "text-anchor": "middle" }, t(key)));
+  });
+  if (all.billed !== null) {
+    const x = 4 * wide + 30, billed = all.billed / ONE, high = billed < 0n ? 0n : billed > top ? top : billed;
+    svg.append(s("rect", { class: "t7", x, y: y(high), width: wide - 60, height: share(high, top, tall), rx: 2, "data-step": "bill_billed", "data-count": all.billed }),
+      s("text", { class: "value", x: x + (wide - 60) / 2, y: y(high) - 6, "text-anchor": "middle" }, usage(all.billed)), s("text", { class: "label", x: x + (wide - 60) / 2, y: tall + 42, "text-anchor": "middle" }, t("bill_billed")));
+  }
+  const cells = (w) => [count(w.calls), count(w.free), count(w.paid), count(w.post), usage(w.deducted), usage(w.billed), w.prices.slice(0, 3).map((p) => yuan(units(p))).join(" / ") + (w.prices.length > 3 ? " …" : "") || "–", yuan(w.expected), yuan(w.cost), signedYuan(w.difference)];
+  const line = (tag, w) => h("tr", { "data-tag": tag }, h("td", {}, tag, w.provisional ? [" ", chip(t("provisional"))] : ""), cells(w).map((c, i) => h("td", { class: "num " + (i === 9 && w.difference !== null ? direction(w.difference) : "") }, c)));
+  const card = (id, label, value) => h("div", { class: "card" }, h("div", { class: "n", "data-n": id }, value), h("div", { class: "l" }, label));
+  return section("money", t("money"), h("p", { class: "muted" }, t("money_sub"), " ", t("price_book"), t("colon"), m.price_book), filterNote(),
+    h("div", { class: "cards" }, card("expected_cost", t("expected_cost"), yuan(units(m.expected_cost))), card("bill_cost", t("bill_cost"), yuan(units(m.bill_cost))),
+      card("bill_rounding", t("bill_rounding"), yuan(units(m.bill_rounding))), card("expected_rounding", t("expected_rounding"), yuan(units(m.expected_rounding)))),
+    rows.length ? [scroll(t("waterfall_label"), svg), scroll(t("money"), h("table", { id: "waterfall" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("tag")),
+      ["calls", "free_package", "paid_package", "postpaid", "bill_deducted", "bill_billed", "unit_price", "expected_cost", "bill_cost", "cost_difference"].map((k) => h("th", { scope: "col", class: "num" }, t(k))))),
+      h("tbody", {}, tags.filter((x) => byTag.has(x)).map((x) => line(x, totals(byTag.get(x))))), h("tfoot", {}, line(t("total"), { ...all, prices: [] }))))] : empty(t("no_match")),
+    m.packages.length > 0 && [h("h3", {}, t("packages")), scroll(t("packages"), h("table", { id: "packages" }, h("thead", {}, h("tr", {}, ["package", "tag", "kind", "bought_on", "expires_on"].map((k) => h("th", { scope: "col" }, t(k))), ["size", "used_before", "used", "left"].map((k) => h("th", { scope: "col", class: "num" }, t(k))))),
+      h("tbody", {}, m.packages.map((p) => h("tr", {}, [p.id, p.billing_tag_code, p.free ? t("free") : t("paid"), p.bought_on, p.expires_on].map((x) => h("td", {}, x)), [p.size, p.used_before, p.used, p.left].map((n) => h("td", { class: "num" }, count(n))))))))]);
+}
+function filterNote() {
+  if (!state.tag && !state.period) return null;
+  return h("p", { class: "noprint" }, chip(`${t("filtered")}${t("colon")}${[state.tag, state.period].filter(Boolean).join(", ")}`), " ", h("button", { type: "button", class: "small", onclick: () => filter({ tag: "", period: "" }, false) }, t("clear")));
+}
+
+const SORTS = {
+  size: (r) => abs(big(r.difference)), difference: (r) => big(r.difference), period: (r) => r.period, tag: (r) => r.billing_tag, account: (r) => r.account,
+  status: (r) => named("s_", r.status), ours: (r) => big(r.ours_charged), bill: (r) => (r.provider_calls === null ? null : big(r.provider_calls)), cost: (r) => r.costDifference,
+};
+function compare(a, b) { return a === b ? 0 : a === null ? -1 : b === null ? 1 : a < b ? -1 : 1; }
+function listed() {
+  const text = state.text.trim().toLowerCase();
+  const rows = ROWS.filter((r) => (state.status === "rows" || (state.status === "differences" ? r.differs : r.status === state.status)) && (!state.tag || r.billing_tag === state.tag) && (!state.period || r.period === state.period)
+    && (!text || [r.billing_tag, r.billing_tag_code, r.period, r.account].some((x) => x.toLowerCase().includes(text)) || r.parts.some((p) => p.seqs.some((q) => q.toLowerCase().includes(text)))));
+  const keys = rows.map(SORTS[state.sort.key]), places = rows.map((_, i) => i), turn = state.sort.down ? -1 : 1;
+  places.sort((a, b) => turn * compare(keys[a], keys[b]) || (state.sort.key === "size" ? -compare(abs(rows[a].costDifference ?? 0n), abs(rows[b].costDifference ?? 0n)) : 0) || a - b);
+  return places.map((i) => rows[i]);
+}
+const several = new Set(ROWS.map((r) => r.account)).size > 1;
+function list() {
+  const choose = (id, label, value, options, onchange) => h("label", {}, label, h("select", { id, onchange: (e) => onchange(e.target.value) }, options.map(([v, text]) => { const o = h("option", { value: v }, text); o.selected = v === value; return o; })));
+  const present = [...new Set(ROWS.map((r) => r.status))];
+  const rows = listed();
+  const columns = [
+    { key: "period", label: t("period"), by: true, cell: (r) => h("span", { class: "mono" }, r.period) }, { key: "tag", label: t("tag"), by: true, wrap: true, cell: (r) => r.billing_tag },
+    several && { key: "account", label: t("account"), by: true, cell: (r) => r.account },
+    { key: "status", label: t("status"), by: true, cell: (r) => chip(named("s_", r.status), mood(r.status)) },
+    { key: "ours", label: t("ours_charged"), num: true, by: true, cell: (r) => count(r.ours_charged) }, { key: "bill", label: t("bill_calls"), num: true, by: true, cell: (r) => orDash(r.provider_calls) },
+    { key: "difference", label: t("difference"), num: true, by: true, tone: (r) => direction(big(r.difference)), cell: (r) => signed(r.difference) },
+    DATA.money && { key: "cost", label: t("cost_difference"), num: true, by: true, tone: (r) => direction(r.costDifference ?? 0n), cell: (r) => signedYuan(r.costDifference) },
+  ].filter(Boolean);
+  return section("list", t("list"), h("p", { class: "muted" }, t("list_sub")),
+    h("div", { class: "filters" },
+      choose("f-status", t("status"), state.status, [["differences", t("all_differences")], ["rows", t("all_rows")], ...present.map((x) => [x, named("s_", x)])], (v) => filter({ status: v }, false, "#f-status")),
+      choose("f-tag", t("tag"), state.tag, [["", t("all")], ...TAGS.map((x) => [x, x])], (v) => filter({ tag: v }, false, "#f-tag")),
+      choose("f-period", t("period"), state.period, [["", t("all")], ...PERIODS.map((x) => [x, x])], (v) => filter({ period: v }, false, "#f-period")),
+      h("label", {}, t("search_text"), h("input", { type: "search", id: "f-text", value: state.text, autocomplete: "off", spellcheck: "false", oninput: (e) => later("text", () => { const at = e.target.selectionStart; filter({ text: e.target.value }, false); const box = document.getElementById("f-text"); box.focus(); box.setSelectionRange(at, at); }) })),
+      h("button", { type: "button", id: "f-clear", onclick: () => filter({ status: "differences", tag: "", period: "", text: "" }, false, "#f-clear") }, t("clear"))),
+    paged("list", rows, columns, { sort: state.sort, detail, empty: ROWS.some((r) => r.differs) || state.status !== "differences" ? t("no_match") : t("no_differences"),
+      onsort: (key) => { state.sort = { key, down: state.sort.key === key ? !state.sort.down : key === "difference" || key === "cost" || key === "ours" || key === "bill" }; state.page.list = 0; update("list"); focusIn("list", `[data-sort="${key}"]`); } }));
+}
+function detail(row) {
+  const fact = (label, value) => h("div", {}, h("dt", {}, label), h("dd", {}, value));
+  return [h("dl", { class: "facts" }, fact(t("account"), row.account), fact(t("attempts"), count(row.ours_attempts)), fact(t("charged"), count(row.ours_charged)), fact(t("free"), count(row.ours_free)), fact(t("unknown"), count(row.ours_unknown)),
+    fact(t("deducted"), usage(units(row.provider_deducted))), fact(t("billed"), usage(units(row.provider_billed))), DATA.money && fact(t("expected_cost"), yuan(row.expected)), fact(t("bill_cost"), yuan(row.cost))),
+    h("h3", {}, t("parts")), row.parts.length ? row.parts.map((p) => part(p, row)) : h("p", { class: "muted" }, t("no_parts")),
+    row.lines.length > 0 && [h("h3", {}, t("bill_lines")), texts(row.lines, null)]];
+}
+function part(p) {
+  return h("div", { class: "part", "data-part": p.kind }, h("div", { class: "head" }, h("b", { class: direction(big(p.count)) }, signed(p.count)), h("span", {}, named("p_", p.kind)), p.seqs_total > 0 && h("span", { class: "muted" }, t("seqs_n", { n: count(p.seqs_total) })),
+    p.seqs.length > 1 && copyButton(t("copy_seqs", { n: count(p.seqs.length) }), () => p.seqs.join("\n"))),
+    p.seqs_total > Math.abs(p.count) && h("p", { class: "muted" }, t("more_than")), p.seqs.length > 0 && texts(p.seqs, seqTools),
+    p.seqs_total > p.seqs.length && h("p", { class: "muted" }, t("seqs_cut", { a: count(p.seqs.length), n: count(p.seqs_total) })),
+    p.source_keys.length > 0 && [h("span", { class: "muted" }, t("objects")), texts(p.source_keys, null)]);
+}
+// Some of a list of texts, and more when asked for.
+function texts(items, tools) {
+  const list = h("ul", { class: "seqs" }), more = h("button", { type: "button", class: "small" });
+  let shown = 0;
+  const grow = (by) => {
+    for (const item of items.slice(shown, shown + by)) list.append(h("li", {}, h("span", { class: "mono" }, item), tools && tools(item)));
+    shown = Math.min(shown + by, items.length);
+    more.hidden = shown >= items.length; more.textContent = t("show_more", { n: count(Math.min(200, items.length - shown)) });
+  };
+  more.addEventListener("click", () => grow(200)); grow(state.printing ? 100 : 10);
+  return [list, more];
+}
+function seqTools(seq) {
+  return [copyButton(t("copy"), () => seq), h("button", { type: "button", class: "small", "aria-expanded": "false", onclick: (e) => {
+    const button = e.currentTarget, item = button.parentNode, open = item.nextElementSibling?.dataset.explain === seq;
+    if (open) item.nextElementSibling.remove();
+    else item.after(h(item.tagName === "LI" ? "li" : "div", { "data-explain": seq }, explained(seq)));
+    button.setAttribute("aria-expanded", String(!open));
+  } }, t("explain"))];
+}
+const explained = (seq) => h("div", {}, h("span", { class: "muted" }, t("explain_hint")), h("code", { class: "cmd mono" }, explainCommand(seq)), copyButton(t("copy_command"), () => explainCommand(seq)));
+
+// Every Seq in the report and where it stands; made when first searched.
+let index = null;
+function seqIndex() {
+  if (index) return index;
+  index = [];
+  for (const r of ROWS) for (const p of r.parts) for (const q of p.seqs) index.push({ seq: q, low: q.toLowerCase(), where: "where_part", row: r, part: p });
+  for (const d of DATA.seqs?.differences ?? []) index.push({ seq: d.seq, low: d.seq.toLowerCase(), where: "where_join", join: d });
+  for (const f of DATA.audit?.findings ?? []) index.push({ seq: f.seq, low: f.seq.toLowerCase(), where: "where_audit", finding: f });
+  return index;
+}
+const FOUND_MAX = 100;
+function seqsearch() {
+  return section("seqsearch", t("seqsearch"), h("p", { class: "muted" }, t("seqsearch_sub")),
+    h("div", { class: "filters" }, h("label", {}, t("seqsearch_label"), h("input", { type: "search", id: "q-seq", value: state.seq, class: "mono wide", autocomplete: "off", spellcheck: "false", oninput: (e) => later("seq", () => { state.seq = e.target.value; results(); }) }))),
+    h("div", { id: "found" }, foundSeqs()));
+}
+function results() { document.getElementById("found").replaceChildren(...[foundSeqs()].flat(Infinity).filter(Boolean)); }
+function foundSeqs() {
+  const text = state.seq.trim().toLowerCase();
+  if (!text) return [];
+  const hits = []; let n = 0;
+  for (const x of seqIndex()) if (x.low.includes(text)) { n++; if (hits.length < FOUND_MAX) hits.push(x); }
+  const said = !n ? t("found_none") : n > FOUND_MAX ? t("found_more", { n: count(n), m: FOUND_MAX }) : t("found", { n: count(n) });
+  say(said);
+  if (!n) return [empty(said), text.length > 3 && explained(state.seq.trim())];
+  const what = (x) => x.row ? [`${x.row.period}, ${x.row.billing_tag}${t("colon")}`, named("p_", x.part.kind), " ", h("button", { type: "button", class: "small", onclick: () => { state.open.add(x.row.index); filter({ status: x.row.differs ? "differences" : "rows", tag: x.row.billing_tag, period: x.row.period, text: "" }, true); } }, t("show"))]
+    : x.join ? `${named("q_", x.join.status)}, ${x.join.ours_day ?? x.join.provider_day ?? ""}` : `${x.finding.usage_date}, ${x.finding.billing_tag}, ${t("code")} ${x.finding.errcode}`;
+  return [h("p", {}, said), scroll(t("seqsearch"), h("table", {}, h("thead", {}, h("tr", {}, ["Seq", t("where"), t("what")].map((x) => h("th", { scope: "col" }, x)))),
+    h("tbody", {}, hits.map((x) => h("tr", {}, h("td", { class: "mono wrap" }, x.seq, h("div", {}, seqTools(x.seq))), h("td", {}, t(x.where)), h("td", {}, what(x)))))))];
+}
+
+const flag = (value) => (value === null || value === undefined ? "–" : value ? t("yes") : t("no"));
+function join() {
+  const j = DATA.seqs;
+  if (!j) return section("join", t("join"), empty(t("no_join")));
+  const card = (k) => h("div", { class: "card" }, h("div", { class: "n", "data-n": k }, count(j[k])), h("div", { class: "l" }, named("q_", k)));
+  const rules = [...new Set(j.groups.map((g) => g.rule_id))].sort(), cells = new Map();
+  for (const g of j.groups) { const key = JSON.stringify([g.rule_id, g.hour]); if (!cells.has(key)) cells.set(key, []); cells.get(key).push(g); }
+  const totals = [...cells.values()].map((c) => sum(c, (g) => big(g.count))), most = totals.reduce((m, n) => (n > m ? n : m), 0n);
+  const level = (n) => (n * 2n > most ? 4 : n * 8n > most ? 3 : n * 32n > most ? 2 : 1);
+  const rows = j.differences.filter((d) => (!state.joinStatus || d.status === state.joinStatus) && (state.joinHour === null || (d.hour === state.joinHour && d.rule_id === state.joinRule)));
+  const statuses = [...new Set(j.differences.map((d) => d.status))];
+  const cell = (rule, hour) => {
+    const group = cells.get(JSON.stringify([rule, hour]));
+    if (!group) return h("td", {});
+    const n = sum(group, (g) => big(g.count)), on = state.joinHour === hour && state.joinRule === rule;
+    const said = group.map((g) => `${named("q_", g.status)} ${count(g.count)}`).join(", ");
+    return h("td", {}, withTip(h("button", { type: "button", class: "more" + level(n), "data-group": true, "data-count": n, "aria-pressed": String(on), "aria-label": `${rule ?? t("no_rule")}, ${hour}:00${t("colon")}${said}`,
+      onclick: () => { state.joinHour = on ? null : hour; state.joinRule = on ? null : rule; state.page.join = 0; update("join"); } }, short(n).slice(1)), () => [h("b", {}, `${rule ?? t("no_rule")}, ${String(hour).padStart(2, "0")}:00`), said]));
+  };
+  const hours = Array.from({ length: 24 }, (_, i) => i);
+  return section("join", t("join"), h("p", { class: "muted" }, t("join_sub")), h("div", { class: "cards" }, ["agree", "flag_differs", "day_differs", "ours_only", "provider_only"].map(card)),
+    rules.length > 0 && [h("h3", {}, t("join_groups")), scroll(t("join_groups"), h("table", { class: "heat" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, h("span", { class: "sr" }, t("rule"))), hours.map((x) => h("th", { scope: "col" }, String(x).padStart(2, "0"))))),
+      h("tbody", {}, rules.map((r) => h("tr", {}, h("th", { scope: "row" }, r ?? t("no_rule")), hours.map((x) => cell(r, x)))))))],
+    h("div", { class: "filters" }, h("label", {}, t("status"), h("select", { id: "j-status", onchange: (e) => { state.joinStatus = e.target.value; state.page.join = 0; update("join"); focusIn("join", "#j-status"); } }, [["", t("all")], ...statuses.map((x) => [x, named("q_", x)])].map(([v, text]) => { const o = h("option", { value: v }, text); o.selected = v === state.joinStatus; return o; }))),
+      (state.joinHour !== null) && h("button", { type: "button", onclick: () => { state.joinHour = state.joinRule = null; update("join"); } }, t("clear")),
+      rows.length > 0 && copyButton(t("copy_seqs", { n: count(rows.length) }), () => rows.map((d) => d.seq).join("\n"))),
+    paged("join", rows, [
+      { label: "Seq", wrap: true, cell: (d) => [h("span", { class: "mono" }, d.seq), h("div", { class: "noprint" }, seqTools(d.seq))] }, { label: t("status"), cell: (d) => chip(named("q_", d.status), "bad") },
+      { label: t("our_day"), cell: (d) => d.ours_day ?? "–" }, { label: t("provider_day"), cell: (d) => d.provider_day ?? "–" }, { label: t("our_charge"), cell: (d) => flag(d.ours_charge) }, { label: t("provider_charge"), cell: (d) => flag(d.provider_charge) },
+      { label: t("tag"), wrap: true, cell: (d) => d.billing_tag ?? "–" }, { label: t("rule"), cell: (d) => d.rule_id ?? "–" }, { label: t("hour"), num: true, cell: (d) => d.hour },
+      { label: t("source"), wrap: true, cell: (d) => h("span", { class: "mono" }, d.source_key ? `${d.source_key} #${d.source_record ?? 0}` : d.provider_file ? `${d.provider_file} #${d.provider_row ?? 0}` : "–") }], { empty: j.differences.length ? t("no_match") : t("no_differences") }),
+    j.differences_total > j.differences.length && h("p", { class: "muted" }, t("cut", { a: count(j.differences.length), n: count(j.differences_total), t: "seq_difference" })));
+}
+
+function audit() {
+  const a = DATA.audit;
+  if (!a) return section("audit", t("audit"), empty(t("no_audit")));
+  const card = (id, label, value) => h("div", { class: "card" }, h("div", { class: "n", "data-n": id }, value), h("div", { class: "l" }, label));
+  return section("audit", t("audit"), h("p", { class: "muted" }, t("audit_sub")), h("div", { class: "cards" }, card("checked", t("checked"), count(a.checked)), card("charged_against_rule", t("charged_against"), count(a.charged_against_rule)), card("free_against_rule", t("free_against"), count(a.free_against_rule)),
+    card("not_listed", t("not_listed"), count(a.not_listed)), a.overcharge !== null && card("overcharge", t("overcharge"), yuan(units(a.overcharge)))),
+    a.findings.length > 0 && copyButton(t("copy_seqs", { n: count(a.findings.length) }), () => a.findings.map((f) => f.seq).join("\n")),
+    paged("audit", a.findings, [{ label: "Seq", wrap: true, cell: (f) => [h("span", { class: "mono" }, f.seq), h("div", { class: "noprint" }, seqTools(f.seq))] }, { label: t("period"), cell: (f) => f.usage_date }, { label: t("tag"), wrap: true, cell: (f) => f.billing_tag }, { label: t("code"), num: true, cell: (f) => String(f.errcode) },
+      { label: t("is_need_charge"), cell: (f) => chip(flag(f.is_need_charge), f.is_need_charge ? "bad" : "") }, { label: t("published"), cell: (f) => flag(f.published_charge) }, { label: t("edition"), wrap: true, cell: (f) => f.edition }, { label: t("from"), cell: (f) => f.rule_from }, { label: t("money_yuan"), num: true, cell: (f) => yuan(units(f.money)) }], { empty: t("no_findings") }),
+    a.findings_total > a.findings.length && h("p", { class: "muted" }, t("cut", { a: count(a.findings.length), n: count(a.findings_total), t: "audit" })));
+}
+
+function bill() {
+  const b = DATA.bill;
+  return section("bill", t("bill"), h("p", { class: "muted" }, t("bill_sub")), b.warnings.map((x) => h("p", { class: "warn" }, x)),
+    h("div", { class: "cards" }, [["lines", b.lines], ["other_products", b.lines_other_products], ["rejects", b.rejects_total]].map(([k, n]) => h("div", { class: "card" }, h("div", { class: "n", "data-n": "bill_" + k }, count(n)), h("div", { class: "l" }, t(k))))),
+    b.files.length ? scroll(t("file"), h("table", { id: "files" }, h("thead", {}, h("tr", {}, ["file", "kind", "encoding"].map((k) => h("th", { scope: "col" }, t(k))), ["rows", "lines", "other_products", "rejects"].map((k) => h("th", { scope: "col", class: "num" }, t(k))), h("th", { scope: "col" }, t("status")))),
+      h("tbody", {}, b.files.slice(0, 1000).map((f) => h("tr", {}, h("td", { class: "mono wrap" }, f.name), h("td", { class: "mono" }, f.kind), h("td", { class: "mono" }, f.encoding), [f.rows, f.lines, f.lines_other_products, f.rejects].map((n) => h("td", { class: "num" }, count(n))), h("td", { class: "wrap" }, f.replaced_by ? t("replaced_by", { f: f.replaced_by }) : chip(t("counts"), "good"))))))) : empty(t("no_files")),
+    b.rejects.length > 0 && [h("h3", {}, t("rejects")), paged("bill", b.rejects, [{ label: t("file"), wrap: true, cell: (r) => h("span", { class: "mono" }, r.file) }, { label: t("row"), num: true, cell: (r) => count(r.row) }, { label: t("column"), cell: (r) => r.column }, { label: t("reason"), cell: (r) => h("span", { class: "mono" }, r.reason) }, { label: t("message"), wrap: true, cell: (r) => r.message }], { label: t("rejects") }),
+      b.rejects_total > b.rejects.length && h("p", { class: "muted" }, t("cut", { a: count(b.rejects.length), n: count(b.rejects_total), t: "rejects" }))]);
+}
+
+// ---- the page ----------------------------------------------------------------------------------------------------
+
+const SECTIONS = { overview, charges, heat, money, list, seqsearch, join, audit, bill };
+function update(...ids) { hideTip(); for (const id of ids) document.getElementById(id).replaceWith(SECTIONS[id]()); }
+// One filter for charts, waterfall and list.
+function filter(change, jump, focus) {
+  const before = [state.tag, state.period].join("\n");
+  const scrolled = [...document.querySelectorAll("#charges .scroll, #heat .scroll")].map((x) => x.scrollLeft);
+  Object.assign(state, change); state.page.list = 0;
+  update(...(before === [state.tag, state.period].join("\n") ? ["list"] : ["charges", "heat", "money", "list"]));
+  [...document.querySelectorAll("#charges .scroll, #heat .scroll")].forEach((x, i) => { x.scrollLeft = scrolled[i] ?? 0; });
+  if (jump) { document.getElementById("list").scrollIntoView(); focusIn("list", "#f-status"); }
+  else if (focus) document.querySelector(focus)?.focus({ preventScroll: true });
+  say(t("page_of", { a: 1, b: count(Math.min(PAGE, listed().length)), n: count(listed().length) }));
+}
+const timers = {};
+function later(name, work) { clearTimeout(timers[name]); timers[name] = setTimeout(work, 150); }
+function render(focus) {
+  document.documentElement.lang = state.lang === "zh" ? "zh-CN" : "en";
+  document.title = `${t("title")} · ${DATA.account} · ${DATA.months.join(", ")}`;
+  state.theme === "auto" ? delete document.documentElement.dataset.theme : (document.documentElement.dataset.theme = state.theme);
+  hideTip();
+  document.getElementById("app").replaceChildren(
+    h("header", { class: "bar" }, h("h1", {}, t("title")), h("nav", { "aria-label": t("title") }, Object.keys(SECTIONS).map((id) => h("a", { href: "#" + id }, t(id)))),
+      h("div", { class: "tools" }, h("button", { type: "button", id: "theme", onclick: () => { state.theme = { auto: "light", light: "dark", dark: "auto" }[state.theme]; render("#theme"); } }, t("theme_" + state.theme)),
+        h("button", { type: "button", id: "language", lang: state.lang === "zh" ? "en" : "zh-CN", onclick: () => { state.lang = state.lang === "zh" ? "en" : "zh"; render("#language"); } }, t("language")),
+        h("button", { type: "button", id: "print", onclick: () => print() }, t("print")))),
+    h("main", {}, Object.values(SECTIONS).map((make) => make())), h("footer", {}, t("footer")), tip, live);
+  if (focus) document.querySelector(focus)?.focus({ preventScroll: true });
+}
+// Printed, lists are unfolded and charts fit the paper.
+function printing(on) { if (state.printing !== on) { state.printing = on; render(); } }
+addEventListener("beforeprint", () => printing(true));
+addEventListener("afterprint", () => printing(false));
+matchMedia("print").addEventListener("change", (e) => printing(e.matches));
+render();
+})();
