@@ -2,8 +2,7 @@
 //!
 //! Takes an [`Exported`]. Gives CSV or JSON, one row per account, Beijing day and billing tag. Numbers are exact decimals;
 //! times are UTC, ends exclusive; texts are ASCII but in `x_` columns, as the specification wants them. What we do not know is
-//! null: resource, region, sub-account, commitment discounts (packages stand in `x_` columns). There is no InvoiceId: a
-//! charge that has an invoice must name it.
+//! null: resource, region, sub-account, invoice, commitment discounts (packages stand in `x_` columns).
 
 use crate::classify::Catalogue;
 use crate::model::{Amount, DailyCharge, DayCost, UsageDay};
@@ -11,7 +10,7 @@ use crate::run::Exported;
 use std::collections::HashMap;
 
 /// In the order of the file. Columns of our own begin with `x_`, as the specification asks.
-pub const COLUMNS: [&str; 60] = [
+pub const COLUMNS: [&str; 61] = [
     "BilledCost",
     "EffectiveCost",
     "ListCost",
@@ -61,6 +60,7 @@ pub const COLUMNS: [&str; 60] = [
     "RegionId",
     "RegionName",
     "Tags",
+    "InvoiceId",
     "x_BillingTag",
     "x_SettlementDate",
     "x_Attempts",
@@ -181,6 +181,7 @@ fn cells(
         some(PROVIDER),
         some(PROVIDER),
         some(PROVIDER),
+        None,
         None,
         None,
         None,

@@ -150,6 +150,8 @@ impl RunError {
             RunError::Storage(error) => of_storage(error),
             RunError::Write(error) => of_write(error),
             RunError::Settle(SettleError::Overflow { .. }) => Exit::ConservationBroken,
+            // A price of the user's that cannot be right.
+            RunError::Settle(SettleError::Amount { .. }) => Exit::Usage,
             RunError::Settle(_) => Exit::OurFailure,
             RunError::Read { .. } | RunError::Stopped => Exit::TryAgain,
             RunError::Conservation(_) | RunError::Damaged(_) => Exit::ConservationBroken,
