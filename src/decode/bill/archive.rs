@@ -10,6 +10,16 @@ use zip::result::ZipError;
 const CHUNK_BYTES: usize = 256 << 10;
 
 pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), BillRefused> {
+    read_within(reading, name, bytes, UNPACKED_BYTES_MAX)
+}
+
+/// As [`read`], with a bound of its own on what all members unpack to.
+pub fn read_within(
+    reading: &mut Reading<'_>,
+    name: &str,
+    bytes: &[u8],
+    mut left: u64,
+) -> Result<(), BillRefused> {
     let file = || name.to_owned();
     let damaged = |cause: &dyn std::fmt::Display| BillRefused::Damaged {
         file: file(),
@@ -46,7 +56,6 @@ pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), B
     // The order within the archive is the packer's affair.
     members.sort();
     let mut bill = Bill::new(reading);
-    let mut left = UNPACKED_BYTES_MAX;
     let mut read_any = false;
     let mut passed: Vec<BillRefused> = Vec::new();
     for (member, at, _) in members {

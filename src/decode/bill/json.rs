@@ -33,9 +33,8 @@ pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), B
     let mut at = 0;
     loop {
         let mut cursor = Cursor::new(text, at);
-        match cursor.peek() {
-            None => break,
-            Some(_) => {}
+        if cursor.peek().is_none() {
+            break;
         }
         let begin = cursor.pos();
         match document(&mut cursor, reading, &mut pages) {
@@ -53,8 +52,8 @@ pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), B
                     ),
                 ));
                 match next_page(text.as_bytes(), fault.at) {
-                    Some(next) => at = next,
-                    None => break,
+                    Some(next) if next > begin => at = next,
+                    _ => break,
                 }
             }
         }
@@ -80,7 +79,9 @@ pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), B
 
 /// Where the next page may begin: a bracket right behind a line break.
 fn next_page(text: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
+    // A page that is cut shows it at the first byte of the next one.
+    let blank = text[..from.min(text.len())].iter().rev().take_while(|b| b.is_ascii_whitespace());
+    let mut at = from.min(text.len()) - blank.count();
     while let Some(found) = memchr::memchr(b'\n', text.get(at..)?) {
         at += found + 1;
         if matches!(text.get(at), Some(b'{')) {

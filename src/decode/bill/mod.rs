@@ -23,8 +23,8 @@ use std::fmt;
 
 /// Members of an archive at most. A month of split files has a few.
 pub const MEMBERS_MAX: usize = 1_000;
-/// What the members of one archive may unpack to. Ten million lines are some 6 GB.
-pub const UNPACKED_BYTES_MAX: u64 = 16 << 30;
+/// What the members of one archive may unpack to: some seven million lines.
+pub const UNPACKED_BYTES_MAX: u64 = 4 << 30;
 /// A row longer than this has a quotation mark that is never closed: real ones have some hundred bytes.
 pub const ROW_BYTES_MAX: usize = 1 << 20;
 
@@ -124,7 +124,7 @@ pub enum BillRefused {
     #[error("{file}: {members} members; an archive is read up to {MEMBERS_MAX} (MEMBERS_MAX)")]
     TooManyMembers { file: String, members: usize },
     #[error(
-        "{file}: unpacks to more than {UNPACKED_BYTES_MAX} bytes (UNPACKED_BYTES_MAX); no bill does: unpack it and \
+        "{file}: unpacks to more than {UNPACKED_BYTES_MAX} bytes (UNPACKED_BYTES_MAX); unpack it and \
          give its files"
     )]
     TooLarge { file: String },

@@ -192,6 +192,21 @@ fn what_cannot_be_reconciled_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn what_an_archive_unpacks_to_is_bounded() {
+    let text = csv(&[row(&[]), row(&[])]);
+    let bytes = zipped(&[("1.csv", text.as_bytes()), ("2.csv", text.as_bytes())]);
+    let within = |bound: usize| {
+        let mut sink = Collected::default();
+        let mut reading = Reading::new("bill.zip", &[], &mut sink);
+        archive::read_within(&mut reading, "bill.zip", &bytes, bound as u64)
+    };
+    assert_eq!(within(2 * text.len()), Ok(()));
+    // Of all members together, not of each.
+    let refused = within(2 * text.len() - 1).expect_err("unpacks to more");
+    assert!(refused.to_string().contains("UNPACKED_BYTES_MAX"), "{refused}");
+}
+
+#[test]
 fn a_pack_with_a_detail_bill_is_read() {
     let l1 = "产品名称,优惠后总价(元)\n人脸核身,1.00\n";
     let pack = zipped(&[
