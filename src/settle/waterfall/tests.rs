@@ -236,23 +236,23 @@ fn monthly_tags_have_one_row_a_month() {
     let usages = ["2024-04-14", "2024-04-15", "2024-05-01"]
         .map(|date| Usage { monthly: true, ..usage(date, "t", 10) });
     let settled = settle(&usages, &prices, &[package("p", "t", 4, true, "2024-04-15")]);
-    let rows: Vec<(String, i64, i64, Option<String>, Option<String>)> = settled
+    let text = |amount: Option<Amount>| amount.map_or("-".to_owned(), |amount| amount.to_string());
+    let rows: Vec<String> = settled
         .money
         .waterfall
         .iter()
         .map(|row| {
-            let text = |amount: Option<Amount>| amount.map(|amount| amount.to_string());
             let (unit, cost) = (text(row.unit_price), text(row.expected_cost));
-            (row.period.to_string(), row.free_package, row.postpaid, unit, cost)
+            format!("{} {} {} {unit} {cost}", row.period, row.free_package, row.postpaid)
         })
         .collect();
     // April: 10 × 1.2 + 6 × 1, two prices; May: 10 × 1.
+    assert_eq!(rows, ["2024-04 4 16 - 18", "2024-05 0 10 1 10"]);
+    let unit = |date| settled.money.unit_price("T", day(date));
+    assert_eq!((unit("2024-04-20"), unit("2024-05-31")), (None, Some(yuan("1"))));
     assert_eq!(
-        rows,
-        [
-            ("2024-04".into(), 4, 16, None, Some("18".into())),
-            ("2024-05".into(), 0, 10, Some("1".into()), Some("10".into())),
-        ]
+        (unit("2024-06-01"), settled.money.unit_price("U", day("2024-05-31"))),
+        (None, None)
     );
 }
 
