@@ -2,8 +2,8 @@
 // Takes the folder (tests/it/report_page.rs writes it) and one for screenshots; FACELEDGER_CHROMIUM is the browser.
 // Exits 1 and says what is wrong. With `--large ROWS` it makes a report of so many rows and times it instead.
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
 
@@ -19,8 +19,12 @@ const units = (text) => { const [, sign, whole, part] = text.match(/^(-?)(\d+)\.
 const shown = (text) => units(text.replaceAll(",", "").replace("−", "-").replace("+", ""));
 const shownCount = (text) => Number(text.replaceAll(",", "").replace("−", "-").replace("+", ""));
 
+// A name without a folder is looked up in PATH.
+const named = process.env.FACELEDGER_CHROMIUM || "chromium";
+const executablePath = named.includes("/") ? named : process.env.PATH.split(delimiter).map((folder) => join(folder, named)).find(existsSync);
+
 const browser = await chromium.launch({
-  executablePath: process.env.FACELEDGER_CHROMIUM || "/usr/bin/chromium",
+  executablePath,
   args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
 });
 const complaints = [];
@@ -39,6 +43,15 @@ async function open(name, options = {}) {
 const picture = (page, name, fullPage = true) => page.screenshot({ path: join(screenshots, name + ".png"), fullPage });
 const texts = (page, selector) => page.locator(selector).allTextContents();
 const number = async (page, id) => shownCount(await page.locator(`[data-n="${id}"]`).textContent());
+
+// The page's policy forbids what Playwright's own waitForFunction does (eval in the page).
+async function until(page, holds, given) {
+  for (let n = 0; n < 100; n++) {
+    if (await page.evaluate(holds, given)) return;
+    await new Promise((again) => setTimeout(again, 50));
+  }
+  assert.fail(`after 5 s it does not hold: ${holds}, ${JSON.stringify(given)}`);
+}
 
 async function numbers() {
   const data = dataOf("month.html"), page = await open("month.html");
@@ -169,7 +182,7 @@ async function use() {
   await page.click("#f-clear");
   // The text filter keeps the cursor and finds Seqs too.
   await page.locator("#f-text").pressSequentially("2024-11-14");
-  await page.waitForFunction(() => document.querySelectorAll("#list tbody > tr[data-row]").length === 1);
+  await until(page, () => document.querySelectorAll("#list tbody > tr[data-row]").length === 1);
   assert.equal(await page.evaluate(() => document.activeElement.id), "f-text");
   await page.click("#f-clear");
   // Every Seq that stands in the report is found.
@@ -177,10 +190,10 @@ async function use() {
   for (const seq of [duplicate.seqs[5], data.seqs.differences[77].seq, data.audit.findings[0].seq, data.audit.findings[4].seq]) {
     await page.fill("#q-seq", seq);
     const n = anywhere.filter((s) => s.includes(seq)).length;
-    await page.waitForFunction(([seq, n]) => [...document.querySelectorAll("#found td.mono")].filter((td) => td.textContent.startsWith(seq)).length === n, [seq, n]);
+    await until(page, ([seq, n]) => [...document.querySelectorAll("#found td.mono")].filter((td) => td.textContent.startsWith(seq)).length === n, [seq, n]);
   }
   await page.fill("#q-seq", "no-such-seq");
-  await page.waitForFunction(() => /does not stand in this report/.test(document.querySelector("#found").textContent));
+  await until(page, () => /does not stand in this report/.test(document.querySelector("#found").textContent));
   await page.fill("#q-seq", duplicate.seqs[0]);
   await page.locator("#found button", { hasText: "Show" }).first().click();
   assert.equal(await rows().count(), 1);
@@ -236,7 +249,7 @@ async function looks() {
   await picture(printed, "print");
   await printed.pdf({ path: join(screenshots, "print.pdf"), format: "A4", preferCSSPageSize: true });
   await printed.emulateMedia({ media: "screen" });
-  await printed.waitForFunction(() => !document.querySelector("#list tr.detail"));
+  await until(printed, () => !document.querySelector("#list tr.detail"));
   await printed.context().close();
 }
 
