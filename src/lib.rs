@@ -12,6 +12,7 @@
 //! - [`classify`]: routes, billing tags, settlement dates: tables, not branches.
 //! - [`mod@write`]: attempts to sorted Parquet, published by one commit.
 //! - [`settle`]: rows to daily charges.
+//! - [`reconcile`]: where ours and the bill disagree, and why.
 //! - [`run`]: the order of the steps: threads, resume, tallies, exit codes.
 //! - [`report`]: the only room that prints.
 
@@ -30,6 +31,8 @@ pub mod classify;
 pub mod write;
 
 pub mod settle;
+
+pub mod reconcile;
 
 pub mod run;
 

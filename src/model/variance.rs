@@ -39,7 +39,7 @@ codes! {
         OursOnly = "ours_only",
         /// The bill of that day is not out at `as_of`.
         Pending = "pending",
-        /// No line, or one of nothing billed: a package covered the usage.
+        /// No line while a package is valid, or a line of nothing billed whose count is ours: a package covered the usage.
         CoveredByPackage = "covered_by_package",
         /// Attempts or lines without a billing tag.
         Unmapped = "unmapped",
@@ -51,13 +51,13 @@ codes! {
 codes! {
     /// Why two counts differ, as far as the rows say.
     PartKind {
-        /// Attempts near midnight that balance with the neighbouring day.
+        /// Attempts that the other side has on another day: near midnight, where counts alone are known.
         Midnight = "midnight",
         /// `IsNeedCharge` was null.
         UnknownFlag = "unknown_flag",
         /// The result could still grow when it was pulled.
         NotFinal = "not_final",
-        /// What a count without regard to Seq would have counted twice.
+        /// What a count without regard to Seq would have counted twice: always of count 0, `seqs_total` says how many.
         Duplicate = "duplicate",
         /// Records or attempts of that day that were set aside.
         Reject = "reject",
@@ -119,7 +119,8 @@ pub struct Part {
     pub source_keys: Vec<String>,
 }
 
-/// One row of `reconciliation`: one account, period and billing tag. `difference` = `provider_calls` - `ours_charged`.
+/// One row of `reconciliation`: one account, period and billing tag. `difference` = `provider_calls` - `ours_charged`, a
+/// null taken as 0; it is 0 where there is no line because the bill is not out or a package covered the usage.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Variance {
     pub account: String,
@@ -154,6 +155,7 @@ pub struct SeqDifference {
     pub provider_day: Option<String>,
     pub ours_charge: Option<bool>,
     pub provider_charge: Option<bool>,
+    /// Code of the billing tag.
     pub billing_tag: Option<String>,
     pub rule_id: Option<String>,
     /// Hour of the Beijing day, 0 to 23, of ours, else of the provider's.

@@ -8,6 +8,7 @@ pub mod delta;
 pub mod ids;
 pub mod merge;
 pub mod parquet;
+pub mod reconciled;
 pub mod rows;
 pub mod schema;
 pub mod small;

@@ -45,6 +45,10 @@ struct TableFile {
     columns: Vec<Column>,
 }
 
+pub static RECONCILIATION: LazyLock<Table> =
+    LazyLock::new(|| Table::parse(include_str!("../../schemas/reconciliation.v1.json")));
+pub static SEQ_DIFFERENCE: LazyLock<Table> =
+    LazyLock::new(|| Table::parse(include_str!("../../schemas/seq_difference.v1.json")));
 pub static LIVENESS_DETAIL: LazyLock<Table> =
     LazyLock::new(|| Table::parse(include_str!("../../schemas/liveness_detail.v1.json")));
 pub static DAILY_CHARGE: LazyLock<Table> =
@@ -108,6 +112,7 @@ pub fn data_type(kind: &str) -> Option<DataType> {
         "int32" => DataType::Int32,
         "int64" => DataType::Int64,
         "decimal(5,2)" => DataType::Decimal128(5, 2),
+        "decimal(38,8)" => DataType::Decimal128(38, 8),
         _ => return None,
     })
 }

@@ -1,0 +1,492 @@
+//! The full join of our daily charges with the lines of the bill.
+//!
+//! Takes daily charges, bill lines whose tag is filled in, and who settles when; gives one [`Variance`] for each account,
+//! period and billing tag, with exactly one status. The day of usage decides where a line stands, never the month of
+//! the bill: under 按扣费周期 the line of January 31 is in the bill of February.
+
+use super::{UNMAPPED, days_of, first_day, month_of};
+use crate::model::{
+    Amount, BillLine, DailyCharge, LineKind, Period, Settlement, Status, StatusTotal, UsageDay,
+    UsageMonth, Variance,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the join has to be told.
+pub struct Settings<'s> {
+    /// What was known then: lines paid later do not count, and days whose bill was not out are pending. Milliseconds
+    /// since the epoch.
+    pub as_of_ms: i64,
+    /// The bill of day D is out so many minutes after 00:00 of D+1, Beijing time.
+    pub daily_out_minutes: i64,
+    /// A month's bill is out at the end of this day of the next month.
+    pub monthly_out_day: i32,
+    /// Months asked for: their rows are there even where the bill has no line of them. See [`of_months`].
+    pub months: Option<&'s BTreeSet<UsageMonth>>,
+    /// When an account's usage of a tag (its code) is settled.
+    pub settlement: &'s dyn Fn(&str, &str) -> Settlement,
+    /// The code of a tag's label.
+    pub tag_code: &'s dyn Fn(&str) -> &'static str,
+    /// Packages known otherwise than from the bill.
+    pub packages: &'s [PackageSpan],
+}
+
+impl Settings<'_> {
+    /// A daily bill is generated 08:00–12:00 of the next day. Source: billing overview, page 1007/56803.
+    pub const DAILY_OUT_MINUTES: i64 = 12 * 60;
+    /// A monthly bill comes on the 1st to 3rd. Source: price page of monthly accounts (2022).
+    pub const MONTHLY_OUT_DAY: i32 = 3;
+
+    /// From when on the bill of a period is out.
+    fn out_ms(&self, account: &str, tag_code: &str, period: Period) -> i64 {
+        let (_, last) = days_of(period);
+        match (self.settlement)(account, tag_code) {
+            Settlement::Daily => last.plus(1).begin_ms() + self.daily_out_minutes * 60_000,
+            Settlement::Monthly => last.first_of_next_month().plus(self.monthly_out_day).begin_ms(),
+        }
+    }
+
+    fn is_pending(&self, account: &str, tag_code: &str, period: Period) -> bool {
+        self.as_of_ms < self.out_ms(account, tag_code, period)
+    }
+}
+
+/// A resource package of a tag: valid from 00:00 of `from` up to the day before `until`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackageSpan {
+    pub account: String,
+    pub billing_tag_code: String,
+    pub from: UsageDay,
+    pub until: UsageDay,
+}
+
+/// 账单统计周期: which usage a bill's month holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Statistics {
+    /// 按计费周期: the usage of the month.
+    #[default]
+    ByUsage,
+    /// 按扣费周期: what was deducted in the month, so that it begins with the last day of the month before.
+    ByPay,
+}
+
+/// What the join gives.
+#[derive(Debug, Default)]
+pub struct Counted {
+    /// Sorted by account, first day, period and billing tag. `parts` are empty and `expected_cost` is null as yet.
+    pub rows: Vec<Variance>,
+    /// For people: months that are not complete, lines that cannot be placed.
+    pub warnings: Vec<String>,
+    /// How the bill's lines read.
+    pub statistics: Statistics,
+    /// Lines that were paid after `as_of`.
+    pub lines_later: i64,
+    /// Lines with a place in the join: usage, adjustments, refunds of usage.
+    pub lines_joined: i64,
+    /// Lines that are about no usage: packages, rounding, transactions this program does not know.
+    pub lines_beside: i64,
+    /// Lines of usage without a day.
+    pub lines_without_day: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CountError {
+    #[error("{what} of {billing_tag}, {period}: a sum this large cannot be right")]
+    Overflow { what: &'static str, billing_tag: String, period: Period },
+}
+
+/// What lies under one key.
+#[derive(Default)]
+struct Sum {
+    label: String,
+    attempts: i64,
+    charged: i64,
+    free: i64,
+    unknown: i64,
+    /// Lines that changed it later.
+    adjusting_lines: i64,
+    calls: Option<i64>,
+    deducted: Option<Amount>,
+    billed: Option<Amount>,
+    cost: Option<Amount>,
+    lines: Vec<String>,
+}
+
+impl Sum {
+    fn add_ours(&mut self, row: &DailyCharge) -> Result<(), &'static str> {
+        for (what, into, n) in [
+            ("attempts", &mut self.attempts, row.attempts),
+            ("charged", &mut self.charged, row.charged),
+            ("free", &mut self.free, row.free),
+            ("unknown", &mut self.unknown, row.unknown),
+        ] {
+            *into = into.checked_add(n).ok_or(what)?;
+        }
+        Ok(())
+    }
+
+    fn add_line(&mut self, line: &BillLine) -> Result<(), &'static str> {
+        self.adjusting_lines += i64::from(line.kind != Some(LineKind::Usage));
+        if let Some(calls) = line.calls() {
+            let sum = self.calls.unwrap_or(0).checked_add(calls);
+            self.calls = Some(sum.ok_or("calls of the bill")?);
+        }
+        for (what, into, amount) in [
+            ("deducted usage", &mut self.deducted, line.usage_deducted),
+            ("billed usage", &mut self.billed, line.usage_billed),
+            ("cost", &mut self.cost, line.cost),
+        ] {
+            if let Some(amount) = amount {
+                let sum = into.unwrap_or(Amount::ZERO).checked_add(amount);
+                *into = Some(sum.ok_or(what)?);
+            }
+        }
+        self.lines.push(line_name(line));
+        Ok(())
+    }
+}
+
+/// How a line is told to people: its id, else file and row.
+fn line_name(line: &BillLine) -> String {
+    match &line.line_id {
+        Some(id) => id.clone(),
+        None => format!("{}:{}", line.source_file, line.source_row),
+    }
+}
+
+/// Account, tag code and month: the lines of one tag that may have to add up to a month.
+type TagMonth = (String, String, UsageMonth);
+type Key = (String, Period, String);
+
+/// Joins ours with the bill.
+///
+/// Where a tag settles by the month, or a line of usage spans more than a day, the tag has one row for that month and
+/// our days are added up; else one for each day. An adjustment that spans days of a tag with daily rows has a row of
+/// its own for the month. Rows are there for days the bill covers, for months that were asked for, and wherever a line
+/// is; of the rest of our history the bill does not speak.
+pub fn counts(
+    ours: &[DailyCharge],
+    lines: &[BillLine],
+    settings: &Settings<'_>,
+) -> Result<Counted, CountError> {
+    let mut counted = Counted::default();
+    let known: Vec<&BillLine> = lines
+        .iter()
+        .filter(|line| line.pay_time.is_none_or(|time| time <= settings.as_of_ms))
+        .collect();
+    counted.lines_later = (lines.len() - known.len()) as i64;
+
+    // Where each line stands: its day, and whether it says more than one.
+    let mut placed: Vec<(&BillLine, UsageDay, bool)> = Vec::new();
+    for &line in &known {
+        if !is_of_usage(line) {
+            counted.lines_beside += 1;
+            continue;
+        }
+        let Some(from) = line.usage_from.or(line.usage_to) else {
+            counted.lines_without_day += 1;
+            continue;
+        };
+        let spans = line.usage_to.is_some_and(|to| to != from);
+        if spans && line.usage_to.is_some_and(|to| to.month() != from.month()) {
+            counted.warnings.push(format!(
+                "line {} is for usage from {} of one month into another: it is put with the month in which it begins",
+                line_name(line),
+                from
+            ));
+        }
+        placed.push((line, from, spans));
+    }
+    counted.lines_joined = placed.len() as i64;
+    if counted.lines_without_day > 0 {
+        counted.warnings.push(format!(
+            "{} lines of usage say no day (开始使用时间 and 结束使用时间 are empty) and cannot be compared: download the detail bill (明细账单) without 按月聚合",
+            counted.lines_without_day
+        ));
+    }
+    let uncounted = placed
+        .iter()
+        .filter(|(line, ..)| line.kind == Some(LineKind::Usage) && line.calls().is_none())
+        .count();
+    if uncounted > 0 {
+        counted.warnings.push(format!(
+            "{uncounted} lines of usage give no whole number of calls and count as none: look at 组件原始用量 and its unit"
+        ));
+    }
+
+    let mut by_month: BTreeSet<TagMonth> = BTreeSet::new();
+    for (line, day, spans) in &placed {
+        if *spans && line.kind == Some(LineKind::Usage) {
+            by_month.insert((line.account.clone(), line.billing_tag_code.clone(), day.month()));
+        }
+    }
+    let period = |account: &str, tag_code: &str, day: UsageDay| {
+        let month = day.month();
+        let monthly = (settings.settlement)(account, tag_code) == Settlement::Monthly
+            || by_month.contains(&(account.to_owned(), tag_code.to_owned(), month));
+        if monthly { Period::Month(month) } else { Period::Day(day) }
+    };
+
+    let mut sums: BTreeMap<Key, Sum> = BTreeMap::new();
+    for row in ours {
+        let code = (settings.tag_code)(&row.billing_tag);
+        let period = period(&row.account, code, row.usage_date);
+        let sum = sums.entry((row.account.clone(), period, code.to_owned())).or_default();
+        sum.label.clone_from(&row.billing_tag);
+        sum.add_ours(row).map_err(|what| overflow(what, &row.billing_tag, period))?;
+    }
+    for (line, day, spans) in &placed {
+        let period = match *spans {
+            true => Period::Month(day.month()),
+            false => period(&line.account, &line.billing_tag_code, *day),
+        };
+        let key = (line.account.clone(), period, line.billing_tag_code.clone());
+        let sum = sums.entry(key).or_default();
+        if sum.label.is_empty() {
+            sum.label.clone_from(&line.billing_tag);
+        }
+        sum.add_line(line).map_err(|what| overflow(what, &line.billing_tag, period))?;
+    }
+
+    let coverage = Coverage::of(&placed);
+    counted.statistics = coverage.statistics;
+    let packages = Packages::of(&known, &placed, settings.packages);
+    for ((account, period, code), sum) in sums {
+        let asked = settings.months.is_some_and(|months| months.contains(&month_of(period)));
+        if asked || !sum.lines.is_empty() || coverage.holds(settings, &account, &code, period) {
+            counted.rows.push(variance(account, period, code, sum, settings, &packages)?);
+        }
+    }
+    counted.rows.sort_by(|a, b| row_order(a).cmp(&row_order(b)));
+    counted.warnings.extend(incomplete_months(&counted.rows, &placed));
+    Ok(counted)
+}
+
+fn overflow(what: &'static str, billing_tag: &str, period: Period) -> CountError {
+    CountError::Overflow { what, billing_tag: billing_tag.to_owned(), period }
+}
+
+fn row_order(row: &Variance) -> (&str, UsageDay, Period, &str, &str) {
+    let tag = (row.billing_tag.as_str(), row.billing_tag_code.as_str());
+    (&row.account, days_of(row.period).0, row.period, tag.0, tag.1)
+}
+
+/// Whether a line counts usage, or changes a line that did. A package that is returned is no usage.
+fn is_of_usage(line: &BillLine) -> bool {
+    let of_package = line.instance_type.as_deref().is_some_and(|kind| kind.contains("资源包"))
+        || line.action_type.as_deref().is_some_and(|action| action.starts_with("prepay"));
+    match line.kind {
+        Some(LineKind::Usage) => true,
+        Some(LineKind::Adjustment | LineKind::Refund) => !of_package,
+        Some(LineKind::PackagePurchase | LineKind::Rounding | LineKind::Other) | None => false,
+    }
+}
+
+fn variance(
+    account: String,
+    period: Period,
+    code: String,
+    sum: Sum,
+    settings: &Settings<'_>,
+    packages: &Packages<'_>,
+) -> Result<Variance, CountError> {
+    let has_lines = !sum.lines.is_empty();
+    let pending = settings.is_pending(&account, &code, period);
+    let covered = !has_lines && sum.charged > 0 && packages.cover(&account, &code, period);
+    // Of a bill that is not out, and of usage that a package has taken, no line is missing.
+    let difference = match sum.calls {
+        None if !has_lines && (pending || covered) => 0,
+        calls => calls
+            .unwrap_or(0)
+            .checked_sub(sum.charged)
+            .ok_or_else(|| overflow("the difference", &sum.label, period))?,
+    };
+    let nothing_billed = sum.billed.is_none_or(Amount::is_zero)
+        && sum.deducted.is_some_and(|deducted| deducted > Amount::ZERO);
+    let status = if code == UNMAPPED {
+        Status::Unmapped
+    } else if sum.adjusting_lines > 0 {
+        Status::Adjusted
+    } else if pending {
+        Status::Pending
+    } else if covered || has_lines && difference == 0 && nothing_billed {
+        Status::CoveredByPackage
+    } else if sum.charged == 0 && difference > 0 {
+        Status::ProviderOnly
+    } else if !has_lines && sum.charged > 0 {
+        Status::OursOnly
+    } else if difference == 0 {
+        Status::Matched
+    } else if difference > 0 {
+        Status::ProviderMore
+    } else {
+        Status::OursMore
+    };
+    Ok(Variance {
+        account,
+        period,
+        billing_tag: sum.label,
+        billing_tag_code: code,
+        status,
+        ours_attempts: sum.attempts,
+        ours_charged: sum.charged,
+        ours_free: sum.free,
+        ours_unknown: sum.unknown,
+        provider_calls: sum.calls,
+        provider_deducted: sum.deducted,
+        provider_billed: sum.billed,
+        provider_cost: sum.cost,
+        expected_cost: None,
+        difference,
+        parts: Vec::new(),
+        lines: sum.lines,
+    })
+}
+
+/// Which usage the given bills speak of.
+struct Coverage {
+    statistics: Statistics,
+    /// The bills' months.
+    months: BTreeSet<UsageMonth>,
+}
+
+impl Coverage {
+    fn of(placed: &[(&BillLine, UsageDay, bool)]) -> Coverage {
+        let usage = || placed.iter().filter(|(line, ..)| line.kind == Some(LineKind::Usage));
+        // A bill that holds the usage of another month is one by deduction time.
+        let by_pay =
+            usage().any(|(line, day, _)| line.bill_month.is_some_and(|month| month > day.month()));
+        let months = usage().map(|(line, day, _)| line.bill_month.unwrap_or(day.month())).collect();
+        let statistics = if by_pay { Statistics::ByPay } else { Statistics::ByUsage };
+        Coverage { statistics, months }
+    }
+
+    fn holds(&self, settings: &Settings<'_>, account: &str, code: &str, period: Period) -> bool {
+        let (_, last) = days_of(period);
+        let month = match self.statistics {
+            Statistics::ByUsage => last.month(),
+            Statistics::ByPay => (settings.settlement)(account, code).date(last).month(),
+        };
+        self.months.contains(&month)
+    }
+}
+
+/// What is known of packages: spans, and what the lines of a tag deduct.
+struct Packages<'b> {
+    spans: Vec<PackageSpan>,
+    /// Per account and tag code, the days (first, for a month) with lines of usage: anything billed, anything deducted.
+    lines: BTreeMap<(&'b str, &'b str), BTreeMap<UsageDay, (bool, bool)>>,
+}
+
+impl<'b> Packages<'b> {
+    fn of(
+        known: &[&'b BillLine],
+        placed: &[(&'b BillLine, UsageDay, bool)],
+        given: &[PackageSpan],
+    ) -> Packages<'b> {
+        let bought = known.iter().filter(|line| line.kind == Some(LineKind::PackagePurchase));
+        let bought = bought.filter_map(|line| {
+            Some(PackageSpan {
+                account: line.account.clone(),
+                billing_tag_code: line.billing_tag_code.clone(),
+                from: line.usage_from?,
+                until: line.usage_to?.plus(1),
+            })
+        });
+        let mut lines: BTreeMap<_, BTreeMap<UsageDay, (bool, bool)>> = BTreeMap::new();
+        for (line, day, _) in placed.iter().filter(|(l, ..)| l.kind == Some(LineKind::Usage)) {
+            let above_zero = |n: Option<Amount>| n.is_some_and(|n| n > Amount::ZERO);
+            let place = (line.account.as_str(), line.billing_tag_code.as_str());
+            let (billed, deducted) = lines.entry(place).or_default().entry(*day).or_default();
+            *billed |= above_zero(line.usage_billed);
+            *deducted |= above_zero(line.usage_deducted);
+        }
+        Packages { spans: given.iter().cloned().chain(bought).collect(), lines }
+    }
+
+    /// Whether a package explains that a period has no line. Either one is known to be valid, and the lines before
+    /// and after do not show that it was used up; or the nearest lines on both sides were deducted from one, so that
+    /// it was there in between.
+    fn cover(&self, account: &str, code: &str, period: Period) -> bool {
+        let (first, last) = days_of(period);
+        let lines = self.lines.get(&(account, code));
+        let before = lines.and_then(|days| days.range(..first).next_back());
+        let after = lines.and_then(|days| days.range(last.plus(1)..).next());
+        // Used up before: a line since the package began was billed. Used up after: the next one deducts nothing.
+        let left_before = |from: UsageDay| before.is_none_or(|(day, l)| *day < from || !l.0);
+        let left_after = |until: UsageDay| after.is_none_or(|(day, l)| *day >= until || l.1);
+        let known = self.spans.iter().any(|span| {
+            (span.account.as_str(), span.billing_tag_code.as_str()) == (account, code)
+                && span.from <= first
+                && last < span.until
+                && left_before(span.from)
+                && left_after(span.until)
+        });
+        let shown = before.is_some_and(|(_, (billed, deducted))| *deducted && !billed)
+            && after.is_some_and(|(_, (_, deducted))| *deducted);
+        known || shown
+    }
+}
+
+/// Months whose later days have charges of ours and no line of any tag, though their bills are out.
+fn incomplete_months(rows: &[Variance], placed: &[(&BillLine, UsageDay, bool)]) -> Vec<String> {
+    let mut covered: BTreeMap<(&str, UsageMonth), UsageDay> = BTreeMap::new();
+    for (line, day, _) in placed.iter().filter(|(line, ..)| line.kind == Some(LineKind::Usage)) {
+        let last = line.usage_to.filter(|to| to.month() == day.month()).unwrap_or(*day);
+        let held = covered.entry((line.account.as_str(), day.month())).or_insert(last);
+        *held = last.max(*held);
+    }
+    let mut missing: BTreeMap<(&str, UsageMonth), BTreeSet<UsageDay>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.status == Status::OursOnly) {
+        let (_, last) = days_of(row.period);
+        let place = (row.account.as_str(), month_of(row.period));
+        if covered.get(&place).is_none_or(|covered| last > *covered) {
+            missing.entry(place).or_default().insert(last);
+        }
+    }
+    let warning = |((account, month), days): (&(&str, UsageMonth), &BTreeSet<UsageDay>)| {
+        let until = match covered.get(&(*account, *month)) {
+            Some(day) => format!("the bill of account {account} has usage of {month} up to {day}"),
+            None => format!("the bill of account {account} has no usage of {month}"),
+        };
+        let n = days.len();
+        let next = first_day(*month).first_of_next_month().month();
+        format!(
+            "{until}, and ours has charges on {n} later days whose bill is out: is it the file of the whole month? Under 按扣费周期 the last day stands in the bill of {next}"
+        )
+    };
+    missing.iter().map(warning).collect()
+}
+
+/// The rows of some months: to be taken after [`super::explain`], which balances a day with its neighbour even where
+/// that lies in another month.
+pub fn of_months(rows: Vec<Variance>, months: &BTreeSet<UsageMonth>) -> Vec<Variance> {
+    rows.into_iter().filter(|row| months.contains(&month_of(row.period))).collect()
+}
+
+/// The rows by status, in the order of [`Status::ALL`]; None where a sum passes 2^63.
+pub fn totals(rows: &[Variance]) -> Option<Vec<StatusTotal>> {
+    let mut totals: BTreeMap<Status, StatusTotal> = BTreeMap::new();
+    for row in rows {
+        let total = totals.entry(row.status).or_insert(StatusTotal {
+            status: row.status,
+            rows: 0,
+            ours_charged: 0,
+            provider_calls: 0,
+            difference: 0,
+        });
+        total.rows += 1;
+        total.ours_charged = total.ours_charged.checked_add(row.ours_charged)?;
+        total.provider_calls = total.provider_calls.checked_add(row.provider_calls.unwrap_or(0))?;
+        total.difference = total.difference.checked_add(row.difference)?;
+    }
+    Some(totals.into_values().collect())
+}
+
+/// Rows that differ by more than `tolerance_calls`. What is pending differs from nothing yet.
+pub fn over_tolerance(rows: &[Variance], tolerance_calls: i64) -> i64 {
+    let tolerance = u64::try_from(tolerance_calls).unwrap_or(0);
+    let over = |row: &&Variance| {
+        row.status != Status::Pending && row.difference.unsigned_abs() > tolerance
+    };
+    rows.iter().filter(over).count() as i64
+}

@@ -1,0 +1,476 @@
+//! The parts of a difference.
+//!
+//! Takes the variances, what one pass over the rows of the differing days found, rejects, and the facts of the
+//! provider's list; fills in `parts`, whose counts add up to the difference exactly. Memory: per differing row five
+//! lists of at most [`Limits::seqs_max`] Seqs, however many attempts there are. The order in which rows are seen, and by
+//! how many threads, changes nothing: of more Seqs than a list holds the smallest stay.
+
+use super::{OurRow, SeqFacts, days_of, each_day};
+use crate::model::{Part, PartKind, UsageDay, Variance};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Seqs that a part lists at most: more than anybody looks at one by one, and a report of a year with a difference in
+/// every tag and day stays below 100 MB.
+pub const SEQS_MAX: usize = 200;
+
+/// Minutes around midnight in which an attempt may have been settled on the neighbouring day. Which instant of an attempt the
+/// bill goes by is not documented; an attempt takes seconds, a clock may be off by more.
+pub const MIDNIGHT_MINUTES: i64 = 5;
+
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 86_400_000;
+
+/// Bounds of what is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// 0 to 720: more would count an attempt at both ends of its day.
+    pub midnight_minutes: i64,
+    pub seqs_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { midnight_minutes: MIDNIGHT_MINUTES, seqs_max: SEQS_MAX }
+    }
+}
+
+impl Limits {
+    fn midnight_ms(&self) -> i64 {
+        self.midnight_minutes.clamp(0, 720) * MINUTE_MS
+    }
+}
+
+/// A record set aside, by the date of its key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RejectOn {
+    pub day: UsageDay,
+    pub source_key: String,
+    pub reason: String,
+}
+
+/// Attempts of an object whose Seqs were known already, by the date of its key (`inputs.rows_duplicate`, `rows_changed`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DuplicatesOn {
+    pub day: UsageDay,
+    pub source_key: String,
+    pub rows: i64,
+}
+
+/// Attempts of one description: how many, and the smallest of their Seqs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    pub count: i64,
+    pub seqs: BTreeSet<String>,
+}
+
+impl Found {
+    pub fn add(&mut self, seq: &str, seqs_max: usize) {
+        self.count += 1;
+        if self.seqs.len() < seqs_max {
+            self.seqs.insert(seq.to_owned());
+        } else if self.seqs.last().is_some_and(|last| seq < last.as_str()) {
+            self.seqs.insert(seq.to_owned());
+            self.seqs.pop_last();
+        }
+    }
+
+    pub fn merge(&mut self, other: Found, seqs_max: usize) {
+        self.count += other.count;
+        self.seqs.extend(other.seqs);
+        while self.seqs.len() > seqs_max {
+            self.seqs.pop_last();
+        }
+    }
+}
+
+/// Which rows of `liveness_detail` are evidence: those of the variances that have a difference.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// Per variance its place among the evidence.
+    slots: Vec<Option<usize>>,
+    /// Per place the first and last day.
+    spans: Vec<(UsageDay, UsageDay)>,
+    /// Per day, account and tag code the place.
+    by_day: HashMap<UsageDay, Vec<(String, String, usize)>>,
+}
+
+impl Wanted {
+    /// The days whose rows are to be shown to [`Evidence::see`]. The neighbouring day of a midnight transfer is among them
+    /// by itself: it has the opposite difference.
+    pub fn days(&self) -> BTreeSet<UsageDay> {
+        self.by_day.keys().copied().collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    fn slot(&self, day: UsageDay, account: &str, tag_code: &str) -> Option<usize> {
+        let tags = self.by_day.get(&day)?;
+        tags.iter().find(|(a, t, _)| t == tag_code && a == account).map(|(.., slot)| *slot)
+    }
+}
+
+/// What has to be looked at to explain these variances. [`explain`] takes the same ones, in the same order.
+pub fn wanted(rows: &[Variance]) -> Wanted {
+    let mut wanted = Wanted::default();
+    for row in rows {
+        if row.difference == 0 {
+            wanted.slots.push(None);
+            continue;
+        }
+        let slot = wanted.spans.len();
+        wanted.slots.push(Some(slot));
+        wanted.spans.push(days_of(row.period));
+        // An adjustment over days of a tag that has daily rows has none of our attempts.
+        if row.ours_attempts == 0 {
+            continue;
+        }
+        for day in each_day(row.period) {
+            let tag = (row.account.clone(), row.billing_tag_code.clone(), slot);
+            wanted.by_day.entry(day).or_default().push(tag);
+        }
+    }
+    wanted
+}
+
+/// What the rows say, per variance that differs. One for each thread, merged at the end.
+#[derive(Debug)]
+pub struct Evidence<'w> {
+    wanted: &'w Wanted,
+    limits: Limits,
+    slots: Vec<Gathered>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Gathered {
+    charged: Found,
+    /// Charged within the minutes after the period begins, and before it ends.
+    near_begin: Found,
+    near_end: Found,
+    unknown: Found,
+    not_final: Found,
+}
+
+impl<'w> Evidence<'w> {
+    pub fn new(wanted: &'w Wanted, limits: Limits) -> Evidence<'w> {
+        Evidence { wanted, limits, slots: vec![Gathered::default(); wanted.spans.len()] }
+    }
+
+    /// Looks at a row of the days wanted; each row once.
+    pub fn see(&mut self, row: &OurRow<'_>) {
+        let day = UsageDay::of_instant(row.req_time);
+        let Some(slot) = self.wanted.slot(day, row.account, row.billing_tag_code) else { return };
+        let (max, (first, last)) = (self.limits.seqs_max, self.wanted.spans[slot]);
+        let found = &mut self.slots[slot];
+        match row.charge {
+            Some(true) => {
+                found.charged.add(row.seq, max);
+                let (into_day, near) = (row.req_time - day.begin_ms(), self.limits.midnight_ms());
+                if day == first && into_day < near {
+                    found.near_begin.add(row.seq, max);
+                }
+                if day == last && into_day >= DAY_MS - near {
+                    found.near_end.add(row.seq, max);
+                }
+            }
+            None => found.unknown.add(row.seq, max),
+            Some(false) => {}
+        }
+        if row.snapshot_final == Some(false) {
+            found.not_final.add(row.seq, max);
+        }
+    }
+
+    /// Puts together what two threads saw of the same variances.
+    pub fn merge(mut self, other: Evidence<'w>) -> Evidence<'w> {
+        let max = self.limits.seqs_max;
+        for (into, from) in self.slots.iter_mut().zip(other.slots) {
+            into.charged.merge(from.charged, max);
+            into.near_begin.merge(from.near_begin, max);
+            into.near_end.merge(from.near_end, max);
+            into.unknown.merge(from.unknown, max);
+            into.not_final.merge(from.not_final, max);
+        }
+        self
+    }
+}
+
+fn part(kind: PartKind, count: i64, found: &Found) -> Part {
+    Part {
+        kind,
+        count,
+        seqs: found.seqs.iter().cloned().collect(),
+        seqs_total: found.count,
+        source_keys: Vec::new(),
+    }
+}
+
+/// Of one variance what is not yet explained, and what of its evidence is used up.
+#[derive(Clone, Default)]
+struct Rest {
+    difference: i64,
+    /// Charged attempts near the ends that are known to be no reason or are one already.
+    near_used: i64,
+    unknown_used: i64,
+    /// The provider's list says all there is to say of this variance.
+    listed: bool,
+}
+
+/// Fills in the parts of every variance that differs, in this order, each as far as its limit goes:
+///
+/// 1. **The provider's list**, for days and tags it covers: facts with their Seqs, not limited by the difference. A
+///    Seq on another day takes one from a day and gives it to another (`midnight`).
+/// 2. **Midnight**: two neighbouring periods of a tag with opposite differences, as far as the one that counts more
+///    of ours has charged attempts within the minutes before (or after) the midnight between them. Both get the
+///    opposite count and the same Seqs, so that midnight adds up to zero over all days.
+/// 3. **Unknown flag**: the bill counts more; up to the attempts whose flag is null.
+/// 4. **Not final**: the bill counts more; up to the attempts in snapshots that could still grow.
+/// 5. **Rejects**: the bill counts more; up to the records set aside under that day, each used once over all tags.
+/// 6. **Unexplained**: the rest. Where ours is more its Seqs are the charged attempts, any of which can be the one.
+///
+/// 3 to 5 are possible reasons and no proof. They are left out where the provider's list covers the whole variance:
+/// what it does not say by Seq has another reason.
+///
+/// Duplicates never change the difference, because a Seq is counted once. Where the bill counts more, those of the day (of
+/// all tags: the load history does not know tags) stand as a part of count 0: so much higher would be a count without
+/// regard to Seq.
+///
+/// Panics when the parts do not add up, or `rows` are not those that `wanted` was made of: bugs of ours.
+pub fn explain(
+    rows: &mut [Variance],
+    evidence: &Evidence<'_>,
+    rejects: &[RejectOn],
+    duplicates: &[DuplicatesOn],
+    facts: Option<&SeqFacts>,
+) {
+    assert_eq!(rows.len(), evidence.wanted.slots.len(), "the variances that were asked about");
+    let mut work = Work {
+        rests: rows
+            .iter()
+            .map(|row| Rest { difference: row.difference, ..Rest::default() })
+            .collect(),
+        rows,
+        evidence,
+    };
+    if let Some(facts) = facts {
+        work.listed(facts);
+    }
+    work.midnight();
+    work.flags();
+    work.rejects(rejects, evidence.limits.seqs_max);
+    work.unexplained();
+    work.duplicates(duplicates, evidence.limits.seqs_max);
+    for row in rows {
+        let sum: i64 = row.parts.iter().map(|part| part.count).sum();
+        assert_eq!(sum, row.difference, "the parts of {} {}", row.period, row.billing_tag_code);
+    }
+}
+
+struct Work<'r, 'e> {
+    rows: &'r mut [Variance],
+    rests: Vec<Rest>,
+    evidence: &'e Evidence<'e>,
+}
+
+impl<'e> Work<'_, 'e> {
+    fn found(&self, row: usize) -> Option<&'e Gathered> {
+        self.evidence.wanted.slots[row].map(|slot| &self.evidence.slots[slot])
+    }
+
+    fn push(&mut self, row: usize, part: Part) {
+        self.rests[row].difference -= part.count;
+        self.rows[row].parts.push(part);
+    }
+
+    /// Variances that differ.
+    fn differing(&self) -> impl Iterator<Item = usize> + use<> {
+        let slots = self.evidence.wanted.slots.iter().enumerate();
+        slots.filter_map(|(row, slot)| slot.map(|_| row)).collect::<Vec<_>>().into_iter()
+    }
+
+    fn listed(&mut self, facts: &SeqFacts) {
+        let max = self.evidence.limits.seqs_max;
+        for row in self.differing() {
+            let variance = &self.rows[row];
+            // A row of adjustments alone has no attempts on either side.
+            if facts.account != variance.account
+                || variance.ours_attempts == 0 && variance.status == crate::model::Status::Adjusted
+            {
+                continue;
+            }
+            let tag = variance.billing_tag_code.clone();
+            let mut sums: BTreeMap<(PartKind, bool), Found> = BTreeMap::new();
+            let mut listed = facts.is_whole(&tag);
+            for day in each_day(variance.period) {
+                listed &= facts.days.contains(&day);
+                for (place, found) in facts.of(day, Some(&tag)) {
+                    sums.entry(place).or_default().merge(found.clone(), max);
+                }
+            }
+            self.rests[row].listed = listed;
+            for ((kind, more), found) in sums {
+                let count = if more { found.count } else { -found.count };
+                match kind {
+                    PartKind::Midnight if !more => self.rests[row].near_used += found.count,
+                    PartKind::UnknownFlag => self.rests[row].unknown_used += found.count,
+                    _ => {}
+                }
+                self.push(row, part(kind, count, &found));
+            }
+        }
+        // Seqs that the list charges and we do not hold have no tag of ours, unless their rule tells it. They go where
+        // the bill counts more, day by day, each once.
+        let mut left: BTreeMap<UsageDay, Found> = facts.untagged();
+        for row in self.differing() {
+            let variance = &self.rows[row];
+            if facts.account != variance.account || !facts.is_listed(&variance.billing_tag_code) {
+                continue;
+            }
+            for day in each_day(variance.period) {
+                let Some(found) = left.get_mut(&day) else { continue };
+                let n = self.rests[row].difference.min(found.count);
+                if n > 0 {
+                    let told = part(PartKind::ProviderOnly, n, found);
+                    self.push(row, told);
+                    // The Seqs stay: the counts alone do not say which tag is theirs.
+                    if let Some(found) = left.get_mut(&day) {
+                        found.count -= n;
+                    }
+                }
+            }
+        }
+    }
+
+    fn midnight(&mut self) {
+        // By account and tag, in order of time.
+        let mut chains: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
+        for row in self.differing() {
+            let variance = &self.rows[row];
+            let tag = (variance.account.clone(), variance.billing_tag_code.clone());
+            chains.entry(tag).or_default().push(row);
+        }
+        for mut chain in chains.into_values() {
+            chain.sort_by_key(|row| days_of(self.rows[*row].period));
+            for (at, &earlier) in chain.iter().enumerate() {
+                let next = days_of(self.rows[earlier].period).1.plus(1);
+                let later = chain[at + 1..]
+                    .iter()
+                    .copied()
+                    .find(|&row| days_of(self.rows[row].period).0 == next);
+                if let Some(later) = later {
+                    self.balance(earlier, later);
+                }
+            }
+        }
+    }
+
+    /// From left to right this explains the most that any order of transfers could: a period's first neighbour has no
+    /// other to balance with.
+    fn balance(&mut self, earlier: usize, later: usize) {
+        let (left, right) = (self.rests[earlier].difference, self.rests[later].difference);
+        let (giver, taker, near) = if left < 0 && right > 0 {
+            (earlier, later, self.found(earlier).map(|found| &found.near_end))
+        } else if left > 0 && right < 0 {
+            (later, earlier, self.found(later).map(|found| &found.near_begin))
+        } else {
+            return;
+        };
+        let Some(near) = near else { return };
+        let n = (near.count - self.rests[giver].near_used).min(left.abs()).min(right.abs());
+        if n > 0 {
+            self.push(giver, part(PartKind::Midnight, -n, near));
+            self.push(taker, part(PartKind::Midnight, n, near));
+        }
+    }
+
+    fn flags(&mut self) {
+        for row in self.differing() {
+            let Some(found) = self.found(row) else { continue };
+            if self.rests[row].listed {
+                continue;
+            }
+            let unknown = found.unknown.count - self.rests[row].unknown_used;
+            let n = self.rests[row].difference.min(unknown);
+            if n > 0 {
+                self.push(row, part(PartKind::UnknownFlag, n, &found.unknown));
+            }
+            let n = self.rests[row].difference.min(found.not_final.count);
+            if n > 0 {
+                self.push(row, part(PartKind::NotFinal, n, &found.not_final));
+            }
+        }
+    }
+
+    fn rejects(&mut self, rejects: &[RejectOn], keys_max: usize) {
+        let mut left: BTreeMap<UsageDay, (i64, BTreeSet<&str>)> = BTreeMap::new();
+        for reject in rejects {
+            let (count, keys) = left.entry(reject.day).or_default();
+            *count += 1;
+            keys.insert(&reject.source_key);
+        }
+        for row in self.differing() {
+            if self.rests[row].listed {
+                continue;
+            }
+            let (mut count, mut total, mut keys) = (0, 0, BTreeSet::new());
+            for day in each_day(self.rows[row].period) {
+                let Some((rejects, of_day)) = left.get_mut(&day) else { continue };
+                let n = (self.rests[row].difference - count).min(*rejects);
+                if n > 0 {
+                    *rejects -= n;
+                    count += n;
+                    total += of_day.len() as i64;
+                    keys.extend(of_day.iter().copied());
+                }
+            }
+            if count > 0 {
+                let source_keys = keys.into_iter().take(keys_max).map(str::to_owned).collect();
+                // Rejects have no Seq; `seqs_total` says how many objects there are, where `source_keys` was cut.
+                let kind = PartKind::Reject;
+                self.push(
+                    row,
+                    Part { kind, count, seqs: Vec::new(), seqs_total: total, source_keys },
+                );
+            }
+        }
+    }
+
+    fn unexplained(&mut self) {
+        let none = Found::default();
+        for row in self.differing() {
+            let rest = self.rests[row].difference;
+            let found = self.found(row).filter(|_| rest < 0).map_or(&none, |found| &found.charged);
+            if rest != 0 {
+                self.push(row, part(PartKind::Unexplained, rest, found));
+            }
+        }
+    }
+
+    fn duplicates(&mut self, duplicates: &[DuplicatesOn], keys_max: usize) {
+        let mut by_day: BTreeMap<UsageDay, (i64, BTreeSet<&str>)> = BTreeMap::new();
+        for object in duplicates.iter().filter(|object| object.rows > 0) {
+            let (rows, keys) = by_day.entry(object.day).or_default();
+            *rows = rows.saturating_add(object.rows);
+            keys.insert(&object.source_key);
+        }
+        for row in self.differing() {
+            if self.rows[row].difference <= 0 || self.rows[row].ours_attempts == 0 {
+                continue;
+            }
+            let (mut total, mut keys) = (0_i64, BTreeSet::new());
+            for day in each_day(self.rows[row].period) {
+                if let Some((rows, of_day)) = by_day.get(&day) {
+                    total = total.saturating_add(*rows);
+                    keys.extend(of_day.iter().copied());
+                }
+            }
+            if total > 0 {
+                let source_keys = keys.into_iter().take(keys_max).map(str::to_owned).collect();
+                let kind = PartKind::Duplicate;
+                let seqs = Vec::new();
+                self.push(row, Part { kind, count: 0, seqs, seqs_total: total, source_keys });
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Where two numbers disagree, and why: daily charges against the bill, attempts against the provider's own list.
+//!
+//! Takes nouns of `model` and an `as_of`, gives variances. No I/O, no clock, and nothing here changes a count.
+//!
+//! - [`counts`]: the full join on account, period and billing tag; one status a row.
+//! - [`explain`]: the parts of a difference, from one pass over the rows of the days that differ.
+//! - [`seqs`]: the full join by Seq with the provider's list.
+
+mod counts;
+mod explain;
+mod seqs;
+#[cfg(test)]
+mod tests;
+
+pub use counts::{
+    CountError, Counted, PackageSpan, Settings, Statistics, counts, of_months, over_tolerance,
+    totals,
+};
+pub use explain::{
+    DuplicatesOn, Evidence, Found, Limits, MIDNIGHT_MINUTES, RejectOn, SEQS_MAX, Wanted, explain,
+    wanted,
+};
+pub use seqs::{
+    DIFFERENCES_MAX, Differences, ListScope, SeqError, SeqFacts, SeqJoiner, SeqOutcome, SeqSeen,
+};
+
+use crate::model::{Period, UsageDay, UsageMonth};
+
+/// What a row of `liveness_detail` says here. Borrowed: rows are looked at one by one.
+#[derive(Clone, Copy, Debug)]
+pub struct OurRow<'r> {
+    pub seq: &'r str,
+    /// Milliseconds since the epoch.
+    pub req_time: i64,
+    pub account: &'r str,
+    pub billing_tag_code: &'r str,
+    pub channel: Option<&'r str>,
+    /// `is_need_charge`: null is unknown.
+    pub charge: Option<bool>,
+    /// `snapshot_final`: null is not known.
+    pub snapshot_final: Option<bool>,
+    pub errcode: Option<i32>,
+    pub rule_id: Option<&'r str>,
+    pub source_key: &'r str,
+    pub source_record: i64,
+}
+
+/// Code of what has no billing tag.
+const UNMAPPED: &str = "unmapped";
+
+fn first_day(month: UsageMonth) -> UsageDay {
+    UsageDay::parse(&format!("{month}-01")).expect("the first of a month that is one")
+}
+
+/// First and last day of a period.
+fn days_of(period: Period) -> (UsageDay, UsageDay) {
+    match period {
+        Period::Day(day) => (day, day),
+        Period::Month(month) => {
+            let first = first_day(month);
+            (first, first.first_of_next_month().plus(-1))
+        }
+    }
+}
+
+fn month_of(period: Period) -> UsageMonth {
+    match period {
+        Period::Day(day) => day.month(),
+        Period::Month(month) => month,
+    }
+}
+
+/// The days of a period, in order.
+fn each_day(period: Period) -> impl Iterator<Item = UsageDay> {
+    let (first, last) = days_of(period);
+    (first.date32()..=last.date32()).map(UsageDay::from_date32)
+}

@@ -1,0 +1,1 @@
+//! Facts worked out by hand, and a slow recount.
