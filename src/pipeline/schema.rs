@@ -53,8 +53,59 @@ fn properties(node: &'static Value) -> Vec<&'static str> {
     properties.map(|properties| properties.keys().map(String::as_str).collect()).unwrap_or_default()
 }
 
+/// Whether a value surely fits a schema. It knows the words that our schema is made of; where another stands, or
+/// something does not fit, the answer is no, and [`check`] asks a whole validator. That one is not made for nothing:
+/// it takes a tenth of a small run.
+fn surely_fits(schema: &Value, value: &Value) -> bool {
+    let Some(schema) = schema.as_object() else { return false };
+    schema.iter().all(|(word, told)| match word.as_str() {
+        "$schema" | "title" | "description" | "default" | "examples" | "format" => true,
+        "type" => match told.as_str() {
+            Some("object") => value.is_object(),
+            Some("array") => value.is_array(),
+            Some("string") => value.is_string(),
+            Some("boolean") => value.is_boolean(),
+            Some("integer") => value.is_i64() || value.is_u64(),
+            Some("number") => value.is_number(),
+            _ => false,
+        },
+        "properties" => told.is_object(),
+        "additionalProperties" => value.as_object().is_some_and(|members| {
+            let known = schema.get("properties").and_then(Value::as_object);
+            members.iter().all(|(name, member)| match known.and_then(|known| known.get(name)) {
+                Some(known) => surely_fits(known, member),
+                None => surely_fits(told, member),
+            })
+        }),
+        "required" => value.as_object().is_some_and(|members| {
+            told.as_array().is_some_and(|names| {
+                names.iter().all(|name| name.as_str().is_some_and(|name| members.contains_key(name)))
+            })
+        }),
+        "items" => value
+            .as_array()
+            .is_some_and(|items| items.iter().all(|item| surely_fits(told, item))),
+        "enum" => told.as_array().is_some_and(|words| words.contains(value)),
+        "const" => told == value,
+        "anyOf" => told
+            .as_array()
+            .is_some_and(|choices| choices.iter().any(|choice| surely_fits(choice, value))),
+        // Of words one at most fits.
+        "oneOf" => told.as_array().is_some_and(|choices| {
+            choices.iter().all(|choice| choice.get("const").or(choice.get("enum")).is_some())
+                && choices.iter().any(|choice| surely_fits(choice, value))
+        }),
+        "minimum" => told.as_f64().zip(value.as_f64()).is_some_and(|(least, n)| n >= least),
+        "maximum" => told.as_f64().zip(value.as_f64()).is_some_and(|(most, n)| n <= most),
+        _ => false,
+    })
+}
+
 /// Notes every breach of the schema.
 pub(super) fn check(draft: &mut Draft) {
+    if surely_fits(&SCHEMA, &draft.value) {
+        return;
+    }
     let validator = match jsonschema::validator_for(&SCHEMA) {
         Ok(validator) => validator,
         Err(_) => panic!("the schema generated from the types is no JSON Schema"),
