@@ -79,12 +79,14 @@ fn surely_fits(schema: &Value, value: &Value) -> bool {
         }),
         "required" => value.as_object().is_some_and(|members| {
             told.as_array().is_some_and(|names| {
-                names.iter().all(|name| name.as_str().is_some_and(|name| members.contains_key(name)))
+                names
+                    .iter()
+                    .all(|name| name.as_str().is_some_and(|name| members.contains_key(name)))
             })
         }),
-        "items" => value
-            .as_array()
-            .is_some_and(|items| items.iter().all(|item| surely_fits(told, item))),
+        "items" => {
+            value.as_array().is_some_and(|items| items.iter().all(|item| surely_fits(told, item)))
+        }
         "enum" => told.as_array().is_some_and(|words| words.contains(value)),
         "const" => told == value,
         "anyOf" => told
