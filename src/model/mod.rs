@@ -9,6 +9,7 @@ mod format;
 mod reconciled;
 mod reject;
 mod tally;
+mod texts;
 mod variance;
 
 pub use amount::{Amount, AmountError};
@@ -23,4 +24,5 @@ pub use reconciled::{
 };
 pub use reject::{Reject, RejectReason};
 pub use tally::{Broken, Tally};
+pub use texts::Texts;
 pub use variance::{Part, PartKind, Period, SeqDifference, SeqStatus, Status, Variance};
