@@ -156,7 +156,7 @@ struct Part {
 }
 
 /// So many objects at once, and what is held of each makes the most of what a run holds.
-const MANY_OBJECTS: usize = 100_000;
+pub const MANY_OBJECTS: usize = 100_000;
 
 /// Bytes of rows that are held. A date of very many objects weighs by its keys and counts, which are not written to
 /// disk: they come off what rows may weigh, twice, for the load history is made of them.

@@ -726,7 +726,12 @@ impl<'p> Run<'p> {
                 .copied()
                 .unwrap_or(i64::MIN)
         };
-        on_threads(self.io_threads(&self.output), &asked, |day| {
+        // A file, and a row group of it, is held by each thread.
+        let threads = match objects.len() < load::MANY_OBJECTS {
+            true => self.io_threads(&self.output),
+            false => 1,
+        };
+        on_threads(threads, &asked, |day| {
             let name = partition(*day);
             // The rows' own days surely, and any other day that may hold one of their Seqs.
             if loaded.days.contains(day) || holds_any(&tables.detail, &name, &seqs)? {
