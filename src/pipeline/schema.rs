@@ -59,7 +59,9 @@ fn properties(node: &'static Value) -> Vec<&'static str> {
 fn surely_fits(schema: &Value, value: &Value) -> bool {
     let Some(schema) = schema.as_object() else { return false };
     schema.iter().all(|(word, told)| match word.as_str() {
-        "$schema" | "title" | "description" | "default" | "examples" | "format" => true,
+        "$schema" | "title" | "description" | "default" | "examples" | "format" | "writeOnly" => {
+            true
+        }
         "type" => match told.as_str() {
             Some("object") => value.is_object(),
             Some("array") => value.is_array(),
@@ -304,4 +306,76 @@ pub(super) fn closest<'a>(
         .filter(|(similarity, _)| *similarity > SIMILAR)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Every value that is the given one but for one place in it.
+    fn changed(value: &Value) -> Vec<Value> {
+        let mut all: Vec<Value> = [
+            json!(null),
+            json!(true),
+            json!(-1),
+            json!(1.0),
+            json!(70_000),
+            json!("x"),
+            json!([]),
+            json!({}),
+        ]
+        .into();
+        match value {
+            Value::Object(members) => {
+                for (name, member) in members {
+                    for other in changed(member) {
+                        let mut members = members.clone();
+                        members.insert(name.clone(), other);
+                        all.push(Value::Object(members));
+                    }
+                    let mut without = members.clone();
+                    without.remove(name);
+                    all.push(Value::Object(without));
+                }
+                let mut more = members.clone();
+                more.insert("unknown".to_owned(), json!("x"));
+                all.push(Value::Object(more));
+            }
+            Value::Array(items) => {
+                for (place, item) in items.iter().enumerate() {
+                    for other in changed(item) {
+                        let mut items = items.clone();
+                        items[place] = other;
+                        all.push(Value::Array(items));
+                    }
+                }
+            }
+            _ => {}
+        }
+        all
+    }
+
+    /// What is said to fit, the validator finds to fit; and of the pipelines that we show, nothing else is needed.
+    #[test]
+    fn what_surely_fits_is_valid() {
+        let validator = jsonschema::validator_for(&SCHEMA).expect("a JSON Schema");
+        let (mut fit, mut refused) = (0, 0);
+        for text in [
+            include_str!("../../pipelines/reference.toml"),
+            include_str!("../../pipelines/sample.toml"),
+            include_str!("../../pipelines/daily-s3.toml"),
+        ] {
+            let draft = Draft::read("pipeline.toml", text).unwrap_or_else(|_| panic!("TOML"));
+            assert!(surely_fits(&SCHEMA, &draft.value));
+            for value in changed(&draft.value) {
+                match surely_fits(&SCHEMA, &value) {
+                    true => assert!(validator.is_valid(&value), "{value}"),
+                    false => refused += 1,
+                }
+                fit += 1;
+            }
+        }
+        assert!(fit > 500 && refused > 300, "{refused} of {fit}");
+    }
 }
