@@ -108,8 +108,8 @@ def results():
     # 16 December: a channel that no route knows.
     month.result("2024-12-16", "kiosk", [(1, "08:00:00", True, 0)])
     # 18 December: against the published charge rules: 1003 is free there, 2006 is charged.
-    month.result("2024-12-18", "app", [(3, "08:00:00", True, 1003)], err=1003)
-    month.result("2024-12-18", "app", [(4, "08:10:00", False, 2006)], err=2006)
+    month.result("2024-12-18", "wx_mini", [(5, "08:00:00", True, 1003)], err=1003)
+    month.result("2024-12-18", "wx_mini", [(6, "08:10:00", False, 2006)], err=2006)
     return month
 
 
@@ -131,7 +131,7 @@ def bill():
     # What stands on the bill besides 3, 2 and 1 calls a day. The 31st is not out yet.
     more = {
         ("2024-12-03", WECHAT): 1, ("2024-12-06", APP): 1, ("2024-12-08", WECHAT): 1,
-        ("2024-12-09", APP): 1, ("2024-12-10", APP): 1, ("2024-12-11", H5): 1, ("2024-12-12", H5): 1, ("2024-12-18", APP): 1,
+        ("2024-12-09", APP): 1, ("2024-12-10", APP): 1, ("2024-12-11", H5): 1, ("2024-12-12", H5): 1, ("2024-12-18", WECHAT): 1,
     }
     for day in DAYS[:-1]:
         for tag, usual in ((WECHAT, 3), (APP, 2), (H5, 1)):
@@ -150,8 +150,8 @@ def bill():
                       end="2025-11-30 23:59:59"))
     lines.append(line("2024-12-20", APP, 0, action=("prepay_purchase", "包年包月新购"), cost="1", instance="资源包",
                       end="2025-12-19 23:59:59"))
-    # What was deducted in fen, day by day, is 0.08000021 more than the App lines (README.md). And a line of another product.
-    lines.append(line("2024-12-30", APP, 0, action=("billVirtualId", "月度计费精度差异"), cost="-0.08000021"))
+    # What was deducted in fen, day by day, is 0.08333354 more than the App lines (README.md). And a line of another product.
+    lines.append(line("2024-12-30", APP, 0, action=("billVirtualId", "月度计费精度差异"), cost="-0.08333354"))
     other = line("2024-12-02", "标准存储容量", 5, cost="0.59000000")
     other["product"] = ("p_cos", "对象存储 COS")
     lines.insert(3, other)
@@ -221,6 +221,9 @@ def provider_list():
             tokens.setdefault(token, []).append((ms(day, clock), seq(day, "wx_mini", number), charge))
         if day == "2024-12-08":
             tokens[5] = [(ms(day, "00:00:01"), seq("2024-12-07", "wx_mini", 5), True)]
+        if day == "2024-12-18":
+            tokens[5] = [(ms(day, "08:00:00"), seq(day, "wx_mini", 5), True)]
+            tokens[6] = [(ms(day, "08:10:00"), seq(day, "wx_mini", 6), False)]
         details = [{
             "BizToken": f"wx_mini-{day}-{token:04d}", "ChargeCount": sum(c for _, _, c in attempts), "RuleId": "5",
             "ChargeDetails": [{

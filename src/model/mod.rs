@@ -10,6 +10,7 @@ mod prices;
 mod reconciled;
 mod reject;
 mod tally;
+mod texts;
 mod variance;
 
 pub use amount::{Amount, AmountError};
@@ -25,4 +26,5 @@ pub use reconciled::{
 };
 pub use reject::{Reject, RejectReason};
 pub use tally::{Broken, Tally};
+pub use texts::Texts;
 pub use variance::{Part, PartKind, Period, SeqDifference, SeqStatus, Status, Variance};

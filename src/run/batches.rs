@@ -5,7 +5,9 @@ use super::history::Loads;
 use super::{Asked, RunError, Tables, on_threads, partition, stopped};
 use crate::model::{Broken, UsageDay};
 use crate::pipeline::{Inventory, Pipeline};
-use crate::sources::{self, Choice, Folders, Group, KeyPattern, Object, Order, Selection, Verdict};
+use crate::sources::{
+    self, Choice, Folders, Group, KeyPattern, Object, Objects, Order, Selection, Verdict,
+};
 #[cfg(doc)]
 use crate::storage::Listing;
 use crate::storage::{ObjectInfo, Place};
@@ -30,7 +32,7 @@ const FEW_OBJECTS: usize = 1_000;
 /// Objects to be loaded and committed together, by key.
 #[derive(Debug, Default)]
 pub struct Batch {
-    pub objects: Vec<Object>,
+    pub objects: Objects,
     /// First and last `{date}` of their keys, where they have them.
     pub dates: Option<(UsageDay, UsageDay)>,
     bytes: u64,
@@ -43,23 +45,20 @@ impl Batch {
             let (first, last) = self.dates.unwrap_or((date, date));
             self.dates = Some((first.min(date), last.max(date)));
         }
-        match self.objects.is_empty() {
-            // Mostly a batch is one date: nothing of it is copied.
-            true => self.objects = part.objects,
-            false => self.objects.extend(part.objects),
-        }
+        // Mostly a batch is one date: nothing of it is copied.
+        self.objects.append(part.objects);
     }
 }
 
 /// New objects of one date.
 struct Part {
     date: Option<UsageDay>,
-    objects: Vec<Object>,
+    objects: Objects,
 }
 
 impl Part {
     fn bytes(&self) -> u64 {
-        self.objects.iter().map(|o| o.info.size).sum()
+        self.objects.size_total()
     }
 }
 
@@ -216,19 +215,19 @@ impl<'r> Batches<'r> {
     }
 
     /// Adds new objects to what is handed out, by their dates.
-    fn queue(&mut self, objects: Vec<Object>) {
-        let mut dates: BTreeMap<Option<UsageDay>, Vec<Object>> = BTreeMap::new();
+    fn queue(&mut self, objects: Objects) {
+        if objects.is_empty() {
+            return;
+        }
+        let mut dates: BTreeMap<Option<UsageDay>, Objects> = BTreeMap::new();
         // Mostly they are all of one, and stay as they are.
-        let first = objects.first().map(|object| object.date);
-        let mixed = match first.filter(|date| objects.iter().all(|object| object.date == *date)) {
-            Some(date) => {
-                dates.insert(date, objects);
-                Vec::new()
+        let first = objects.date(0);
+        if (1..objects.len()).all(|place| objects.date(place) == first) {
+            dates.insert(first, objects);
+        } else {
+            for place in 0..objects.len() {
+                dates.entry(objects.date(place)).or_default().push_of(&objects, place);
             }
-            None => objects,
-        };
-        for object in mixed {
-            dates.entry(object.date).or_default().push(object);
         }
         let mut parts: Vec<Part> =
             dates.into_iter().map(|(date, objects)| Part { date, objects }).collect();
@@ -244,19 +243,20 @@ impl<'r> Batches<'r> {
     ) -> Result<(), RunError> {
         let mut loads = HashMap::new();
         let mut counts = Selection::default();
-        let mut objects = Vec::new();
+        let mut objects = Objects::default();
         super::inventory::read(self.pipeline, inventory, self.source, &mut |listing| {
             stopped(self.stop)?;
             let selection = self.pick(listing, inputs, &mut loads)?;
             counts.count(&selection);
-            objects.extend(selection.objects);
+            objects.append(selection.objects);
             Ok(())
         })?;
-        objects.sort_by(|a, b| a.info.key.cmp(&b.info.key));
-        if let Some(twice) = objects.windows(2).find(|pair| pair[0].info.key == pair[1].info.key) {
+        objects.sort();
+        let twice = (1..objects.len()).find(|place| objects.key(place - 1) == objects.key(*place));
+        if let Some(twice) = twice {
             return Err(RunError::Usage(format!(
                 "source.inventory: {} is listed twice: an inventory of all versions needs its IsLatest column, and one of several runs is none",
-                twice[0].info.key
+                objects.key(twice)
             )));
         }
         self.counts.count(&counts);
@@ -286,6 +286,7 @@ impl<'r> Batches<'r> {
         let listings = listings?;
         let loads = loads.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let mut listing: Vec<ObjectInfo> = group.objects.clone();
+        listing.reserve_exact(listings.iter().map(|listed| listed.objects.len()).sum());
         let mut unreadable = BTreeSet::new();
         for listed in listings {
             listing.extend(listed.objects);
@@ -350,7 +351,7 @@ fn in_order<T>(order: Order, items: &mut [T], date: impl Fn(&T) -> Option<UsageD
 }
 
 fn sorted(mut batch: Batch) -> Batch {
-    batch.objects.sort_by(|a, b| a.info.key.cmp(&b.info.key));
+    batch.objects.sort();
     batch
 }
 

@@ -198,14 +198,15 @@ pub fn plan(pipeline: &Pipeline, asked: &Asked) -> Result<Plan, RunError> {
     while let Some(batch) = batches.next(&tables.inputs)? {
         plan.batches += 1;
         plan.shards += sources::shards(&batch.objects, |_| false).len() as u64;
-        for object in &batch.objects {
+        for place in 0..batch.objects.len() {
+            let (key, size) = (batch.objects.key(place), batch.objects.size(place));
             plan.objects += 1;
-            plan.bytes += object.info.size;
-            plan.requests += 1 + object.info.size / SHARD_BYTES;
-            if let Some(date) = pattern.as_ref().and_then(|p| p.date(&object.info.key).flatten()) {
+            plan.bytes += size;
+            plan.requests += 1 + size / SHARD_BYTES;
+            if let Some(date) = pattern.as_ref().and_then(|p| p.date(key).flatten()) {
                 let sum = plan.dates.entry(date.to_owned()).or_default();
                 sum.0 += 1;
-                sum.1 += object.info.size;
+                sum.1 += size;
             }
         }
     }

@@ -4,8 +4,9 @@
 //! etag. Of each only a digest of 16 bytes is held, and of a date that was dealt with nothing.
 
 use super::RunError;
-use super::load::ObjectCount;
+use super::load::{ObjectCount, Version};
 use crate::model::UsageDay;
+use crate::sources::Objects;
 use crate::storage::ObjectInfo;
 use crate::write::parquet::{Columns, ROW_GROUP_ROWS_MAX, plain_column};
 use crate::write::schema::INPUTS;
@@ -122,71 +123,112 @@ fn identity(key: &str, size: u64, etag: Option<&str>, last_modified_ms: i64) -> 
 }
 
 /// A line of the history that is to be written.
-pub enum Line<'l> {
-    /// Of an object that was read now.
-    New(&'l ObjectInfo, &'l ObjectCount),
-    Stored(&'l Input),
+#[derive(Clone, Copy)]
+pub enum Line {
+    /// Of the object of this place among those read now.
+    New(u32),
+    /// Of this place among the lines stored.
+    Stored(u32),
+}
+
+/// What was read: the objects, and what came of each.
+#[derive(Clone, Copy)]
+pub struct Read<'l> {
+    pub objects: &'l Objects,
+    pub counts: &'l [ObjectCount],
+}
+
+/// What lines are about.
+#[derive(Clone, Copy)]
+struct About<'l> {
+    run_id: &'l str,
+    read: Read<'l>,
+    stored: &'l [Input],
 }
 
 /// Lines of one file, sorted. Its columns are made of them one at a time: as rows and columns at once, a million
 /// lines would weigh more than the rows that they are about.
 pub struct Lines<'l> {
-    run_id: &'l str,
-    lines: Vec<Line<'l>>,
+    about: About<'l>,
+    lines: Vec<Line>,
 }
 
 impl<'l> Lines<'l> {
     /// New lines are of the run of this id.
-    pub fn new(run_id: &'l str, mut lines: Vec<Line<'l>>) -> Lines<'l> {
+    pub fn new(
+        run_id: &'l str,
+        read: Read<'l>,
+        stored: &'l [Input],
+        mut lines: Vec<Line>,
+    ) -> Lines<'l> {
+        let about = About { run_id, read, stored };
         // A run reads an object once, and run ids differ.
-        let place = |line: &Line<'l>| -> (&'l str, i64, Option<&'l str>, i64, &'l str) {
-            (line.key(), line.size(), line.etag(), line.last_modified(), line.run_id(run_id))
+        let place = |line: Line| -> (&'l str, i64, Option<&'l str>, i64, &'l str) {
+            let (size, modified) = (about.size(line), about.last_modified(line));
+            (about.key(line), size, about.etag(line), modified, about.run_id(line))
         };
-        lines.sort_by(|a, b| place(a).cmp(&place(b)));
-        Lines { run_id, lines }
+        lines.sort_by(|a, b| place(*a).cmp(&place(*b)));
+        Lines { about, lines }
     }
 }
 
-impl<'l> Line<'l> {
-    fn key(&self) -> &'l str {
-        match self {
-            Line::New(read, _) => &read.key,
-            Line::Stored(input) => &input.key,
+impl<'l> About<'l> {
+    /// Another version than the listed one was read.
+    fn other(&self, place: u32) -> Option<&'l ObjectInfo> {
+        match &self.read.counts[place as usize].read {
+            Version::Other(read) => Some(read),
+            Version::Listed | Version::Gone => None,
         }
     }
 
-    fn size(&self) -> i64 {
-        match self {
-            Line::New(read, _) => read.size as i64,
-            Line::Stored(input) => input.size,
+    fn key(&self, line: Line) -> &'l str {
+        match line {
+            Line::New(place) => self.read.objects.key(place as usize),
+            Line::Stored(place) => &self.stored[place as usize].key,
         }
     }
 
-    fn etag(&self) -> Option<&'l str> {
-        match self {
-            Line::New(read, _) => read.etag.as_deref(),
-            Line::Stored(input) => input.etag.as_deref(),
+    fn size(&self, line: Line) -> i64 {
+        match line {
+            Line::New(place) => {
+                let listed = || self.read.objects.size(place as usize);
+                self.other(place).map_or_else(listed, |other| other.size) as i64
+            }
+            Line::Stored(place) => self.stored[place as usize].size,
         }
     }
 
-    fn last_modified(&self) -> i64 {
-        match self {
-            Line::New(read, _) => read.last_modified_ms,
-            Line::Stored(input) => input.last_modified,
+    fn etag(&self, line: Line) -> Option<&'l str> {
+        match line {
+            Line::New(place) => match self.other(place) {
+                Some(other) => other.etag.as_deref(),
+                None => self.read.objects.etag(place as usize),
+            },
+            Line::Stored(place) => self.stored[place as usize].etag.as_deref(),
         }
     }
 
-    fn run_id(&self, now: &'l str) -> &'l str {
-        match self {
-            Line::New(..) => now,
-            Line::Stored(input) => &input.run_id,
+    fn last_modified(&self, line: Line) -> i64 {
+        match line {
+            Line::New(place) => {
+                let listed = || self.read.objects.modified_ms(place as usize);
+                self.other(place).map_or_else(listed, |other| other.last_modified_ms)
+            }
+            Line::Stored(place) => self.stored[place as usize].last_modified,
         }
     }
 
-    fn count(&self, new: fn(&ObjectCount) -> i64, stored: fn(&Input) -> i64) -> i64 {
-        match self {
-            Line::New(_, count) => new(count),
-            Line::Stored(input) => stored(input),
+    fn run_id(&self, line: Line) -> &'l str {
+        match line {
+            Line::New(_) => self.run_id,
+            Line::Stored(place) => &self.stored[place as usize].run_id,
+        }
+    }
+
+    fn count(&self, line: Line, new: fn(&ObjectCount) -> i64, stored: fn(&Input) -> i64) -> i64 {
+        match line {
+            Line::New(place) => new(&self.read.counts[place as usize]),
+            Line::Stored(place) => stored(&self.stored[place as usize]),
         }
     }
 }
@@ -194,15 +236,15 @@ impl<'l> Line<'l> {
 impl Lines<'_> {
     /// The lines of each row group.
     pub fn groups(&self) -> impl Iterator<Item = LineGroup<'_>> {
-        let run_id = self.run_id;
-        self.lines.chunks(ROW_GROUP_ROWS_MAX).map(move |lines| LineGroup { run_id, lines })
+        let about = self.about;
+        self.lines.chunks(ROW_GROUP_ROWS_MAX).map(move |lines| LineGroup { about, lines })
     }
 }
 
 /// Lines of a row group.
 pub struct LineGroup<'l> {
-    run_id: &'l str,
-    lines: &'l [Line<'l>],
+    about: About<'l>,
+    lines: &'l [Line],
 }
 
 impl Columns for LineGroup<'_> {
@@ -211,23 +253,23 @@ impl Columns for LineGroup<'_> {
     }
 
     fn column(&self, place: usize) -> Result<ArrayRef, WriteError> {
-        let lines = self.lines;
+        let (lines, about) = (self.lines.iter().copied(), self.about);
         let counts = |new: fn(&ObjectCount) -> i64, stored: fn(&Input) -> i64| -> ArrayRef {
-            let counts = lines.iter().map(|line| line.count(new, stored));
+            let counts = lines.clone().map(|line| about.count(line, new, stored));
             Arc::new(Int64Array::from_iter_values(counts))
         };
         let field = INPUTS.file_schema.field(place);
         Ok(match field.name().as_str() {
-            "key" => Arc::new(StringArray::from_iter_values(lines.iter().map(Line::key))),
-            "size" => Arc::new(Int64Array::from_iter_values(lines.iter().map(Line::size))),
-            "etag" => Arc::new(lines.iter().map(Line::etag).collect::<StringArray>()),
+            "key" => Arc::new(StringArray::from_iter_values(lines.map(|line| about.key(line)))),
+            "size" => Arc::new(Int64Array::from_iter_values(lines.map(|line| about.size(line)))),
+            "etag" => Arc::new(lines.map(|line| about.etag(line)).collect::<StringArray>()),
             "last_modified" => {
-                let times = lines.iter().map(Line::last_modified);
+                let times = lines.map(|line| about.last_modified(line));
                 Arc::new(TimestampMillisecondArray::from_iter_values(times).with_timezone("UTC"))
             }
             "run_id" => {
                 let mut runs = StringDictionaryBuilder::<Int32Type>::new();
-                lines.iter().for_each(|line| runs.append_value(line.run_id(self.run_id)));
+                lines.for_each(|line| runs.append_value(about.run_id(line)));
                 Arc::new(runs.finish())
             }
             "records" => counts(|c| c.records, |i| i.records),
@@ -244,6 +286,7 @@ impl Columns for LineGroup<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sources::Object;
     use crate::write::small;
 
     /// Columns made of lines one at a time are those that rows would make.
@@ -278,10 +321,17 @@ mod tests {
             rows_outside: 6,
         };
         let (b, d) = (info("b", Some("e")), info("d", None));
+        let listed = |info: &ObjectInfo| Object { info: info.clone(), date: None };
+        // What was listed as b was another version.
+        let objects = [listed(&ObjectInfo { size: 1, ..info("b", None) }), listed(&d)];
+        let objects: Objects = objects.into_iter().collect();
+        let other = Version::Other(Box::new(b.clone()));
+        let read = |read| ObjectCount { read, ..count.clone() };
+        let counts = [read(other), read(Version::Listed)];
         let stored = [row("c", Some("x"), "run-1"), row("b", Some("e"), "run-1")];
-        let mut lines = vec![Line::New(&b, &count), Line::New(&d, &count)];
-        lines.extend(stored.iter().map(Line::Stored));
-        let lines = Lines::new("run-2", lines);
+        let lines = vec![Line::New(0), Line::New(1), Line::Stored(0), Line::Stored(1)];
+        let read = Read { objects: &objects, counts: &counts };
+        let lines = Lines::new("run-2", read, &stored, lines);
         let mut rows = stored.to_vec();
         rows.extend([row("d", None, "run-2"), row("b", Some("e"), "run-2")]);
         rows.sort();

@@ -1,13 +1,13 @@
 //! Shards to rows: every worker reads, decodes and classifies on its own, and what they give is put
 //! together in key order, so that the number of workers changes nothing.
 
-use super::{RunError, on_threads, stopped};
+use super::{RunError, memory, on_threads, stopped};
 use crate::classify::{Catalogue, Router, UnmappedCounts, settlement_date};
 use crate::decode::{self, Ask, Decoder, Framing, Layouts, Sink, Skim, Wanted, Why};
 use crate::model::{Attempt, Compression, Record, Reject, RejectReason, Tally, UsageDay};
 use crate::pipeline::{Key, Pipeline, Reading};
 use crate::report::Progress;
-use crate::sources::{self, KeyPattern, Object, Shard, Window};
+use crate::sources::{self, KeyPattern, Object, Objects, Shard, Window};
 use crate::storage::{Fetch, FetchError, ObjectInfo, Place, StorageError, WHOLE_BYTES_MAX, Want};
 use crate::write::merge::Fates;
 use crate::write::rows::{Placed, RowsBuilder};
@@ -99,15 +99,6 @@ impl Version {
             false => Version::Other(Box::new(read)),
         }
     }
-
-    /// What is known of the version that was read.
-    pub fn info<'o>(&'o self, listed: &'o ObjectInfo) -> Option<&'o ObjectInfo> {
-        match self {
-            Version::Gone => None,
-            Version::Listed => Some(listed),
-            Version::Other(read) => Some(read),
-        }
-    }
 }
 
 /// What came of one object.
@@ -164,15 +155,31 @@ struct Part {
     outside: i64,
 }
 
+/// So many objects at once, and what is held of each makes the most of what a run holds.
+pub const MANY_OBJECTS: usize = 100_000;
+
+/// Bytes of rows that are held. A date of very many objects weighs by its keys and counts, which are not written to
+/// disk: they come off what rows may weigh, twice, for the load history is made of them.
+fn rows_bytes(context: &Context<'_>, objects: &Objects) -> usize {
+    let objects = objects.bytes() + objects.len() * size_of::<ObjectCount>();
+    let bytes = context.pipeline.limits.held_bytes();
+    bytes.saturating_sub(2 * objects).max(ROWS_BYTES_MIN.min(bytes))
+}
+
+/// Rows are not written to disk in smaller parts on that account: each takes a block of memory when they are merged.
+const ROWS_BYTES_MIN: usize = 16 << 20;
+
 /// Bytes looked at to tell whether a large object can be split.
 const HEAD_BYTES: u64 = 64 << 10;
 
-pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<(Loaded, Unmerged), RunError> {
+pub fn load(context: &Context<'_>, objects: &Objects) -> Result<(Loaded, Unmerged), RunError> {
+    if objects.len() >= MANY_OBJECTS {
+        memory::give_back_soon();
+    }
     let source = &context.pipeline.source;
-    let large: Vec<&str> = objects
-        .iter()
-        .filter(|object| object.info.size > sources::SHARD_BYTES)
-        .map(|object| object.info.key.as_str())
+    let large: Vec<&str> = (0..objects.len())
+        .filter(|place| objects.size(*place) > sources::SHARD_BYTES)
+        .map(|place| objects.key(place))
         .collect();
     let split = on_threads(context.io_threads, &large, |key| {
         stopped(context.stop)?;
@@ -187,7 +194,7 @@ pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<(Loaded, Unmerg
         Ok(splits.then_some(*key))
     })?;
     let split: HashSet<&str> = split.into_iter().flatten().collect();
-    let shards = sources::shards(objects, |object| split.contains(object.info.key.as_str()));
+    let shards = sources::shards(objects, |key| split.contains(key));
     let wanted = Wanted::new(
         source.envelope.clone(),
         context.pipeline.privacy.idcard.is_some(),
@@ -197,11 +204,12 @@ pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<(Loaded, Unmerg
     context.layouts.begin();
     let mut bytes_in_vain = 0;
     loop {
-        let held = Held::new(context.pipeline.limits.held_bytes(), &std::env::temp_dir());
+        let held = Held::new(rows_bytes(context, objects), &std::env::temp_dir());
         let read = |(piece, shard): &(usize, Shard)| {
             read_shard(context, objects, *piece, shard, &wanted, &held, &Feed::Opened)
         };
-        let streamed = objects.iter().filter(|o| want(context, &o.info, None).is_none()).count();
+        let sizes = (0..objects.len()).map(|place| objects.size(place));
+        let streamed = sizes.filter(|size| !is_fetched(context, *size)).count();
         let outs: Vec<ShardOut> = if context.source.local_folder().is_some() {
             pieces.par_iter().map(read).collect::<Result<_, RunError>>()?
         } else if streamed * 2 > objects.len() {
@@ -227,7 +235,7 @@ pub fn load(context: &Context<'_>, objects: &[Object]) -> Result<(Loaded, Unmerg
 /// [`Fetch::begin`] is theirs, too.
 fn fetch_shards(
     context: &Context<'_>,
-    objects: &[Object],
+    objects: &Objects,
     shards: &[(usize, Shard)],
     wanted: &Wanted,
     held: &Held,
@@ -252,7 +260,7 @@ fn fetch_shards(
                 Shard::Objects(range) => (range.clone(), None),
                 Shard::Lines { object, bytes } => (*object..*object + 1, Some(bytes)),
             };
-            let wants = places.map(move |place| want(context, &objects[place].info, bytes));
+            let wants = places.map(move |place| want(context, &objects.get(place).info, bytes));
             (*first..).zip(wants).filter_map(|(number, want)| Some((number, want?)))
         })
     };
@@ -297,8 +305,13 @@ fn want(context: &Context<'_>, listed: &ObjectInfo, piece: Option<&Range<u64>>) 
         Some(bytes) => {
             Some(Want { range: Some(Ranges::first(bytes)), etag: listed.etag.clone(), ..want })
         }
-        None => (listed.size <= WHOLE_BYTES_MAX && !in_part(context, listed.size)).then_some(want),
+        None => is_fetched(context, listed.size).then_some(want),
     }
+}
+
+/// Whether an object of this size is fetched by one request; else it is read as a stream, or in part.
+fn is_fetched(context: &Context<'_>, size: u64) -> bool {
+    size <= WHOLE_BYTES_MAX && !in_part(context, size)
 }
 
 /// Ends the requests of workers that panic, or the thread that begins them would wait for room for ever.
@@ -358,7 +371,7 @@ impl Feed<'_> {
 
 /// Sums up in key order. Pieces of an object number their records from 0: each is shifted by what the
 /// pieces before it held.
-fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> (Loaded, Vec<i64>) {
+fn put_together(objects: &Objects, outs: Vec<ShardOut>) -> (Loaded, Vec<i64>) {
     let mut loaded =
         Loaded { objects: vec![ObjectCount::default(); objects.len()], ..Loaded::default() };
     let mut shifts = Vec::with_capacity(outs.len());
@@ -384,9 +397,9 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> (Loaded, Vec<i64>) {
                 matches!(r.reason, RejectReason::EmptyObject | RejectReason::BadCompression)
             });
             unreadable[part.object] &= nothing && part.usable == 0;
-            let key = &objects[part.object].info.key;
+            let key = objects.key(part.object);
             loaded.rejects.extend(part.rejects.into_iter().map(|reject| RejectRow {
-                source_key: key.clone(),
+                source_key: key.to_owned(),
                 source_record: reject.record + shift,
                 byte_offset: reject.byte_offset,
                 json_path: reject.json_path,
@@ -409,7 +422,7 @@ fn put_together(objects: &[Object], outs: Vec<ShardOut>) -> (Loaded, Vec<i64>) {
 
 fn read_shard(
     context: &Context<'_>,
-    objects: &[Object],
+    objects: &Objects,
     piece: usize,
     shard: &Shard,
     wanted: &Wanted,
@@ -418,7 +431,7 @@ fn read_shard(
 ) -> Result<ShardOut, RunError> {
     let mut loader = Loader {
         context,
-        rows: RowsBuilder::new(&context.pipeline.account.uin),
+        rows: RowsBuilder::of_objects(&context.pipeline.account.uin, objects.keys().clone()),
         unmapped: UnmappedCounts::default(),
         piece,
         captures: Vec::new(),
@@ -437,7 +450,7 @@ fn read_shard(
         Shard::Objects(range) => {
             for place in range.clone() {
                 stopped(context.stop)?;
-                let object = &objects[place];
+                let object = &objects.get(place);
                 let opened = || feed.open(context, place - range.start, &object.info, None);
                 let part =
                     read_one(context, place, object, opened, wanted, &mut loader, &bytes_read)?;
@@ -448,7 +461,7 @@ fn read_shard(
         }
         Shard::Lines { object: place, bytes } => {
             stopped(context.stop)?;
-            let object = &objects[*place];
+            let object = &objects.get(*place);
             loader.begin(*place, object, object.info.last_modified_ms);
             let (opened, input) = feed.open(context, 0, &object.info, Some(bytes))?;
             let input = Ranges::new(context.source, bytes, opened, input);

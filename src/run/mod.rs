@@ -10,6 +10,7 @@ mod export;
 mod history;
 mod inventory;
 mod load;
+mod memory;
 mod outcome;
 mod publish;
 mod reconcile;
@@ -31,7 +32,7 @@ use crate::model::{Broken, DailyCharge, RejectReason, UsageDay};
 use crate::pipeline::Pipeline;
 use crate::report::{self, Progress};
 use crate::settle::SettleError;
-use crate::sources::{KeyPattern, Object, Order, Window};
+use crate::sources::{KeyPattern, Objects, Order, Window};
 use crate::storage::{self, Abilities, Lease, LeaseError, Place, StorageError};
 use crate::write::delta::LiveFile;
 use crate::write::merge::{self, Merged, SeqSet};
@@ -553,7 +554,7 @@ impl<'p> Run<'p> {
                 self.source
             )));
         }
-        let total: u64 = objects.iter().map(|o| o.info.size).sum();
+        let total = objects.size_total();
         let progress = Progress::start(objects.len() as u64, total);
         let loaded = load::load(
             &load::Context {
@@ -666,13 +667,12 @@ impl<'p> Run<'p> {
         &self,
         table: &OpenTable,
         seqs: &SeqSet,
-        objects: &[Object],
+        objects: &Objects,
     ) -> Result<Removed, RunError> {
         let mut removed = Removed::default();
         if !self.asked.full_refresh {
             return Ok(removed);
         }
-        let read: BTreeSet<&str> = objects.iter().map(|o| o.info.key.as_str()).collect();
         let mut gone = BTreeSet::new();
         for day in replaced_days(self.asked, table) {
             for file in table.files_of(Some(&partition(day))) {
@@ -687,7 +687,7 @@ impl<'p> Run<'p> {
                     for row in (0..seq.len()).filter(|row| !seqs.may_hold(seq.value(*row))) {
                         removed.rows += 1;
                         removed.charged += u64::from(flag.is_valid(row) && flag.value(row));
-                        if !read.contains(key.value(row)) {
+                        if objects.find(key.value(row)).is_none() {
                             gone.insert(key.value(row).to_owned());
                         }
                     }
@@ -705,7 +705,7 @@ impl<'p> Run<'p> {
         tables: &Tables,
         loaded: &mut Loaded,
         Unmerged { rows, shifts }: Unmerged,
-        objects: &[Object],
+        objects: &Objects,
     ) -> Result<(Merged, Removed), RunError> {
         let stored_days: BTreeSet<i32> = tables
             .detail
@@ -736,7 +736,12 @@ impl<'p> Run<'p> {
                 .copied()
                 .unwrap_or(i64::MIN)
         };
-        on_threads(self.io_threads(&self.output), &asked, |day| {
+        // A file, and a row group of it, is held by each thread.
+        let threads = match objects.len() < load::MANY_OBJECTS {
+            true => self.io_threads(&self.output),
+            false => 1,
+        };
+        on_threads(threads, &asked, |day| {
             let name = partition(*day);
             // The rows' own days surely, and any other day that may hold one of their Seqs.
             if loaded.days.contains(day) || holds_any(&tables.detail, &name, &seqs)? {

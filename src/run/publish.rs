@@ -1,12 +1,12 @@
 //! From rows to published tables: stage, settle, check, commit.
 
-use super::history::{Line, Lines};
-use super::load::Loaded;
+use super::history::{Line, Lines, Read};
+use super::load::{Loaded, Version};
 use super::{LastRuns, Run, RunError, Tables, on_threads, partition, rfc3339, rows_of, stopped};
 use crate::classify::Catalogue;
 use crate::model::{Broken, DailyCharge, UsageDay, UsageMonth};
 use crate::settle::{self, Settler};
-use crate::sources::Object;
+use crate::sources::Objects;
 use crate::write::merge::{DayRows, Merged};
 use crate::write::parquet::{Columns, Encoder, FILE_ROWS_MAX, ROW_GROUP_ROWS_MAX};
 use crate::write::small::{self, RejectRow};
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What is to be published.
 pub struct Job<'j> {
-    pub objects: &'j [Object],
+    pub objects: &'j Objects,
     pub loaded: &'j Loaded,
     pub affected: &'j mut Merged,
     /// Days to be added up although nothing of them changes.
@@ -142,7 +142,7 @@ impl Run<'_> {
         job: &Job<'_>,
         writer: &Writer,
     ) -> Result<Commit, RunError> {
-        let read: BTreeSet<&str> = job.objects.iter().map(|o| o.info.key.as_str()).collect();
+        let read = |row: &RejectRow| job.objects.find(&row.source_key).is_some();
         let all_anew = self.is_rebuild();
         let mut rows: Vec<RejectRow> = job.loaded.rejects.clone();
         for row in &mut rows {
@@ -156,10 +156,10 @@ impl Run<'_> {
                 true => Vec::new(),
                 false => rows_of(table, file, small::rejects)?,
             };
-            let replaced = stored.iter().any(|r| read.contains(r.source_key.as_str()));
+            let replaced = stored.iter().any(read);
             if all_anew || compact || replaced {
                 remove.push(file.path.clone());
-                stored.retain(|r| !all_anew && !read.contains(r.source_key.as_str()));
+                stored.retain(|r| !all_anew && !read(r));
                 rows.extend(stored);
             }
         }
@@ -202,10 +202,12 @@ impl Run<'_> {
         job: &Job<'_>,
         writer: &Writer,
     ) -> Result<Commit, RunError> {
-        let mut dates: BTreeMap<Option<UsageDay>, Vec<Line<'_>>> = BTreeMap::new();
-        for (object, count) in job.objects.iter().zip(&job.loaded.objects) {
-            let Some(read) = count.read.info(&object.info) else { continue };
-            dates.entry(object.date).or_default().push(Line::New(read, count));
+        let mut dates: BTreeMap<Option<UsageDay>, Vec<Line>> = BTreeMap::new();
+        let read = Read { objects: job.objects, counts: &job.loaded.objects };
+        for (place, count) in job.loaded.objects.iter().enumerate() {
+            if !matches!(count.read, Version::Gone) {
+                dates.entry(job.objects.date(place)).or_default().push(Line::New(place as u32));
+            }
         }
         let all_anew = self.is_rebuild();
         let mut remove: Vec<String> = Vec::new();
@@ -223,8 +225,8 @@ impl Run<'_> {
                     remove.push(file.path.clone());
                 }
             }
-            lines.extend(stored.iter().map(Line::Stored));
-            let lines = Lines::new(&self.run_id, lines);
+            lines.extend((0..stored.len() as u32).map(Line::Stored));
+            let lines = Lines::new(&self.run_id, read, &stored, lines);
             staged.push(stage_groups(table, date.as_deref(), lines.groups())?);
         }
         Ok(table.commit(staged, remove, writer)?)

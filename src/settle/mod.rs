@@ -1,7 +1,7 @@
 //! Rows to daily charges.
 //!
 //! Takes record batches of `liveness_detail`, a file at a time; gives one [`DailyCharge`] per usage date,
-//! settlement date, account and billing tag. Polars adds up each batch; the sums of batches are added
+//! settlement date, account and billing tag. Polars adds up each group of a batch; the sums of batches are added
 //! here in checked integers, because Polars' own sums wrap. It is the only room that knows Polars. `waterfall` says
 //! what the charges cost.
 
@@ -10,13 +10,13 @@ mod waterfall;
 pub use waterfall::{BillSide, Settled, Terms, Usage, waterfall};
 
 use crate::model::{DailyCharge, UsageDay};
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::compute::cast;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Date32Type, Int32Type, TimeUnit};
 use arrow::error::ArrowError;
 use polars::prelude::*;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::ops::Range;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SettleError {
@@ -45,9 +45,6 @@ pub const COLUMNS: [&str; 7] = [
     "snapshot_final",
 ];
 
-/// Those of them that Polars adds up.
-const SUMMED: [&str; 4] = ["req_time", "is_need_charge", "errcode", "snapshot_final"];
-
 /// Daily charges as they add up.
 #[derive(Default)]
 pub struct Settler {
@@ -60,33 +57,16 @@ impl Settler {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let group = Groups::of(batch)?;
-        let sums = add_up(batch, group.keys)?;
-        let int = |name: &str| -> Result<Int64Chunked, SettleError> {
-            Ok(sums.column(name)?.cast(&polars::prelude::DataType::Int64)?.i64()?.clone())
-        };
-        let keys = int("key")?;
-        let (attempts, charged, free) = (int("attempts")?, int("charged")?, int("free")?);
-        let (failed, not_final) = (int("charged_failed")?, int("not_final")?);
-        let (first, last) = (int("first_req_time")?, int("last_req_time")?);
-        for i in 0..sums.height() {
-            let key = keys.get(i).unwrap_or_default() as usize;
-            let (settlement_date, account, tag) = group.values[key].clone();
-            let count = |sums: &Int64Chunked| sums.get(i).unwrap_or_default();
+        let groups = Groups::of(batch)?;
+        let sums = Sums::of(batch, &groups)?;
+        for (place, (settlement_date, account, tag)) in groups.values.into_iter().enumerate() {
+            let rows = groups.from[place]..groups.from[place + 1];
             let part = DailyCharge {
                 usage_date,
                 settlement_date,
                 account: account.clone(),
                 billing_tag: tag.clone(),
-                attempts: count(&attempts),
-                charged: count(&charged),
-                free: count(&free),
-                unknown: count(&attempts) - count(&charged) - count(&free),
-                charged_failed: count(&failed),
-                not_final: count(&not_final),
-                first_req_time: count(&first),
-                last_req_time: count(&last),
-                source_version: 0,
+                ..sums.charge(rows, usage_date)
             };
             match self.rows.entry((usage_date, settlement_date, account, tag)) {
                 std::collections::btree_map::Entry::Vacant(place) => {
@@ -125,11 +105,13 @@ fn add_checked(sum: &mut DailyCharge, part: &DailyCharge) -> Result<(), SettleEr
     Ok(())
 }
 
-/// The groups of a batch. Strings are told apart here, by their dictionary, so that Polars groups by one
-/// number.
+/// The groups of a batch. They are told apart here, by the dictionaries of their texts, and put together: Polars
+/// would hash them, and starts an engine and a pool of threads for it that cost as much as a small run.
 struct Groups {
-    /// Of each row, the place of its group in `values`.
-    keys: Int64Array,
+    /// The rows of the batch, group by group.
+    order: UInt32Array,
+    /// Where in `order` each group begins, and the end of the last.
+    from: Vec<usize>,
     /// Settlement date, account, billing tag.
     values: Vec<(UsageDay, String, String)>,
 }
@@ -144,10 +126,10 @@ impl Groups {
         let tag = column("billing_tag")?.as_dictionary::<Int32Type>();
         let (accounts, tags) =
             (account.values().as_string::<i32>(), tag.values().as_string::<i32>());
-        let mut places: HashMap<(i32, i32, i32), i64> = HashMap::new();
+        let mut places: HashMap<(i32, i32, i32), usize> = HashMap::new();
         let mut values = Vec::new();
-        let mut latest = ((i32::MIN, -1, -1), -1);
-        let keys = (0..batch.num_rows())
+        let mut latest = ((i32::MIN, -1, -1), 0);
+        let groups: Vec<usize> = (0..batch.num_rows())
             .map(|row| {
                 let (a, t) = (account.keys().value(row), tag.keys().value(row));
                 let group = (settlement.value(row), a, t);
@@ -156,43 +138,76 @@ impl Groups {
                         let settlement_date = UsageDay::from_date32(group.0);
                         let account = accounts.value(a as usize).to_owned();
                         values.push((settlement_date, account, tags.value(t as usize).to_owned()));
-                        values.len() as i64 - 1
+                        values.len() - 1
                     });
                     latest = (group, place);
                 }
                 latest.1
             })
             .collect();
-        Ok(Groups { keys, values })
+        let mut from = vec![0; values.len() + 1];
+        groups.iter().for_each(|group| from[group + 1] += 1);
+        (0..values.len()).for_each(|group| from[group + 1] += from[group]);
+        let (mut next, mut order) = (from.clone(), vec![0; groups.len()]);
+        for (row, group) in groups.into_iter().enumerate() {
+            order[next[group]] = row as u32;
+            next[group] += 1;
+        }
+        Ok(Groups { order: order.into(), from, values })
     }
 }
 
-/// One batch, grouped by key. A batch has fewer than 2^31 rows, so that no sum of it can wrap.
-fn add_up(batch: &RecordBatch, keys: Int64Array) -> Result<DataFrame, SettleError> {
-    let mut columns = SUMMED
-        .iter()
-        .map(|name| {
+/// What is added up of a batch, its rows group by group. A batch has fewer than 2^31 rows, so that no sum of it
+/// can wrap.
+struct Sums {
+    req_time: Int64Chunked,
+    charged: BooleanChunked,
+    free: BooleanChunked,
+    charged_failed: BooleanChunked,
+    not_final: BooleanChunked,
+}
+
+impl Sums {
+    fn of(batch: &RecordBatch, groups: &Groups) -> Result<Sums, SettleError> {
+        let column = |name: &'static str| -> Result<Column, SettleError> {
             let column = batch.column_by_name(name).ok_or(SettleError::Column { column: name })?;
-            to_polars(name, column)
+            to_polars(name, &take(column, &groups.order, None)?)
+        };
+        let charged = column("is_need_charge")?.bool()?.clone();
+        let failed = column("errcode")?.i32()?.not_equal(0);
+        Ok(Sums {
+            req_time: column("req_time")?.i64()?.clone(),
+            free: !&charged,
+            charged_failed: &charged & &failed,
+            not_final: !column("snapshot_final")?.bool()?.clone(),
+            charged,
         })
-        .collect::<Result<Vec<_>, _>>()?;
-    columns.push(to_polars("key", &(Arc::new(keys) as ArrayRef))?);
-    let frame = DataFrame::new(batch.num_rows(), columns)?;
-    let yes = |e: Expr| e.fill_null(lit(false)).cast(polars::prelude::DataType::Int64).sum();
-    let sums = frame
-        .lazy()
-        .group_by([col("key")])
-        .agg([
-            len().cast(polars::prelude::DataType::Int64).alias("attempts"),
-            yes(col("is_need_charge")).alias("charged"),
-            yes(col("is_need_charge").not()).alias("free"),
-            yes(col("is_need_charge").and(col("errcode").neq(lit(0)))).alias("charged_failed"),
-            yes(col("snapshot_final").not()).alias("not_final"),
-            col("req_time").min().alias("first_req_time"),
-            col("req_time").max().alias("last_req_time"),
-        ])
-        .collect()?;
-    Ok(sums)
+    }
+
+    /// The sums of some rows; what is null is neither so nor not so.
+    fn charge(&self, rows: Range<usize>, usage_date: UsageDay) -> DailyCharge {
+        let count = |facts: &BooleanChunked| {
+            i64::from(facts.slice(rows.start as i64, rows.len()).sum().unwrap_or_default())
+        };
+        let req_time = self.req_time.slice(rows.start as i64, rows.len());
+        let (attempts, charged, free) =
+            (rows.len() as i64, count(&self.charged), count(&self.free));
+        DailyCharge {
+            usage_date,
+            settlement_date: usage_date,
+            account: String::new(),
+            billing_tag: String::new(),
+            attempts,
+            charged,
+            free,
+            unknown: attempts - charged - free,
+            charged_failed: count(&self.charged_failed),
+            not_final: count(&self.not_final),
+            first_req_time: req_time.min().unwrap_or_default(),
+            last_req_time: req_time.max().unwrap_or_default(),
+            source_version: 0,
+        }
+    }
 }
 
 /// One column, handed over by the Arrow C Data Interface: the two crates share no types.

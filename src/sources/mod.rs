@@ -6,9 +6,11 @@
 
 mod folders;
 pub mod inventory;
+mod objects;
 mod pattern;
 
 pub use folders::{Folders, Group, folders};
+pub use objects::Objects;
 pub use pattern::KeyPattern;
 
 use crate::model::UsageDay;
@@ -60,7 +62,7 @@ pub enum Order {
 #[derive(Debug, Default)]
 pub struct Selection {
     /// To be read, by key.
-    pub objects: Vec<Object>,
+    pub objects: Objects,
     /// All that the listing held.
     pub keys: u64,
     /// Already loaded, by (key, size, etag).
@@ -120,6 +122,9 @@ pub fn select<E>(
 ) -> Result<Selection, E> {
     let Choice { pattern, window, lookback_days, concerned } = choice;
     let mut selection = Selection { keys: listing.len() as u64, ..Selection::default() };
+    let bytes = |of: fn(&ObjectInfo) -> usize| listing.iter().map(of).sum::<usize>();
+    let etag_bytes = |info: &ObjectInfo| info.etag.as_ref().map_or(0, String::len);
+    selection.objects.reserve(listing.len(), bytes(|info| info.key.len()), bytes(etag_bytes));
     for info in listing {
         if is_hidden(&info.key) {
             selection.hidden += 1;
@@ -148,12 +153,13 @@ pub fn select<E>(
         }
         let object = Object { info, date };
         match verdict(&object)? {
-            Verdict::Read => selection.objects.push(object),
+            Verdict::Read => selection.objects.push(&object),
             Verdict::Known => selection.known += 1,
             Verdict::Leave => selection.outside += 1,
         }
     }
-    selection.objects.sort_by(|a, b| a.info.key.cmp(&b.info.key));
+    selection.objects.sort();
+    selection.objects.shrink();
     Ok(selection)
 }
 
@@ -181,13 +187,13 @@ pub const SHARD_OBJECTS_MAX: usize = 512;
 
 /// Packs the selection into shards, in key order. `splits` says whether an object larger than a shard is plain
 /// NDJSON, which can be read in pieces.
-pub fn shards(objects: &[Object], mut splits: impl FnMut(&Object) -> bool) -> Vec<Shard> {
+pub fn shards(objects: &Objects, mut splits: impl FnMut(&str) -> bool) -> Vec<Shard> {
     let mut shards = Vec::new();
     let mut open = 0..0;
     let mut open_bytes = 0;
-    for (i, object) in objects.iter().enumerate() {
-        let size = object.info.size;
-        let pieces = size > SHARD_BYTES && splits(object);
+    for i in 0..objects.len() {
+        let size = objects.size(i);
+        let pieces = size > SHARD_BYTES && splits(objects.key(i));
         let full = open_bytes + size > SHARD_BYTES || open.len() >= SHARD_OBJECTS_MAX;
         if (pieces || full) && !open.is_empty() {
             shards.push(Shard::Objects(open.clone()));
@@ -231,7 +237,7 @@ mod tests {
             object("c", 3),
             object("d", SHARD_BYTES),
         ];
-        let shards = shards(&objects, |o| o.info.key == "b");
+        let shards = shards(&objects.into_iter().collect(), |key| key == "b");
         assert_eq!(
             shards,
             [
@@ -243,7 +249,7 @@ mod tests {
                 Shard::Objects(3..4),
             ]
         );
-        let many: Vec<Object> = (0..1300).map(|i| object(&format!("{i:05}"), 10)).collect();
+        let many: Objects = (0..1300).map(|i| object(&format!("{i:05}"), 10)).collect();
         let shards = super::shards(&many, |_| false);
         assert_eq!(
             shards,

@@ -7,6 +7,7 @@
 //! a lost acknowledgement it would take its own commit for somebody else's. So every commit carries
 //! an id of its own, and after any error the log itself is asked whose commit it was.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -109,7 +110,8 @@ pub enum DeltaError {
     Other { table: String, cause: String },
 }
 
-/// One table at the newest version of its log, as of opening, the last commit or the last reload.
+/// One table at the newest version of its log, as of opening, the last commit or the last reload. After a commit
+/// of our own its files are what we made of them: the log is not read again for what was just written.
 pub struct DeltaTable {
     spec: TableSpec,
     /// The table's URL, for messages.
@@ -117,6 +119,9 @@ pub struct DeltaTable {
     log: LogStoreRef,
     schema: StructType,
     /// None while there is no log.
+    version: Option<u64>,
+    /// As the client last read it: of an earlier version, or None, after commits of our own. Nobody asks for it
+    /// before the next one, and reading it takes as long as committing does.
     state: Option<DeltaTableState>,
     files: Vec<LiveFile>,
 }
@@ -144,14 +149,15 @@ impl DeltaTable {
         let table = Arc::new(PrefixStore::new(Arc::clone(&store), spec.name));
         let log = default_logstore(table, store, &location, &StorageConfig::default());
         let spec = spec.clone();
-        let mut table = DeltaTable { spec, shown, log, schema, state: None, files: Vec::new() };
+        let (version, state, files) = (None, None, Vec::new());
+        let mut table = DeltaTable { spec, shown, log, schema, version, state, files };
         table.reload()?;
         Ok(table)
     }
 
     /// The version of the log; None before the table's first commit.
     pub fn version(&self) -> Option<u64> {
-        self.state.as_ref().map(DeltaTableState::version)
+        self.version
     }
 
     /// The files of [`version`](DeltaTable::version), sorted by path.
@@ -161,7 +167,7 @@ impl DeltaTable {
 
     /// The number that `app_id` gave its newest commit.
     pub fn last_commit_of(&self, app_id: &str) -> Result<Option<i64>, DeltaError> {
-        let Some(state) = &self.state else {
+        let Some(state) = self.current()? else {
             return Ok(None);
         };
         block_on(state.transaction_version(self.log.as_ref(), app_id))
@@ -180,10 +186,32 @@ impl DeltaTable {
         self.accept(state)
     }
 
+    /// The state of the version that we know of, not of a newer one: whoever committed meanwhile is to be noticed.
+    fn current(&self) -> Result<Option<Cow<'_, DeltaTableState>>, DeltaError> {
+        let Some(version) = self.version else {
+            return Ok(None);
+        };
+        let behind = match &self.state {
+            Some(state) if state.version() == version => return Ok(Some(Cow::Borrowed(state))),
+            behind => behind.clone(),
+        };
+        let read = block_on(async {
+            match behind {
+                Some(mut state) => {
+                    state.update(self.log.as_ref(), Some(version)).await?;
+                    Ok(state)
+                }
+                None => DeltaTableState::try_new(self.log.as_ref(), Some(version)).await,
+            }
+        });
+        let state = read.map_err(|error| self.failed("read the log of", &error))?;
+        Ok(Some(Cow::Owned(state)))
+    }
+
     /// Writes the state of the log as one checkpoint, so that opening need not read every entry before it.
     /// Readers need none: a checkpoint that could not be written is missed by nobody.
     pub fn checkpoint(&self) -> Result<(), DeltaError> {
-        if self.state.is_none() {
+        if self.version.is_none() {
             return Ok(());
         }
         block_on(async {
@@ -206,7 +234,7 @@ impl DeltaTable {
 
     /// Files that were removed and that the log still knows of.
     pub fn superseded(&self) -> Result<Vec<Superseded>, DeltaError> {
-        let Some(state) = &self.state else {
+        let Some(state) = self.current()? else {
             return Ok(Vec::new());
         };
         // Called inside: the client looks for the runtime as soon as it makes the stream.
@@ -250,7 +278,8 @@ impl DeltaTable {
         add: Vec<&NewFile>,
         remove: &BTreeSet<&str>,
     ) -> Result<u64, DeltaError> {
-        let mut actions = match self.state {
+        let state = self.current()?.map(Cow::into_owned);
+        let mut actions = match state {
             Some(_) => Vec::new(),
             None => self.creation()?,
         };
@@ -258,11 +287,11 @@ impl DeltaTable {
             true => SaveMode::Append,
             false => SaveMode::Overwrite,
         };
-        if let Some(state) = &self.state {
+        if let Some(state) = &state {
             let gone = state.log_data().into_iter().filter(|file| remove.contains(&*file.path()));
             actions.extend(gone.map(|file| Action::Remove(file.remove_action(true))));
         }
-        for file in add {
+        for file in &add {
             actions.push(Action::Add(self.add_action(file)?));
         }
         let id = random_name();
@@ -278,14 +307,24 @@ impl DeltaTable {
         let operation = DeltaOperation::Write { mode, partition_by, predicate: None };
         let before = self.version();
         let outcome = {
-            let state = self.state.as_ref().map(|state| state as &dyn TableReference);
+            let state = state.as_ref().map(|state| state as &dyn TableReference);
             let builder = CommitBuilder::from(properties).with_actions(actions);
             let commit = builder.build(state, Arc::clone(&self.log), operation);
-            block_on(commit.into_future())
+            // Without what the client does afterwards, which is to read the log again.
+            block_on(async { commit.into_prepared_commit_future().await?.await })
         };
         match outcome {
             Ok(done) => {
-                self.accept(Some(done.snapshot))?;
+                self.state = state;
+                self.version = Some(done.version);
+                self.files.retain(|file| !remove.contains(file.path.as_str()));
+                self.files.extend(add.into_iter().map(|file| LiveFile {
+                    path: file.path.clone(),
+                    partition: file.partition.clone(),
+                    size: file.size,
+                    rows: file.rows,
+                }));
+                self.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
                 Ok(done.version)
             }
             Err(error) => self.resolve(&id, before, &error),
@@ -414,6 +453,7 @@ impl DeltaTable {
             }
         }
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        self.version = state.as_ref().map(DeltaTableState::version);
         self.state = state;
         self.files = files;
         Ok(())
@@ -653,6 +693,13 @@ mod tests {
         table.reload().expect("reloads");
         assert_eq!(table.version(), Some(2));
         assert_eq!(table.files(), again.files());
+        // Two commits of one table, of which none reads the log again, and what is asked of it after them.
+        assert_eq!(table.commit(change(3, &[], &[SECOND])).expect("removes"), 3);
+        assert_eq!(table.last_commit_of("faceledger").expect("reads"), Some(3));
+        assert_eq!(table.commit(change(4, &[(SECOND, 3)], &[THIRD])).expect("adds"), 4);
+        let fresh = DeltaTable::open(output, &spec()).expect("reopens");
+        assert_eq!(table.superseded().expect("reads"), fresh.superseded().expect("reads"));
+        assert_eq!((table.version(), table.files()), (fresh.version(), fresh.files()));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use super::WriteError;
 use super::ids::{self, Id, Ids};
 use super::parquet::{Columns, ROW_GROUP_ROWS_MAX};
-use super::rows::{Class, KeyOf, Rows, Said};
+use super::rows::{Class, Keys, Rows, Said};
 use super::schema::LIVENESS_DETAIL;
 use super::spill::{self, Gathered, Held, Merging, Spilled};
 use arrow::array::{
@@ -356,39 +356,50 @@ pub fn settle_one<'i, S>(
 pub struct GatheredGroup<'r> {
     rows: &'r [Rows],
     order: &'r [RowRef],
-    classes: Few<'r, Class>,
-    saids: Few<'r, Said>,
-    keys: Few<'r, KeyOf>,
+    classes: Few<&'r Class>,
+    saids: Few<&'r Said>,
+    keys: Few<&'r str>,
 }
 
 /// Values of several batches, and the place of each row's among them.
-struct Few<'r, T> {
-    values: Vec<&'r T>,
+struct Few<V> {
+    values: Vec<V>,
     places: Vec<u32>,
 }
 
-impl<'r, T> Few<'r, T> {
-    fn of(
+impl<V: Copy> Few<V> {
+    /// `table_of` gives the values of a batch, which may be those of others, too: `value_of` one of them, of
+    /// `count`.
+    fn of<'r, T: ?Sized + 'r>(
         rows: &'r [Rows],
         order: &[RowRef],
-        values_of: impl Fn(&'r Rows) -> &'r [T],
+        table_of: impl Fn(&'r Rows) -> &'r Arc<T>,
+        count: impl Fn(&'r T) -> usize,
+        value_of: impl Fn(&'r T, usize) -> V,
         place_of: impl Fn(&'r Rows) -> &'r [u32],
-    ) -> Few<'r, T> {
-        // Of each batch that is met, which of its values stand where here.
-        let mut known: Vec<Vec<u32>> = vec![Vec::new(); rows.len()];
+    ) -> Few<V> {
+        // Of each table that is met, which of its values stand where here; and the table of each batch.
+        let mut known: Vec<Vec<u32>> = Vec::new();
+        let mut tables: HashMap<*const (), usize> = HashMap::new();
+        let mut table: Vec<usize> = vec![usize::MAX; rows.len()];
         let mut values = Vec::new();
         let places = order
             .iter()
             .map(|r| {
                 let rows = &rows[r.batch as usize];
-                let known = &mut known[r.batch as usize];
-                if known.is_empty() {
-                    known.resize(values_of(rows).len(), u32::MAX);
+                let table = &mut table[r.batch as usize];
+                if *table == usize::MAX {
+                    let held = table_of(rows);
+                    *table = *tables.entry(Arc::as_ptr(held).cast()).or_insert_with(|| {
+                        known.push(vec![u32::MAX; count(held)]);
+                        known.len() - 1
+                    });
                 }
+                let known = &mut known[*table];
                 let place = place_of(rows)[r.row as usize] as usize;
                 if known[place] == u32::MAX {
                     known[place] = values.len() as u32;
-                    values.push(&values_of(rows)[place]);
+                    values.push(value_of(table_of(rows), place));
                 }
                 known[place]
             })
@@ -397,14 +408,14 @@ impl<'r, T> Few<'r, T> {
     }
 
     /// A column of texts of few values.
-    fn words(&self, word: impl Fn(&T) -> Option<&str>) -> Result<ArrayRef, ArrowError> {
+    fn words<'v>(&'v self, word: impl Fn(V) -> Option<&'v str>) -> Result<ArrayRef, ArrowError> {
         let mut places: HashMap<&str, i32> = HashMap::new();
         let mut words: Vec<&str> = Vec::new();
         let keys: Vec<Option<i32>> = self
             .values
             .iter()
             .map(|value| {
-                let word = word(value)?;
+                let word = word(*value)?;
                 Some(*places.entry(word).or_insert_with(|| {
                     words.push(word);
                     words.len() as i32 - 1
@@ -426,8 +437,8 @@ impl<'r, T> Few<'r, T> {
         PrimitiveArray::new(values.into(), nulls)
     }
 
-    fn each<N>(&self, number: impl Fn(&'r T) -> Option<N>) -> Vec<Option<N>> {
-        self.values.iter().map(|value| number(value)).collect()
+    fn each<N>(&self, number: impl Fn(V) -> Option<N>) -> Vec<Option<N>> {
+        self.values.iter().map(|value| number(*value)).collect()
     }
 }
 
@@ -446,9 +457,30 @@ impl<'r> GatheredGroup<'r> {
         GatheredGroup {
             rows,
             order,
-            classes: Few::of(rows, order, |rows| &rows.classes, |rows| &rows.class),
-            saids: Few::of(rows, order, |rows| &rows.saids, |rows| &rows.said),
-            keys: Few::of(rows, order, |rows| &rows.keys, |rows| &rows.source_key),
+            classes: Few::of(
+                rows,
+                order,
+                |rows| &rows.classes,
+                <[Class]>::len,
+                |classes, place| &classes[place],
+                |rows| &rows.class,
+            ),
+            saids: Few::of(
+                rows,
+                order,
+                |rows| &rows.saids,
+                <[Said]>::len,
+                |saids, place| &saids[place],
+                |rows| &rows.said,
+            ),
+            keys: Few::of(
+                rows,
+                order,
+                |rows| &rows.keys,
+                |keys| keys.len(),
+                Keys::text,
+                |rows| &rows.source_key,
+            ),
         }
     }
 
@@ -502,7 +534,7 @@ impl<'r> GatheredGroup<'r> {
                 let modes = self.saids.each(|said| said.liveness_mode);
                 Arc::new(self.saids.numbers::<Int8Type>(&modes))
             }
-            "source_key" => self.keys.words(|key| Some(&key.key))?,
+            "source_key" => self.keys.words(Some)?,
             "req_time" => {
                 let times = self.numbers::<TimestampMillisecondType>(|rows| &rows.req_time);
                 Arc::new(times.with_timezone("UTC"))

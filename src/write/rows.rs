@@ -6,7 +6,7 @@
 
 use super::ids::{Id, Ids, Interned};
 use super::schema::LIVENESS_DETAIL;
-use crate::model::{Attempt, Record, UsageDay};
+use crate::model::{Attempt, Record, Texts, UsageDay};
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
@@ -137,13 +137,71 @@ impl Flags {
 }
 
 /// An object that rows came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyOf {
-    pub key: Box<str>,
+    /// Which of the [`Keys`]' texts hold its key, and its place in them.
+    texts: u32,
+    text: u32,
     /// Its place among the objects read.
     pub object: u32,
     /// Which piece of the work the rows came from.
     pub piece: u32,
+}
+
+/// The objects that rows came from. Their keys are not copied: those of objects read stand where the listing left
+/// them, for all rows.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    texts: Vec<Arc<Texts>>,
+    each: Vec<KeyOf>,
+}
+
+impl std::ops::Deref for Keys {
+    type Target = [KeyOf];
+
+    fn deref(&self) -> &[KeyOf] {
+        &self.each
+    }
+}
+
+impl Keys {
+    pub fn text(&self, place: usize) -> &str {
+        self.text_of(&self.each[place])
+    }
+
+    fn text_of(&self, key: &KeyOf) -> &str {
+        self.texts[key.texts as usize].get(key.text as usize)
+    }
+
+    /// Adds the objects of others.
+    pub fn extend(&mut self, others: &Keys) {
+        let places: Vec<u32> = others.texts.iter().map(|texts| self.place_of(texts)).collect();
+        self.each.extend(
+            others.each.iter().map(|key| KeyOf { texts: places[key.texts as usize], ..*key }),
+        );
+    }
+
+    fn place_of(&mut self, texts: &Arc<Texts>) -> u32 {
+        let held = self.texts.iter().rposition(|held| Arc::ptr_eq(held, texts));
+        held.unwrap_or_else(|| {
+            self.texts.push(texts.clone());
+            self.texts.len() - 1
+        }) as u32
+    }
+
+    /// As of rows that were stored.
+    #[cfg(test)]
+    pub fn forget_objects(&mut self) {
+        self.each.iter_mut().for_each(|key| (key.object, key.piece) = (NONE, NONE));
+    }
+
+    /// Bytes held, but for texts of objects that were read: they are the listing's.
+    fn bytes(&self) -> usize {
+        let own = self.texts.iter().enumerate().filter(|(place, _)| {
+            self.each.first().is_some_and(|key| key.texts as usize == *place && key.object == NONE)
+        });
+        size_of::<KeyOf>() * self.each.len() + own.map(|(_, texts)| texts.bytes()).sum::<usize>()
+    }
 }
 
 /// Stands for no object and no piece: of rows that were stored before.
@@ -177,7 +235,7 @@ pub struct Rows {
     pub source_record: Vec<i64>,
     pub classes: Arc<[Class]>,
     pub saids: Arc<[Said]>,
-    pub keys: Arc<[KeyOf]>,
+    pub keys: Arc<Keys>,
     /// They stood in the table before.
     pub stored: bool,
 }
@@ -205,7 +263,7 @@ impl Rows {
     }
 
     pub fn key(&self, row: usize) -> &str {
-        &self.keys[self.source_key[row] as usize].key
+        self.keys.text(self.source_key[row] as usize)
     }
 
     /// Of a row: no row is without one.
@@ -249,9 +307,8 @@ impl Rows {
     /// Bytes held, nearly.
     pub fn bytes(&self) -> usize {
         let ids: usize = self.each_ids().iter().map(|ids| ids.bytes()).sum();
-        let keys: usize = self.keys.iter().map(|key| key.key.len() + size_of::<KeyOf>()).sum();
         let fixed = 3 * 8 + 1 + 6 * 4;
-        ids + keys
+        ids + self.keys.bytes()
             + fixed * self.req_time.capacity()
             + size_of::<Class>() * self.classes.len()
             + (size_of::<Said>() + 64) * self.saids.len()
@@ -265,12 +322,21 @@ pub struct RowsBuilder {
     rows: Rows,
     classes: Interned<Class>,
     saids: Interned<Said>,
+    /// Keys of all objects read, by their place among them.
+    of_objects: Option<Arc<Texts>>,
+    /// Else those begun.
+    own: Texts,
     keys: Vec<KeyOf>,
 }
 
 impl RowsBuilder {
     pub fn new(account: &str) -> RowsBuilder {
         RowsBuilder { account: account.into(), ..RowsBuilder::default() }
+    }
+
+    /// Of objects whose keys stand in `keys`, each in the place that is told when it is begun.
+    pub fn of_objects(account: &str, keys: Arc<Texts>) -> RowsBuilder {
+        RowsBuilder { of_objects: Some(keys), ..RowsBuilder::new(account) }
     }
 
     pub fn len(&self) -> usize {
@@ -283,7 +349,15 @@ impl RowsBuilder {
 
     /// The rows that follow come from this object, the `object`th of those read, in this piece of the work.
     pub fn begin_object(&mut self, key: &str, object: usize, piece: usize) {
-        self.keys.push(KeyOf { key: key.into(), object: object as u32, piece: piece as u32 });
+        let text = match self.of_objects {
+            Some(_) => object,
+            None => {
+                self.own.push(key);
+                self.own.len() - 1
+            }
+        };
+        let (object, piece) = (object as u32, piece as u32);
+        self.keys.push(KeyOf { texts: 0, text: text as u32, object, piece });
     }
 
     /// One row. An object must have been begun.
@@ -364,11 +438,14 @@ impl RowsBuilder {
         rows.source_record.push(record.number);
     }
 
-    pub fn finish(self) -> Rows {
+    pub fn finish(mut self) -> Rows {
+        self.own.shrink();
+        self.keys.shrink_to_fit();
+        let texts = self.of_objects.unwrap_or_else(|| Arc::new(self.own));
         let mut rows = Rows {
             classes: self.classes.into_values(),
             saids: self.saids.into_values(),
-            keys: self.keys.into(),
+            keys: Arc::new(Keys { texts: vec![texts], each: self.keys }),
             ..self.rows
         };
         // What grew by doubling would hold up to twice its size for as long as the run lasts.
@@ -489,8 +566,12 @@ impl RowsBuilder {
             builder.rows.sim.push(hundredths.unwrap_or(NO_SIM));
             builder.rows.source_key.push(source_key.places.keys().value(row) as u32);
         }
-        let keys = source_key.texts.iter().map(|text| text.unwrap_or_default().into());
-        builder.keys = keys.map(|key| KeyOf { key, object: NONE, piece: NONE }).collect();
+        builder.own.reserve(source_key.texts.len(), source_key.texts.value_data().len());
+        for (text, key) in source_key.texts.iter().enumerate() {
+            builder.own.push(key.unwrap_or_default());
+            let text = text as u32;
+            builder.keys.push(KeyOf { texts: 0, text, object: NONE, piece: NONE });
+        }
         builder.rows.stored = true;
         let ids = |name: &str| {
             let mut ids = Ids::default();

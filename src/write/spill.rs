@@ -8,7 +8,7 @@
 use super::WriteError;
 use super::ids::{Id, Ids, Interned};
 use super::merge::{Facts, GatheredGroup, Part, RowRef, SeqSet, Snapshot, settle_one};
-use super::rows::{Class, Flags, KeyOf, Rows, Said};
+use super::rows::{Class, Flags, KeyOf, Keys, Rows, Said};
 use rayon::prelude::*;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap};
@@ -51,7 +51,7 @@ pub struct Run {
     file: Mutex<File>,
     classes: Arc<[Class]>,
     saids: Arc<[Said]>,
-    keys: Arc<[KeyOf]>,
+    keys: Arc<Keys>,
     records: Mutex<File>,
     /// Of each part, where its records stand.
     parts: Vec<Vec<(u64, usize)>>,
@@ -228,7 +228,7 @@ fn write_run(folder: &Path, number: u32, stored: bool, rows: Vec<Rows>) -> std::
         file: Mutex::new(file),
         classes: tables.classes.into_values(),
         saids: tables.saids.into_values(),
-        keys: tables.keys.into(),
+        keys: Arc::new(tables.keys),
         records: Mutex::new(parts_file),
         parts,
     })
@@ -238,7 +238,7 @@ fn write_run(folder: &Path, number: u32, stored: bool, rows: Vec<Rows>) -> std::
 struct Tables {
     classes: Interned<Class>,
     saids: Interned<Said>,
-    keys: Vec<KeyOf>,
+    keys: Keys,
     /// By batch: where its classes, and its saids, stand here.
     class_of: Vec<Vec<u32>>,
     said_of: Vec<Vec<u32>>,
@@ -251,7 +251,7 @@ impl Tables {
         let mut tables = Tables {
             classes: Interned::default(),
             saids: Interned::default(),
-            keys: Vec::new(),
+            keys: Keys::default(),
             class_of: Vec::new(),
             said_of: Vec::new(),
             key_from: Vec::new(),
@@ -264,7 +264,7 @@ impl Tables {
             let places = saids.map(|s| tables.saids.place(s, |held| held == s, || s.clone()));
             tables.said_of.push(places.collect());
             tables.key_from.push(tables.keys.len() as u32);
-            tables.keys.extend(rows.keys.iter().cloned());
+            tables.keys.extend(&rows.keys);
         }
         tables
     }
@@ -485,7 +485,7 @@ impl Spilled {
             let key = &self.runs[record.run as usize].keys[record.key as usize];
             record.source_record + self.shift(key)
         };
-        let key = |r: &Record<'_>| &*self.runs[r.run as usize].keys[r.key as usize].key;
+        let key = |r: &Record<'_>| self.runs[r.run as usize].keys.text(r.key as usize);
         let stored = |r: &Record<'_>| self.runs[r.run as usize].stored;
         all.sort_unstable_by(|a, b| {
             a.id.cmp(&b.id)
@@ -807,8 +807,8 @@ mod tests {
             let mut rows = builder.finish();
             if rng.below(4) == 0 {
                 rows.stored = true;
-                let mut keys = rows.keys.to_vec();
-                keys.iter_mut().for_each(|k| (k.object, k.piece) = (u32::MAX, u32::MAX));
+                let mut keys = (*rows.keys).clone();
+                keys.forget_objects();
                 rows.keys = keys.into();
             }
             all.push(rows);

@@ -316,6 +316,10 @@ fn cell(column: &ArrayRef, row: usize) -> Value {
             let hundredths = column.as_primitive::<Decimal128Type>().value(row);
             Value::from(i64::try_from(hundredths).expect("five digits"))
         }
+        DataType::Decimal128(38, 8) => {
+            let units = column.as_primitive::<Decimal128Type>().value(row);
+            Value::from(i64::try_from(units).expect("a small amount"))
+        }
         other => panic!("a column of type {other}, which no schema names"),
     }
 }
