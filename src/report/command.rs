@@ -3,8 +3,8 @@
 use super::{focus, talk, text};
 use crate::classify::Catalogue;
 use crate::cli::{
-    Cli, Command, ExportArgs, ExportFormat, OutputArgs, PipelineArgs, ReconcileArgs, RejectsArgs, SchemaArgs,
-    SchemaFormat,
+    Cli, Command, ExportArgs, ExportFormat, OutputArgs, PipelineArgs, ReconcileArgs, RejectsArgs,
+    SchemaArgs, SchemaFormat,
 };
 use crate::model::{PriceBook, RejectReason};
 use crate::pipeline::{self, Mistake, Pipeline};

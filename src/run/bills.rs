@@ -55,12 +55,11 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
                 Standing::NotYet => return unread(None),
                 Standing::Counts => {}
             }
-            let bytes = file.place.read_all(&file.key).map_err(|error| {
-                match error.is_not_found() {
+            let bytes =
+                file.place.read_all(&file.key).map_err(|error| match error.is_not_found() {
                     true => RunError::Usage(format!("--bill {}: no such file", file.name)),
                     false => error.into(),
-                }
-            })?;
+                })?;
             bill::read_all(&file.name, &bytes, products)
                 .map_err(|refused| RunError::Usage(refused.to_string()))
         })
@@ -83,9 +82,10 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     }
     let repeated = leave_out_repeated(&mut bills.lines);
     if repeated > 0 {
-        bills.read.warnings.push(format!(
-            "{repeated} lines stand in more than one of the files, and count once"
-        ));
+        bills
+            .read
+            .warnings
+            .push(format!("{repeated} lines stand in more than one of the files, and count once"));
     }
     tag(pipeline, &mut bills.lines)?;
     bills.read.lines = bills.lines.len() as i64;

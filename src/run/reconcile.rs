@@ -133,12 +133,12 @@ impl Job<'_> {
             ));
         }
 
-        let Looked { joined, differences, auditor } = self.look(&mut rows, &months, &days, &mut read)?;
+        let Looked { joined, differences, auditor } =
+            self.look(&mut rows, &months, &days, &mut read)?;
         let mut rows = reconcile::of_months(rows, &months);
         let money = self.money(&charges, &mut rows, &months)?;
-        let audit = auditor.finish(|label, day| {
-            money.as_ref().and_then(|money| money.unit_price(label, day))
-        });
+        let audit = auditor
+            .finish(|label, day| money.as_ref().and_then(|money| money.unit_price(label, day)));
         let totals = reconcile::totals(&rows)
             .ok_or_else(|| RunError::Damaged("sums of the differences do not fit".into()))?;
         let tolerance_calls = self.pipeline.reconcile.tolerance_calls;
@@ -435,7 +435,10 @@ fn publish(
     let mut of_bill: BTreeMap<String, Vec<BillLine>> = BTreeMap::new();
     for line in lines {
         let month = line.bill_month.or(line.usage_from.map(UsageDay::month));
-        of_bill.entry(month.map_or_else(String::new, |m| m.to_string())).or_default().push(line.clone());
+        of_bill
+            .entry(month.map_or_else(String::new, |m| m.to_string()))
+            .or_default()
+            .push(line.clone());
     }
     // A line of no month at all belongs to no partition that a reader would look for.
     of_bill.remove("");

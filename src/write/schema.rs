@@ -64,7 +64,15 @@ pub static SEQ_DIFFERENCE: LazyLock<Table> =
 
 /// Every table: those of a run in commit order, then those of a reconciliation.
 pub fn tables() -> Vec<&'static Table> {
-    vec![&LIVENESS_DETAIL, &REJECTS, &DAILY_CHARGE, &INPUTS, &BILL_LINE, &RECONCILIATION, &SEQ_DIFFERENCE]
+    vec![
+        &LIVENESS_DETAIL,
+        &REJECTS,
+        &DAILY_CHARGE,
+        &INPUTS,
+        &BILL_LINE,
+        &RECONCILIATION,
+        &SEQ_DIFFERENCE,
+    ]
 }
 
 impl Table {

@@ -55,7 +55,15 @@ fn bill(name: &str) -> String {
 }
 
 /// Day, tag, ours, bill, difference, status, parts: the table of the README.
-type Planted = (&'static str, &'static str, i64, Option<i64>, i64, &'static str, &'static [(&'static str, i64)]);
+type Planted = (
+    &'static str,
+    &'static str,
+    i64,
+    Option<i64>,
+    i64,
+    &'static str,
+    &'static [(&'static str, i64)],
+);
 
 /// With the list by Seq.
 const PLANTED: &[Planted] = &[
@@ -96,7 +104,12 @@ fn row_of(found: &Value, day: &str, tag: &str) -> Value {
 fn parts(row: &Value) -> Vec<(String, i64)> {
     let parts = row["parts"].as_array().expect("parts").iter();
     parts
-        .map(|part| (part["kind"].as_str().expect("kind").to_owned(), part["count"].as_i64().expect("count")))
+        .map(|part| {
+            (
+                part["kind"].as_str().expect("kind").to_owned(),
+                part["count"].as_i64().expect("count"),
+            )
+        })
         .collect()
 }
 
@@ -117,7 +130,9 @@ fn is_as_planted(found: &Value) {
         .as_array()
         .expect("totals")
         .iter()
-        .map(|t| (t["status"].as_str().expect("status").to_owned(), t["rows"].as_i64().expect("rows")))
+        .map(|t| {
+            (t["status"].as_str().expect("status").to_owned(), t["rows"].as_i64().expect("rows"))
+        })
         .collect();
     let expected = [
         ("matched", 79),
@@ -162,7 +177,11 @@ fn each_form_of_the_bill_gives_what_was_worked_out_by_hand() {
     ] {
         let found = month.reconcile(&bills, &["--as-of", AS_OF], 4);
         is_as_planted(&found);
-        assert_eq!(found["bill"]["lines_other_products"].as_i64().map(|n| n >= 1), Some(true), "{bills:?}");
+        assert_eq!(
+            found["bill"]["lines_other_products"].as_i64().map(|n| n >= 1),
+            Some(true),
+            "{bills:?}"
+        );
         assert_eq!(found["bill"]["rejects_total"], 0, "{bills:?}");
         let mut rows = rows(&found);
         for row in &mut rows {
@@ -180,12 +199,17 @@ fn the_list_by_seq_the_audit_and_the_money_are_those_of_the_readme() {
     let zip = bill("100012345678-20241231-by_used_time-bill_details.zip");
     let found = month.reconcile(&[&zip, LIST], &["--as-of", AS_OF], 4);
     let seqs = &found["seqs"];
-    for (name, n) in
-        [("agree", 121), ("flag_differs", 1), ("day_differs", 1), ("ours_only", 1), ("provider_only", 0)]
-    {
+    for (name, n) in [
+        ("agree", 121),
+        ("flag_differs", 1),
+        ("day_differs", 1),
+        ("ours_only", 1),
+        ("provider_only", 0),
+    ] {
         assert_eq!(seqs[name], n, "{name}");
     }
-    let seq = |day: &str, channel: u32, number: u32| format!("{day}-{channel:04}-4000-8000-{number:012}");
+    let seq =
+        |day: &str, channel: u32, number: u32| format!("{day}-{channel:04}-4000-8000-{number:012}");
     let told: Vec<(&str, &str)> = seqs["differences"]
         .as_array()
         .expect("differences")
@@ -217,7 +241,10 @@ fn the_list_by_seq_the_audit_and_the_money_are_those_of_the_readme() {
     assert_eq!(cut["parts"][0]["source_keys"], json!(["dt=2024-12-11.ndjson"]));
 
     let audit = &found["audit"];
-    assert_eq!((&audit["charged_against_rule"], &audit["free_against_rule"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&audit["charged_against_rule"], &audit["free_against_rule"]),
+        (&json!(1), &json!(1))
+    );
     let findings: Vec<(&str, i64)> = audit["findings"]
         .as_array()
         .expect("findings")
@@ -234,11 +261,16 @@ fn the_list_by_seq_the_audit_and_the_money_are_those_of_the_readme() {
     assert_eq!(money["bill_rounding"], "-0.08333354");
     let of = |code: &str, column: &str| -> i64 {
         let rows = money["waterfall"].as_array().expect("waterfall").iter();
-        rows.filter(|row| row["billing_tag_code"] == code).map(|row| row[column].as_i64().expect("n")).sum()
+        rows.filter(|row| row["billing_tag_code"] == code)
+            .map(|row| row[column].as_i64().expect("n"))
+            .sum()
     };
     // App: 31 x 2, and one on day 5; one of them by the package of the 20th.
     assert_eq!((of(APP, "calls"), of(APP, "paid_package"), of(APP, "postpaid")), (63, 1, 62));
-    assert_eq!((of("intention_authority", "calls"), of("intention_authority", "paid_package")), (3, 3));
+    assert_eq!(
+        (of("intention_authority", "calls"), of("intention_authority", "paid_package")),
+        (3, 3)
+    );
     // WeChat: 31 x 3, and one each on days 4, 7 and 18.
     assert_eq!((of(WECHAT, "calls"), of(WECHAT, "postpaid")), (96, 96));
     // 96 x 1.2 + 62 x 1.13333333 + 31 x 0.3 + 1 x 1.5
@@ -283,11 +315,8 @@ fn what_was_known_earlier_can_be_asked_again() {
         bill("100012345678-20241216-by_used_time-bill_details.zip"),
         bill("100012345678-20241231-by_used_time-bill_details.zip"),
     ];
-    let found = month.reconcile(
-        &[&zips[0], &zips[1]],
-        &["--as-of", "2024-12-17T00:00:00+08:00"],
-        4,
-    );
+    let found =
+        month.reconcile(&[&zips[0], &zips[1]], &["--as-of", "2024-12-17T00:00:00+08:00"], 4);
     assert_eq!(row_of(&found, "2024-12-15", APP)["status"], "matched");
     assert_eq!(row_of(&found, "2024-12-16", APP)["status"], "pending");
 }
@@ -305,8 +334,18 @@ fn the_tables_hold_what_was_printed_and_a_second_time_changes_nothing() {
     let stored: Vec<Row> = Table::open(&month.out().join("reconciliation")).rows();
     assert_eq!(stored.len(), 97);
     for row in &stored {
-        let kinds = ["midnight", "unknown_flag", "not_final", "reject", "flag_differs", "provider_only", "ours_only", "unexplained"];
-        let sum: i64 = kinds.iter().map(|kind| row[&format!("part_{kind}")].as_i64().expect("a count")).sum();
+        let kinds = [
+            "midnight",
+            "unknown_flag",
+            "not_final",
+            "reject",
+            "flag_differs",
+            "provider_only",
+            "ours_only",
+            "unexplained",
+        ];
+        let sum: i64 =
+            kinds.iter().map(|kind| row[&format!("part_{kind}")].as_i64().expect("a count")).sum();
         assert_eq!(sum, row["difference"].as_i64().expect("a difference"));
     }
     assert_eq!(Table::open(&month.out().join("seq_difference")).rows().len(), 3);
@@ -338,11 +377,20 @@ fn the_exit_status_says_whether_the_bill_is_right() {
     let found = month.reconcile(&[&csv], &["--as-of", AS_OF, "--dry-run"], 4);
     assert_eq!(found["over_tolerance"], OVER);
     assert!(!month.out().join("bill_line").exists(), "a dry run writes nothing");
-    let tolerant = ["--as-of", AS_OF, "--set", "reconcile.tolerance_calls=3", "--set", "reconcile.tolerance_amount=\"10\""];
+    let tolerant = [
+        "--as-of",
+        AS_OF,
+        "--set",
+        "reconcile.tolerance_calls=3",
+        "--set",
+        "reconcile.tolerance_amount=\"10\"",
+    ];
     month.reconcile(&[&csv], &tolerant, 0);
     // What cannot be read at all is a mistake of who calls.
     let output = month.output();
-    for (name, told) in [("sample-data/month/bill/none.csv", "none.csv"), ("Cargo.toml", "Cargo.toml")] {
+    for (name, told) in
+        [("sample-data/month/bill/none.csv", "none.csv"), ("Cargo.toml", "Cargo.toml")]
+    {
         let words = ["reconcile", "pipelines/demo.toml", "--bill", name, "--set", &output];
         let ran = faceledger_in(root(), &words, &[]).exits(2);
         assert!(ran.stderr.contains(told), "{}", ran.stderr);

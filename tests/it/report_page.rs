@@ -433,7 +433,10 @@ fn the_text_says_what_differs_and_what_to_do() {
     let text = reconciled_text(&reconciled);
     assert!(text.contains("THE BILL DIFFERS in 10 rows"), "{text}");
     // 3 + 41 + 5 + 7 more. 3 + 12 + lost + 1 + 2 fewer, of which lost are (20 * 37 + 17 * 3) % 60 + 40 = 51.
-    assert!(text.contains("it counts 56 calls more in some rows and 69 calls fewer in others"), "{text}");
+    assert!(
+        text.contains("it counts 56 calls more in some rows and 69 calls fewer in others"),
+        "{text}"
+    );
     // (56 - 69) * 0.9 + 12.34000001.
     assert!(text.contains("asks 0.64000001 yuan more than expected"), "{text}");
     assert!(text.contains("7 of 153 rows are over the tolerance of 2 calls"), "{text}");

@@ -21,7 +21,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Flags as typed: a window of days.
     ("cli", &["sources"]),
     // The one place that orders the steps.
-    ("run", &["classify", "decode", "pipeline", "reconcile", "report", "settle", "sources", "storage", "write"]),
+    (
+        "run",
+        &[
+            "classify",
+            "decode",
+            "pipeline",
+            "reconcile",
+            "report",
+            "settle",
+            "sources",
+            "storage",
+            "write",
+        ],
+    ),
     // Carries out commands and shows their outcomes. It opens no object and writes no table.
     ("report", &["classify", "cli", "pipeline", "run", "storage", "write"]),
     // `main` and the map itself name no rooms by `crate::`.
