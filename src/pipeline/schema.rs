@@ -371,7 +371,8 @@ mod tests {
             include_str!("../../pipelines/sample.toml"),
             include_str!("../../pipelines/daily-s3.toml"),
         ] {
-            let draft = Draft::read("pipeline.toml", text).unwrap_or_else(|_| panic!("TOML"));
+            let draft =
+                Draft::read("pipeline.toml", text, &PIPELINE).unwrap_or_else(|_| panic!("TOML"));
             assert!(surely_fits(&PIPELINE, &draft.value));
             for value in changed(&draft.value) {
                 match surely_fits(&PIPELINE, &value) {
