@@ -127,12 +127,7 @@ fn headline(r: &Reconciled) -> String {
         )
     };
     if pending > 0 {
-        let _ = write!(
-            said,
-            " The bill of {} {} not out yet.",
-            plural(pending as u64, "row"),
-            if pending == 1 { "is" } else { "are" }
-        );
+        let _ = write!(said, " The bill of {} is not out yet.", plural(pending as u64, "row"));
     }
     if r.bill.lines == 0 {
         said.push_str(" No line of the bill was read for this product.");

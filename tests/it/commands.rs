@@ -226,7 +226,7 @@ fn catalogue_schemas_and_completions_print() {
     let file = fs::read_to_string(here.join("schemas/liveness_detail.v1.json")).unwrap();
     assert_eq!(run(&["schema", "liveness_detail", "--format", "json"]), file);
     let all: Value = serde_json::from_str(&run(&["schema", "--json"])).unwrap();
-    assert_eq!(all.as_array().unwrap().len(), 4);
+    assert_eq!(all.as_array().unwrap().len(), 7);
     let pipeline: Value = serde_json::from_str(&run(&["schema", "pipeline"])).unwrap();
     assert!(pipeline["properties"]["route"].is_object());
     for shell in ["bash", "zsh", "fish"] {
