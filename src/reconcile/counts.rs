@@ -370,11 +370,14 @@ impl Coverage {
     }
 }
 
+/// Of each day with lines of usage: whether anything is billed, and anything deducted.
+type DaysWithLines = BTreeMap<UsageDay, (bool, bool)>;
+
 /// What is known of packages: spans, and what the lines of a tag deduct.
 struct Packages<'b> {
     spans: Vec<PackageSpan>,
     /// Per account and tag code, the days (first, for a month) with lines of usage: anything billed, anything deducted.
-    lines: BTreeMap<(&'b str, &'b str), BTreeMap<UsageDay, (bool, bool)>>,
+    lines: BTreeMap<(&'b str, &'b str), DaysWithLines>,
 }
 
 impl<'b> Packages<'b> {
@@ -392,7 +395,7 @@ impl<'b> Packages<'b> {
                 until: line.usage_to?.plus(1),
             })
         });
-        let mut lines: BTreeMap<_, BTreeMap<UsageDay, (bool, bool)>> = BTreeMap::new();
+        let mut lines: BTreeMap<_, DaysWithLines> = BTreeMap::new();
         for (line, day, _) in placed.iter().filter(|(l, ..)| l.kind == Some(LineKind::Usage)) {
             let above_zero = |n: Option<Amount>| n.is_some_and(|n| n > Amount::ZERO);
             let place = (line.account.as_str(), line.billing_tag_code.as_str());

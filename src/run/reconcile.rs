@@ -71,7 +71,7 @@ pub fn reconcile(
         let (reconciled, lines, differences) = job.go()?;
         let mut report = ReconcileReport { reconciled, commits: Vec::new(), reports: Vec::new() };
         if !asked.dry_run {
-            publish(pipeline, &output, now_ms, &mut report, &lines, differences)?;
+            publish(pipeline, &output, now_ms, &mut report, lines, differences)?;
         }
         Ok(report)
     })
@@ -426,7 +426,7 @@ fn publish(
     output: &Place,
     now_ms: i64,
     report: &mut ReconcileReport,
-    lines: &[BillLine],
+    lines: Vec<BillLine>,
     differences: Option<Differences>,
 ) -> Result<(), RunError> {
     let run_id = new_run_id(now_ms);
@@ -435,10 +435,7 @@ fn publish(
     let mut of_bill: BTreeMap<String, Vec<BillLine>> = BTreeMap::new();
     for line in lines {
         let month = line.bill_month.or(line.usage_from.map(UsageDay::month));
-        of_bill
-            .entry(month.map_or_else(String::new, |m| m.to_string()))
-            .or_default()
-            .push(line.clone());
+        of_bill.entry(month.map_or_else(String::new, |m| m.to_string())).or_default().push(line);
     }
     // A line of no month at all belongs to no partition that a reader would look for.
     of_bill.remove("");
@@ -456,9 +453,9 @@ fn publish(
     }
     let mut put = Put { output: &output, run_id, now_ms, retain_ms: pipeline.output.retain_ms };
     for commit in [
-        put.months(&schema::BILL_LINE, &of_bill, small::bill_line_batch, &lease)?,
-        put.months(&schema::RECONCILIATION, &of_rows, reconciled::reconciliation_batch, &lease)?,
-        put.months(&schema::SEQ_DIFFERENCE, &of_seqs, reconciled::seq_difference_batch, &lease)?,
+        put.months(&schema::BILL_LINE, of_bill, small::bill_line_batch, &lease)?,
+        put.months(&schema::RECONCILIATION, of_rows, reconciled::reconciliation_batch, &lease)?,
+        put.months(&schema::SEQ_DIFFERENCE, of_seqs, reconciled::seq_difference_batch, &lease)?,
     ] {
         report.commits.push(commit);
     }
@@ -486,6 +483,9 @@ fn publish(
     Ok(())
 }
 
+/// Rows of a small table that become one batch.
+const BATCH_ROWS: usize = 8_192;
+
 /// What tables are written with.
 struct Put<'p> {
     output: &'p Place,
@@ -500,7 +500,7 @@ impl Put<'_> {
     fn months<T>(
         &mut self,
         table: &'static schema::Table,
-        months: &BTreeMap<String, Vec<T>>,
+        months: BTreeMap<String, Vec<T>>,
         batch: fn(&[T]) -> Result<RecordBatch, WriteError>,
         lease: &Lease,
     ) -> Result<Commit, RunError> {
@@ -513,9 +513,10 @@ impl Put<'_> {
         };
         lease.check()?;
         OpenTable::open(self.output, table)?.delete_litter(&writer)?;
-        let months = months.iter().map(|(month, rows)| {
-            let batches = if rows.is_empty() { Vec::new() } else { vec![batch(rows)?] };
-            Ok((month.clone(), batches))
+        let months = months.into_iter().map(|(month, rows)| {
+            // Rows are let go before batches are sorted and encoded.
+            let batches = rows.chunks(BATCH_ROWS).map(batch).collect::<Result<Vec<_>, _>>()?;
+            Ok((month, batches))
         });
         let months = months.collect::<Result<Vec<_>, WriteError>>()?;
         lease.check()?;
