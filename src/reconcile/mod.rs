@@ -2,9 +2,9 @@
 //!
 //! Takes nouns of `model` and an `as_of`, gives variances. No I/O, no clock, and nothing here changes a count.
 //!
-//! - [`counts`]: the full join on account, period and billing tag; one status a row.
-//! - [`explain`]: the parts of a difference, from one pass over the rows of the days that differ.
-//! - [`seqs`]: the full join by Seq with the provider's list.
+//! - `counts`: the full join on account, period and billing tag; one status a row.
+//! - `explain`: the parts of a difference, from one pass over the rows of the days that differ.
+//! - `seqs`: the full join by Seq with the provider's list.
 
 mod counts;
 mod explain;
