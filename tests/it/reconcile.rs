@@ -1,11 +1,13 @@
 //! `pipelines/demo.toml` over the sample month finds what was worked out by hand in `sample-data/month/README.md`,
 //! whatever form the bill has.
 
+use crate::interop::python;
 use crate::world::{Row, Table, faceledger_in};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const WECHAT: &str = "enhanced_authority_wechat";
 const APP: &str = "enhanced_authority_app";
@@ -368,6 +370,25 @@ fn the_tables_hold_what_was_printed_and_a_second_time_changes_nothing() {
     faceledger_in(root(), &["verify", "pipelines/demo.toml", "--set", &output], &[]).exits(0);
     faceledger_in(root(), &["run", "pipelines/demo.toml", "--set", &output], &[]).exits(0);
     assert_eq!(Table::open(&month.out().join("bill_line")).rows().len(), 96);
+}
+
+/// Sums by hand: 198.66666646 of usage - 1.13333333 + 1450 + 1 - 0.08333354; differences 8 (README: 7 - 3 + 2 - 1 + 3).
+#[test]
+fn other_readers_read_the_tables() {
+    let month = Month::loaded();
+    let zip = bill("100012345678-20241231-by_used_time-bill_details.zip");
+    month.reconcile(&[&zip, LIST], &["--as-of", AS_OF], 4);
+    let script = root().join("tests/it/bill.py");
+    let ran = Command::new(python()).arg(script).arg(month.out()).output().expect("Python starts");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let made: Value = serde_json::from_slice(&ran.stdout).expect("JSON from bill.py");
+    let expected = json!({
+        "cost": "1648.44999959", "lines": 96, "months": ["2024-12"], "difference": 8, "midnight": 0, "rows": 97,
+        "statuses": ["day_differs", "flag_differs", "ours_only"],
+    });
+    for reader in ["pyarrow", "duckdb", "polars", "delta"] {
+        assert_eq!(made[reader], expected, "{reader}");
+    }
 }
 
 #[test]
