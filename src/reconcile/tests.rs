@@ -1,1 +1,606 @@
-//! Facts worked out by hand, and a slow recount.
+//! Facts worked out by hand, and slow recounts of random small worlds.
+
+use super::*;
+use crate::model::{
+    Amount, BillLine, DailyCharge, LineKind, PartKind, ProviderAttempt, SeqStatus, Settlement,
+    Status, Variance,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+const TAG: &str = "enhanced_authority_wechat";
+const MINUTE: i64 = 60_000;
+
+fn day(text: &str) -> UsageDay {
+    UsageDay::parse(text).unwrap()
+}
+
+fn november(n: i32) -> UsageDay {
+    day("2024-11-01").plus(n - 1)
+}
+
+fn code(label: &str) -> &'static str {
+    [TAG, "nfc_read", "unmapped", "basic_photo"].into_iter().find(|c| *c == label).unwrap()
+}
+
+fn settlement(_: &str, tag: &str) -> Settlement {
+    if tag == "nfc_read" { Settlement::Monthly } else { Settlement::Daily }
+}
+
+/// Everything of November 2024 is out.
+fn settings() -> Settings<'static> {
+    Settings {
+        as_of_ms: day("2024-12-20").begin_ms(),
+        daily_out_minutes: Settings::DAILY_OUT_MINUTES,
+        monthly_out_day: Settings::MONTHLY_OUT_DAY,
+        months: None,
+        settlement: &settlement,
+        tag_code: &code,
+        packages: &[],
+    }
+}
+
+fn charge(usage_date: UsageDay, tag: &str, charged: i64, free: i64, unknown: i64) -> DailyCharge {
+    DailyCharge {
+        usage_date,
+        settlement_date: usage_date.plus(1),
+        account: "1".into(),
+        billing_tag: tag.into(),
+        attempts: charged + free + unknown,
+        charged,
+        free,
+        unknown,
+        charged_failed: 0,
+        not_final: 0,
+        first_req_time: 0,
+        last_req_time: 0,
+        source_version: 0,
+    }
+}
+
+fn line(usage: UsageDay, tag: &str, billed: i64, deducted: i64) -> BillLine {
+    BillLine {
+        account: "1".into(),
+        bill_month: Some(usage.month()),
+        usage_from: Some(usage),
+        usage_to: Some(usage),
+        kind: Some(LineKind::Usage),
+        billing_tag: tag.into(),
+        billing_tag_code: tag.into(),
+        usage_billed: Some(Amount::of_count(billed)),
+        usage_deducted: Some(Amount::of_count(deducted)),
+        pay_time: Some(usage.plus(1).begin_ms() + 9 * 60 * MINUTE),
+        source_file: "bill.csv".into(),
+        source_row: i64::from(usage.date32()),
+        ..BillLine::default()
+    }
+}
+
+fn statuses(counted: &Counted) -> Vec<(String, &'static str, i64)> {
+    let row = |r: &Variance| (r.period.to_string(), r.status.code(), r.difference);
+    counted.rows.iter().map(row).collect()
+}
+
+#[track_caller]
+fn status_of(ours: Option<DailyCharge>, lines: Vec<BillLine>, as_of: &str) -> (Status, i64) {
+    let mut settings = settings();
+    settings.as_of_ms = day(as_of).begin_ms() + 12 * 60 * MINUTE - 1;
+    let ours: Vec<DailyCharge> = ours.into_iter().collect();
+    let months = BTreeSet::from([november(1).month()]);
+    settings.months = Some(&months);
+    let counted = counts(&ours, &lines, &settings).unwrap();
+    assert_eq!(counted.rows.len(), 1);
+    (counted.rows[0].status, counted.rows[0].difference)
+}
+
+#[test]
+fn each_status_by_hand() {
+    let d = november(5);
+    let ours = |n| Some(charge(d, TAG, n, 1, 0));
+    let bill = |billed, deducted| vec![line(d, TAG, billed, deducted)];
+    let late = "2024-12-20";
+    assert_eq!(status_of(ours(3), bill(3, 0), late), (Status::Matched, 0));
+    assert_eq!(status_of(ours(3), bill(2, 1), late), (Status::Matched, 0));
+    assert_eq!(status_of(ours(3), bill(5, 0), late), (Status::ProviderMore, 2));
+    assert_eq!(status_of(ours(3), bill(1, 0), late), (Status::OursMore, -2));
+    assert_eq!(status_of(ours(0), bill(4, 0), late), (Status::ProviderOnly, 4));
+    assert_eq!(status_of(None, bill(4, 0), late), (Status::ProviderOnly, 4));
+    assert_eq!(status_of(ours(3), vec![], late), (Status::OursOnly, -3));
+    assert_eq!(status_of(ours(0), vec![], late), (Status::Matched, 0));
+    assert_eq!(status_of(ours(3), bill(0, 3), late), (Status::CoveredByPackage, 0));
+    // A package that took other than we counted hides nothing.
+    assert_eq!(status_of(ours(3), bill(0, 5), late), (Status::ProviderMore, 2));
+    // The bill of the 5th is out at 12:00 of the 6th; a millisecond before it is not.
+    assert_eq!(status_of(ours(3), vec![], "2024-11-06"), (Status::Pending, 0));
+    assert_eq!(status_of(ours(3), vec![], "2024-11-07"), (Status::OursOnly, -3));
+    let unmapped = Some(charge(d, "unmapped", 3, 0, 0));
+    assert_eq!(status_of(unmapped, vec![], "2024-11-06"), (Status::Unmapped, 0));
+    let mut refund = line(d, TAG, -1, 0);
+    refund.kind = Some(LineKind::Refund);
+    let lines = vec![line(d, TAG, 4, 0), refund];
+    assert_eq!(status_of(ours(3), lines, late), (Status::Adjusted, 0));
+}
+
+#[test]
+fn what_was_paid_later_was_not_known() {
+    let (ours, bill) =
+        (Some(charge(november(5), TAG, 3, 0, 0)), vec![line(november(5), TAG, 5, 0)]);
+    // Paid on the 6th at 09:00.
+    assert_eq!(status_of(ours.clone(), bill.clone(), "2024-11-05"), (Status::Pending, 0));
+    assert_eq!(status_of(ours.clone(), bill.clone(), "2024-11-06"), (Status::Pending, 2));
+    assert_eq!(status_of(ours, bill, "2024-11-07"), (Status::ProviderMore, 2));
+}
+
+#[test]
+fn months_add_up_days_and_are_out_on_the_fourth() {
+    let ours = [charge(november(5), "nfc_read", 3, 0, 0), charge(november(9), "nfc_read", 4, 0, 0)];
+    let mut bill = line(november(1), "nfc_read", 7, 0);
+    bill.usage_to = Some(november(30));
+    bill.pay_time = None;
+    let counted = counts(&ours, &[bill.clone()], &settings()).unwrap();
+    assert_eq!(statuses(&counted), [("2024-11".into(), "matched", 0)]);
+    let mut early = settings();
+    early.as_of_ms = day("2024-12-04").begin_ms() - 1;
+    assert_eq!(statuses(&counts(&ours, &[bill.clone()], &early).unwrap())[0].1, "pending");
+    early.as_of_ms += 1;
+    assert_eq!(statuses(&counts(&ours, &[bill], &early).unwrap())[0].1, "matched");
+    // A daily tag whose line spans days is compared by the month too.
+    let ours = [charge(november(5), TAG, 3, 0, 0), charge(november(9), TAG, 4, 0, 0)];
+    let mut span = line(november(1), TAG, 6, 0);
+    span.usage_to = Some(november(30));
+    let counted = counts(&ours, &[span, line(november(9), TAG, 2, 0)], &settings()).unwrap();
+    assert_eq!(statuses(&counted), [("2024-11".into(), "provider_more", 1)]);
+}
+
+#[test]
+fn the_day_of_usage_decides_under_either_statistics_period() {
+    // The bill of November by deduction time: usage of October 31 to November 29.
+    let mut first = line(day("2024-10-31"), TAG, 2, 0);
+    first.bill_month = Some(november(1).month());
+    let ours: Vec<_> = [day("2024-10-30"), day("2024-10-31"), november(1), november(30)]
+        .into_iter()
+        .map(|d| charge(d, TAG, 2, 0, 0))
+        .collect();
+    let counted = counts(&ours, &[first, line(november(1), TAG, 2, 0)], &settings()).unwrap();
+    assert_eq!(counted.statistics, Statistics::ByPay);
+    // October 30 is of the bill before, November 30 of the one after: this bill says nothing of them.
+    let expected = [("2024-10-31".into(), "matched", 0), ("2024-11-01".into(), "matched", 0)];
+    assert_eq!(statuses(&counted), expected);
+}
+
+#[test]
+fn a_month_that_ends_early_is_told() {
+    let ours: Vec<_> = (1..=4).map(|n| charge(november(n), TAG, 1, 0, 0)).collect();
+    let counted = counts(&ours, &[line(november(2), TAG, 1, 0)], &settings()).unwrap();
+    let told: Vec<_> = statuses(&counted).into_iter().map(|s| s.1).collect();
+    assert_eq!(told, ["ours_only", "matched", "ours_only", "ours_only"]);
+    assert_eq!(counted.warnings.len(), 1);
+    assert!(counted.warnings[0].contains("up to 2024-11-02"), "{}", counted.warnings[0]);
+    assert!(counted.warnings[0].contains("2 later days"), "{}", counted.warnings[0]);
+}
+
+#[test]
+fn a_package_covers_days_without_lines_until_it_is_used_up() {
+    let ours: Vec<_> = (1..=6).map(|n| charge(november(n), TAG, 5, 0, 0)).collect();
+    let mut bought = line(november(2), TAG, 0, 0);
+    bought.kind = Some(LineKind::PackagePurchase);
+    bought.usage_to = Some(day("2025-11-01"));
+    // The 4th uses the package up; of the 5th a line is missing.
+    let lines = [bought, line(november(4), TAG, 2, 3), line(november(6), TAG, 5, 0)];
+    let counted = counts(&ours, &lines, &settings()).unwrap();
+    let told: Vec<_> = statuses(&counted).into_iter().map(|s| (s.1, s.2)).collect();
+    let covered = ("covered_by_package", 0);
+    let ours_only = ("ours_only", -5);
+    let matched = ("matched", 0);
+    assert_eq!(told, [ours_only, covered, covered, matched, ours_only, matched]);
+    assert_eq!(counted.lines_beside, 1);
+    // Nobody says that there is a package, but the lines on both sides were deducted from one.
+    let lines = [line(november(1), TAG, 0, 5), line(november(3), TAG, 0, 5)];
+    let counted = counts(&ours[..3], &lines, &settings()).unwrap();
+    assert!(counted.rows.iter().all(|row| row.status == Status::CoveredByPackage));
+}
+
+// Parts
+
+struct World {
+    rows: Vec<Attempt>,
+}
+
+#[derive(Clone)]
+struct Attempt {
+    seq: String,
+    time: i64,
+    tag: &'static str,
+    charge: Option<bool>,
+    last: Option<bool>,
+}
+
+impl World {
+    fn of(rows: &[(i64, Option<bool>, Option<bool>)]) -> World {
+        let row = |(n, (time, charge, last)): (usize, &(i64, Option<bool>, Option<bool>))| {
+            Attempt { seq: format!("s{n}"), time: *time, tag: TAG, charge: *charge, last: *last }
+        };
+        World { rows: rows.iter().enumerate().map(row).collect() }
+    }
+
+    fn daily(&self) -> Vec<DailyCharge> {
+        let mut sums: BTreeMap<(UsageDay, &str), DailyCharge> = BTreeMap::new();
+        for row in &self.rows {
+            let day = UsageDay::of_instant(row.time);
+            let sum = sums.entry((day, row.tag)).or_insert_with(|| charge(day, row.tag, 0, 0, 0));
+            sum.attempts += 1;
+            match row.charge {
+                Some(true) => sum.charged += 1,
+                Some(false) => sum.free += 1,
+                None => sum.unknown += 1,
+            }
+        }
+        sums.into_values().collect()
+    }
+
+    fn row<'r>(&self, row: &'r Attempt) -> OurRow<'r> {
+        OurRow {
+            seq: &row.seq,
+            req_time: row.time,
+            account: "1",
+            billing_tag_code: row.tag,
+            channel: None,
+            charge: row.charge,
+            snapshot_final: row.last,
+            errcode: Some(0),
+            rule_id: Some("7"),
+            source_key: "k",
+            source_record: 0,
+        }
+    }
+
+    fn explained(
+        &self,
+        lines: &[BillLine],
+        rejects: &[RejectOn],
+        facts: Option<&SeqFacts>,
+    ) -> Vec<Variance> {
+        let months = BTreeSet::from([november(1).month()]);
+        let settings = Settings { months: Some(&months), ..settings() };
+        let mut rows = counts(&self.daily(), lines, &settings).unwrap().rows;
+        let wanted = wanted(&rows);
+        let mut halves =
+            [Evidence::new(&wanted, Limits::default()), Evidence::new(&wanted, Limits::default())];
+        for (n, row) in self.rows.iter().enumerate() {
+            halves[n % 2].see(&self.row(row));
+        }
+        let [a, b] = halves;
+        explain(&mut rows, &b.merge(a), rejects, &[], facts);
+        rows
+    }
+}
+
+fn parts(row: &Variance) -> Vec<(PartKind, i64, Vec<&str>)> {
+    let part = |p: &'_ crate::model::Part| (p.kind, p.count);
+    row.parts
+        .iter()
+        .map(|p| (part(p).0, part(p).1, p.seqs.iter().map(String::as_str).collect()))
+        .collect()
+}
+
+fn reject(day: UsageDay) -> RejectOn {
+    RejectOn { day, source_key: "bad.json".into(), reason: "truncated".into() }
+}
+
+#[test]
+fn midnight_balances_with_the_neighbour_both_ways() {
+    let noon = |n: i32| november(n).begin_ms() + 720 * MINUTE;
+    let yes = Some(true);
+    // s0, s3: last seconds of the 1st, which the bill has on the 2nd; s4 is six minutes before midnight. s5: the first
+    // second of the 4th, which the bill has on the 3rd.
+    let world = World::of(&[
+        (november(2).begin_ms() - 1_000, yes, None),
+        (noon(1), yes, None),
+        (noon(2), yes, None),
+        (november(2).begin_ms() - 5 * MINUTE, yes, None),
+        (november(2).begin_ms() - 6 * MINUTE, yes, None),
+        (november(4).begin_ms(), yes, None),
+        (noon(3), yes, None),
+    ]);
+    let bill =
+        [line(november(1), TAG, 1, 0), line(november(2), TAG, 4, 0), line(november(3), TAG, 2, 0)];
+    let rows = world.explained(&bill, &[], None);
+    let told: Vec<_> = rows.iter().map(parts).collect();
+    let near = vec!["s0", "s3"];
+    assert_eq!(
+        told[0],
+        [
+            (PartKind::Midnight, -2, near.clone()),
+            (PartKind::Unexplained, -1, vec!["s0", "s1", "s3", "s4"])
+        ]
+    );
+    assert_eq!(told[1], [(PartKind::Midnight, 2, near), (PartKind::Unexplained, 1, vec![])]);
+    assert_eq!(told[2], [(PartKind::Midnight, 1, vec!["s5"])]);
+    assert_eq!(told[3], [(PartKind::Midnight, -1, vec!["s5"])]);
+}
+
+#[test]
+fn unknown_flags_then_snapshots_then_rejects() {
+    let noon = november(1).begin_ms() + 720 * MINUTE;
+    let world = World::of(&[
+        (noon, None, None),
+        (noon + 1, Some(false), Some(false)),
+        (noon + 2, Some(true), Some(true)),
+    ]);
+    // The bill has six, ours one.
+    let bill = [line(november(1), TAG, 6, 0), line(november(1), "basic_photo", 5, 0)];
+    let rejects = [reject(november(1)), reject(november(1)), reject(november(2))];
+    let rows = world.explained(&bill, &rejects, None);
+    // basic_photo comes first and takes both rejects of the day.
+    assert_eq!(
+        parts(&rows[0]),
+        [(PartKind::Reject, 2, vec![]), (PartKind::Unexplained, 3, vec![])]
+    );
+    assert_eq!(rows[0].parts[0].source_keys, ["bad.json"]);
+    assert_eq!(
+        parts(&rows[1]),
+        [
+            (PartKind::UnknownFlag, 1, vec!["s0"]),
+            (PartKind::NotFinal, 1, vec!["s1"]),
+            (PartKind::Unexplained, 3, vec![])
+        ]
+    );
+}
+
+fn listed(seq: &str, req_time: i64, is_need_charge: bool) -> ProviderAttempt {
+    ProviderAttempt {
+        seq: seq.into(),
+        req_time,
+        is_need_charge,
+        biz_token: None,
+        rule_id: Some("7".into()),
+        charge_type: None,
+        errcode: None,
+        source_file: "list.json".into(),
+        source_row: 0,
+    }
+}
+
+fn join(world: &World, list: Vec<ProviderAttempt>) -> SeqOutcome {
+    let scope = ListScope {
+        account: "1".into(),
+        tags: BTreeMap::from([(TAG.to_owned(), None)]),
+        days: None,
+    };
+    let joiner = SeqJoiner::new(list, scope, &|_| None).unwrap();
+    let mut halves = [SeqSeen::default(), SeqSeen::default()];
+    for (n, row) in world.rows.iter().enumerate() {
+        joiner.see(&world.row(row), &mut halves[n % 2], SEQS_MAX);
+    }
+    let [a, b] = halves;
+    joiner.finish(b.merge(a, SEQS_MAX), SEQS_MAX)
+}
+
+#[test]
+fn the_providers_list_says_it_by_seq() {
+    let noon = november(1).begin_ms() + 720 * MINUTE;
+    let end = november(2).begin_ms() - 10 * MINUTE;
+    let world = World::of(&[
+        (noon, Some(true), None),      // agrees
+        (noon + 1, Some(false), None), // charged there
+        (noon + 2, Some(true), None),  // free there
+        (noon + 3, Some(true), None),  // not there
+        (noon + 4, None, None),        // charged there
+        (end, Some(true), None),       // there on the 2nd
+    ]);
+    let list = vec![
+        listed("s0", noon, true),
+        listed("s1", noon, true),
+        listed("s2", noon, false),
+        listed("s4", noon, true),
+        listed("s5", november(2).begin_ms() + 720 * MINUTE, true),
+        listed("x", noon, true), // not here
+        listed("s0", noon, true),
+    ];
+    let outcome = join(&world, list);
+    let j = &outcome.join;
+    assert_eq!(
+        (j.agree, j.flag_differs, j.day_differs, j.ours_only, j.provider_only),
+        (1, 3, 1, 1, 1)
+    );
+    let told: Vec<_> = outcome.differences.iter().map(|d| (d.seq, d.status)).collect();
+    let flag = SeqStatus::FlagDiffers;
+    let expected = [
+        ("s1", flag),
+        ("s2", flag),
+        ("s3", SeqStatus::OursOnly),
+        ("s4", flag),
+        ("s5", SeqStatus::DayDiffers),
+        ("x", SeqStatus::ProviderOnly),
+    ];
+    assert_eq!(told, expected.map(|(seq, status)| (seq.to_owned(), status)));
+    // The 1st: ours s0 s2 s3 s5 = 4; the list s0 s1 s4 x = 4, and the bill one more. The 2nd: the list s5.
+    let bill = [line(november(1), TAG, 5, 0), line(november(2), TAG, 1, 0)];
+    let rows = world.explained(&bill, &[], Some(&outcome.facts));
+    assert_eq!(
+        parts(&rows[0]),
+        [
+            (PartKind::Midnight, -1, vec!["s5"]),
+            (PartKind::UnknownFlag, 1, vec!["s4"]),
+            (PartKind::FlagDiffers, -1, vec!["s2"]),
+            (PartKind::FlagDiffers, 1, vec!["s1"]),
+            (PartKind::OursOnly, -1, vec!["s3"]),
+            (PartKind::ProviderOnly, 1, vec!["x"]),
+            (PartKind::Unexplained, 1, vec![]),
+        ]
+    );
+    assert_eq!(parts(&rows[1]), [(PartKind::Midnight, 1, vec!["s5"])]);
+}
+
+/// SplitMix64: the same worlds for the same seed everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+fn random_world(random: &mut Random) -> World {
+    let rows = (0..random.below(60))
+        .map(|n| {
+            let begin = november(1 + random.below(4) as i32).begin_ms();
+            let minute = [0, 3, 720, 1_437, 1_439][random.below(5) as usize];
+            let flags = [Some(true), Some(true), Some(false), None];
+            Attempt {
+                // UUIDs in small and capital letters, and other texts.
+                seq: match random.below(3) {
+                    0 => format!("{:08x}-aaaa-bbbb-cccc-{n:012x}", random.below(1 << 32)),
+                    1 => format!("{:08X}-AAAA-BBBB-CCCC-{n:012X}", random.below(1 << 32)),
+                    _ => format!("{:x}-{n}", random.below(1 << 20)),
+                },
+                time: begin + minute * MINUTE,
+                tag: [TAG, "basic_photo", "unmapped", "nfc_read"][random.below(4) as usize],
+                charge: flags[random.below(4) as usize],
+                last: [None, Some(true), Some(false)][random.below(3) as usize],
+            }
+        })
+        .collect();
+    World { rows }
+}
+
+#[test]
+fn random_worlds_add_up() {
+    for seed in 0..400 {
+        let mut random = Random(seed);
+        let world = random_world(&mut random);
+        let mut bill = Vec::new();
+        for n in 1..=4 {
+            for tag in [TAG, "basic_photo", "unmapped"] {
+                for _ in 0..random.below(3) {
+                    bill.push(line(
+                        november(n),
+                        tag,
+                        random.below(6) as i64,
+                        random.below(3) as i64,
+                    ));
+                }
+            }
+        }
+        let rejects: Vec<_> =
+            (0..random.below(4)).map(|_| reject(november(1 + random.below(4) as i32))).collect();
+        let list: Vec<_> = world
+            .rows
+            .iter()
+            .filter(|r| r.tag == TAG)
+            .filter_map(|row| {
+                let time = row.time + [0, 0, 0, 4 * MINUTE][random.below(4) as usize];
+                (random.below(4) > 0).then(|| listed(&row.seq, time, random.below(2) == 0))
+            })
+            .collect();
+        let with_list = seed % 2 == 0;
+        let facts = with_list.then(|| join(&world, list).facts);
+        let rows = world.explained(&bill, &rejects, facts.as_ref());
+        let mut midnight = BTreeMap::<&str, i64>::new();
+        let mut rejected = 0;
+        let mut keys = BTreeSet::new();
+        for row in &rows {
+            assert!(keys.insert((row.period, &row.billing_tag_code)), "seed {seed}: a key twice");
+            // The slow way: every attempt and every line is asked whether it is of this row.
+            let (first, last) = days_of(row.period);
+            let within = |d: UsageDay| first <= d && d <= last;
+            let ours = world.rows.iter().filter(|a| {
+                a.tag == row.billing_tag_code
+                    && a.charge == Some(true)
+                    && within(UsageDay::of_instant(a.time))
+            });
+            let theirs = bill.iter().filter(|l| {
+                l.billing_tag_code == row.billing_tag_code && l.usage_from.is_some_and(within)
+            });
+            let (ours, calls) =
+                (ours.count() as i64, theirs.map(|l| l.calls().unwrap()).sum::<i64>());
+            assert_eq!(row.ours_charged, ours, "seed {seed}");
+            assert_eq!(row.provider_calls.unwrap_or(0), calls, "seed {seed}");
+            if row.status == Status::CoveredByPackage {
+                assert_eq!(row.difference, 0, "seed {seed}");
+            } else {
+                assert_eq!(row.difference, calls - ours, "seed {seed}");
+            }
+            let sum: i64 = row.parts.iter().map(|p| p.count).sum();
+            assert_eq!(sum, row.difference, "seed {seed}");
+            for part in &row.parts {
+                match part.kind {
+                    PartKind::Midnight => {
+                        *midnight.entry(&row.billing_tag_code).or_default() += part.count
+                    }
+                    PartKind::Reject => rejected += part.count,
+                    _ => {}
+                }
+                assert!(part.seqs.is_sorted(), "seed {seed}");
+            }
+        }
+        if !with_list {
+            assert!(midnight.values().all(|sum| *sum == 0), "seed {seed}: {midnight:?}");
+        }
+        assert!(rejected <= rejects.len() as i64, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_join_by_seq_is_that_of_a_plain_map() {
+    for seed in 0..400 {
+        let mut random = Random(seed);
+        let world = random_world(&mut random);
+        let mut list = Vec::new();
+        for row in &world.rows {
+            for _ in 0..random.below(3) {
+                let time = row.time + [0, 4 * MINUTE, 1_440 * MINUTE][random.below(3) as usize];
+                list.push(listed(&row.seq, time, random.below(2) == 0));
+            }
+        }
+        for n in 0..random.below(20) {
+            let seq = format!("{:08x}-aaaa-bbbb-dddd-{n:012x}", random.below(1 << 32));
+            list.push(listed(&seq, november(2).begin_ms() + 720 * MINUTE, n % 2 == 0));
+        }
+        // The slow way: a map of texts, the later row of a Seq in it.
+        let theirs: BTreeMap<&str, &ProviderAttempt> =
+            list.iter().map(|a| (a.seq.as_str(), a)).collect();
+        let ours: BTreeMap<&str, &Attempt> =
+            world.rows.iter().map(|a| (a.seq.as_str(), a)).collect();
+        let lists_free = list.iter().any(|a| !a.is_need_charge);
+        let covered: BTreeSet<UsageDay> = list
+            .iter()
+            .filter(|a| {
+                (120..1_320).contains(
+                    &((a.req_time - UsageDay::of_instant(a.req_time).begin_ms()) / MINUTE),
+                )
+            })
+            .map(|a| UsageDay::of_instant(a.req_time))
+            .collect();
+        let seqs: BTreeSet<&str> = ours.keys().chain(theirs.keys()).copied().collect();
+        let mut expected = Vec::new();
+        for seq in seqs {
+            let status = match (ours.get(seq), theirs.get(seq)) {
+                (Some(o), Some(t)) if o.charge != Some(t.is_need_charge) => SeqStatus::FlagDiffers,
+                (Some(o), Some(t))
+                    if UsageDay::of_instant(o.time) != UsageDay::of_instant(t.req_time) =>
+                {
+                    SeqStatus::DayDiffers
+                }
+                (Some(o), None)
+                    if o.tag == TAG
+                        && covered.contains(&UsageDay::of_instant(o.time))
+                        && (lists_free || o.charge == Some(true)) =>
+                {
+                    SeqStatus::OursOnly
+                }
+                (None, Some(_)) => SeqStatus::ProviderOnly,
+                _ => continue,
+            };
+            expected.push((seq.to_owned(), status));
+        }
+        let outcome = join(&world, list.clone());
+        let found: Vec<_> = outcome.differences.iter().map(|d| (d.seq, d.status)).collect();
+        assert_eq!(found, expected, "seed {seed}");
+        let grouped: i64 = outcome.join.groups.iter().map(|g| g.count).sum();
+        assert_eq!(grouped, expected.len() as i64, "seed {seed}");
+    }
+}
