@@ -291,7 +291,11 @@ fn variance(
 ) -> Result<Variance, CountError> {
     let has_lines = !sum.lines.is_empty();
     let pending = settings.is_pending(&account, &code, period);
-    let covered = !has_lines && sum.charged > 0 && packages.cover(&account, &code, period);
+    // What has no tag has no package either: packages are bought for a tag.
+    let covered = !has_lines
+        && sum.charged > 0
+        && code != UNMAPPED
+        && packages.cover(&account, &code, period);
     // Of a bill that is not out, and of usage that a package has taken, no line is missing.
     let difference = match sum.calls {
         None if !has_lines && (pending || covered) => 0,
