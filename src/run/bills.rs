@@ -3,7 +3,7 @@
 use super::RunError;
 use crate::classify::{BillNames, BillTags, Catalogue, billing_tag_of_bill};
 use crate::decode::bill::{self, BillContent, Collected, Standing};
-use crate::model::{BillLine, BillRead, BillReject, ProviderAttempt, UsageDay};
+use crate::model::{BillLine, BillRead, BillReject, LineKind, ProviderAttempt, UsageDay};
 use crate::pipeline::Pipeline;
 use crate::storage::Place;
 use rayon::prelude::*;
@@ -87,6 +87,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
             .warnings
             .push(format!("{repeated} lines stand in more than one of the files, and count once"));
     }
+    bills.read.warnings.extend(unknown_kinds(&bills.lines));
     tag(pipeline, &mut bills.lines)?;
     bills.read.lines = bills.lines.len() as i64;
     Ok(bills)
@@ -146,15 +147,32 @@ fn options_for(pipeline: &Pipeline, url: &str) -> BTreeMap<String, String> {
     same.map(|(_, options)| options.clone()).unwrap_or_default()
 }
 
-/// Leaves out lines that another file has, too; how many. Within one file lines that look alike are two.
+/// Leaves out lines that another file has, too; how many. Within one file lines that look alike are two, and so are lines
+/// whose ids differ; only API pages have ids, so a line of a CSV is the same as one that says the same otherwise.
 fn leave_out_repeated(lines: &mut Vec<BillLine>) -> usize {
-    // By what it says: the file that had such a line first.
     let keep: Vec<bool> = {
-        let mut first: HashMap<_, &str> = HashMap::with_capacity(lines.len());
+        // The file that had such a line first: by what it says, apart for lines with and without an id; by its id.
+        let mut without: HashMap<_, &str> = HashMap::with_capacity(lines.len());
+        let mut with: HashMap<_, &str> = HashMap::new();
+        let mut ids: HashMap<_, &str> = HashMap::new();
         let mut keep = Vec::with_capacity(lines.len());
         for line in lines.iter() {
             let file = line.source_file.as_str();
-            keep.push(*first.entry(all_it_says(line)).or_insert(file) == file);
+            let says = || all_it_says(line);
+            let known = match &line.line_id {
+                Some(id) => {
+                    let first = *ids.entry((id, all_it_says(line))).or_insert(file);
+                    first != file || without.get(&says()).is_some_and(|first| *first != file)
+                }
+                None => {
+                    let first = *without.entry(says()).or_insert(file);
+                    first != file || with.get(&says()).is_some_and(|first| *first != file)
+                }
+            };
+            if line.line_id.is_some() {
+                with.entry(says()).or_insert(file);
+            }
+            keep.push(!known);
         }
         keep
     };
@@ -164,13 +182,29 @@ fn leave_out_repeated(lines: &mut Vec<BillLine>) -> usize {
     before - lines.len()
 }
 
-/// What makes two lines the same one: all they say but where they stand.
+/// What makes two lines the same one: all they say but their ids and where they stand.
 fn all_it_says(line: &BillLine) -> impl Hash + Eq + '_ {
-    let ids = (&line.line_id, &line.account, &line.resource_id, &line.product_name);
+    let who = (&line.account, &line.resource_id, &line.product_name);
     let what = (&line.component_name, &line.item_name, &line.action_type_name, &line.instance_type);
     let when = (line.usage_from, line.usage_to, line.pay_time, line.bill_day);
     let usage = (line.usage_total, line.usage_deducted, line.usage_billed);
-    (ids, what, when, usage, line.cost, line.list_price, line.contract_price)
+    (who, what, when, usage, line.cost, line.list_price, line.contract_price)
+}
+
+/// Transactions that this program does not know, by name, with their lines: they are in no row, and must not pass
+/// unseen.
+fn unknown_kinds(lines: &[BillLine]) -> Vec<String> {
+    let mut kinds: BTreeMap<&str, i64> = BTreeMap::new();
+    for line in lines.iter().filter(|line| matches!(line.kind, None | Some(LineKind::Other))) {
+        let name = line.action_type_name.as_deref().or(line.action_type.as_deref());
+        *kinds.entry(name.unwrap_or("-")).or_default() += 1;
+    }
+    let told = |(name, lines): (&str, i64)| {
+        format!(
+            "{lines} lines of the transaction type (交易类型) {name}, which is not known, are in no row"
+        )
+    };
+    kinds.into_iter().map(told).collect()
 }
 
 /// Fills in the billing tags.

@@ -91,6 +91,9 @@ impl Job<'_> {
     fn go(mut self) -> Result<(Reconciled, Vec<BillLine>, Option<Differences>), RunError> {
         let catalogue = Catalogue::get();
         let months = self.months();
+        if months.is_empty() {
+            return Err(RunError::Usage(self.nothing_in_it()));
+        }
         let days = days_around(&months);
         let mut charges = read_small(&self.tables.daily, small::daily_charges)?;
         charges.sort_by(|a, b| charge_key(a).cmp(&charge_key(b)));
@@ -161,6 +164,23 @@ impl Job<'_> {
             over_tolerance,
         };
         Ok((reconciled, self.bills.lines, differences))
+    }
+
+    /// Why a bill without a month of usage is no bill that agrees.
+    fn nothing_in_it(&self) -> String {
+        let read = &self.bills.read;
+        let mut told = format!(
+            "--bill: no line of FaceID usage in what was read ({} lines, {} of other products, {} rejects)",
+            read.lines, read.lines_other_products, read.rejects_total
+        );
+        for warning in &read.warnings {
+            told.push_str("; ");
+            told.push_str(warning);
+        }
+        told.push_str(
+            "; is it the detail bill of the account? reconcile.products names further products, --month a month to be compared all the same",
+        );
+        told
     }
 
     /// The months of usage that are reconciled.

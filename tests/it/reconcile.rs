@@ -174,8 +174,10 @@ fn each_form_of_the_bill_gives_what_was_worked_out_by_hand() {
         vec![LIST, early.as_str(), zip.as_str()],
         vec![csv.as_str(), LIST],
         vec![pages[0].as_str(), pages[1].as_str(), LIST],
-        // The same lines in several files count once.
+        // The same lines in several files count once, with ids (API pages) or without.
         vec![zip.as_str(), csv.as_str(), LIST],
+        vec![csv.as_str(), pages[1].as_str(), pages[0].as_str(), LIST],
+        vec![BILLS],
     ] {
         let found = month.reconcile(&bills, &["--as-of", AS_OF], 4);
         is_as_planted(&found);
@@ -407,6 +409,18 @@ fn the_exit_status_says_whether_the_bill_is_right() {
         "reconcile.tolerance_amount=\"10\"",
     ];
     month.reconcile(&[&csv], &tolerant, 0);
+    // A bill in which nothing is usage does not agree: it cannot be compared.
+    let header = "支付者 UIN,产品名称,子产品名称,交易类型,扣费时间,开始使用时间,结束使用时间,组件类型,组件名称,组件原始用量,组件用量,优惠后总价";
+    let line = "100012345678,人脸核身·云智慧眼,E证通（权威库）,Daily settlement,2024-12-02 09:00:00,2024-12-01 00:00:00,2024-12-01 23:59:59,x,x,1,1,1.5";
+    let odd = month.folder.path().join("odd.csv");
+    for (rows, told) in [("", "no line of FaceID usage"), (line, "Daily settlement")] {
+        fs::write(&odd, format!("{header}\n{rows}\n")).expect("a bill");
+        let path = odd.to_str().expect("UTF-8");
+        let output = month.output();
+        let words = ["reconcile", "pipelines/demo.toml", "--bill", path, "--set", &output];
+        let ran = faceledger_in(root(), &words, &[]).exits(2);
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    }
     // What cannot be read at all is a mistake of who calls.
     let output = month.output();
     for (name, told) in
