@@ -66,7 +66,7 @@ pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), B
     if pages.details < pages.total {
         let (total, details) = (pages.total, pages.details);
         reading.note(format_args!(
-            "{name}: Total says {total} bill lines, the pages hold {details}: pages are missing"
+            "{name}: Total says {total} bill lines, this file holds {details}: see that the other pages are given, too"
         ));
     }
     if pages.more {

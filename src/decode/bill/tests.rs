@@ -444,7 +444,7 @@ fn pages_of_the_api_are_one_line_a_component() {
     assert_eq!(three.bill_month, UsageMonth::parse("2019-06"));
     assert_eq!((three.source_row, four.source_row), (0, 1));
     assert!(
-        content.notes[0].contains("Total says 2 bill lines, the pages hold 1"),
+        content.notes[0].contains("Total says 2 bill lines, this file holds 1"),
         "{:?}",
         content.notes
     );
