@@ -1,7 +1,6 @@
 //! Exact decimal numbers of the bill: amounts in yuan, unit prices, usage.
 
 use std::fmt;
-use std::iter::Sum;
 
 /// A decimal with eight places, the precision of the bill's detail lines (DescribeBillDetail; L3 明细账单). The same
 /// number as an Arrow `Decimal128(38, 8)`. Every operation is checked: what does not fit is `None`, never another number.
@@ -122,13 +121,6 @@ impl fmt::Display for Amount {
 impl serde::Serialize for Amount {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
-    }
-}
-
-impl Sum for Amount {
-    /// For sums of amounts that a bill holds: panics beyond 38 digits.
-    fn sum<I: Iterator<Item = Amount>>(amounts: I) -> Amount {
-        Amount::checked_sum(amounts).expect("a sum of at most 38 digits")
     }
 }
 

@@ -2,43 +2,21 @@
 
 use super::{Amount, UsageDay, UsageMonth};
 
-/// What a line of the bill is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LineKind {
-    /// Usage settled by the day or month (按量计费日结, 按量计费月结).
-    Usage,
-    /// A resource package bought (包年包月新购, 续费).
-    PackagePurchase,
-    /// Money back: a package returned, a postpaid line reversed (退款, 冲正).
-    Refund,
-    /// A correction of an earlier bill (调账扣费, 调账补偿), or a line that was issued anew (重出单).
-    Adjustment,
-    /// The difference between eight places and fen, settled once a month (月度计费精度差异).
-    Rounding,
-    /// A transaction that this program does not know; counted apart.
-    Other,
-}
-
-impl LineKind {
-    pub const ALL: [LineKind; 6] = [
-        LineKind::Usage,
-        LineKind::PackagePurchase,
-        LineKind::Refund,
-        LineKind::Adjustment,
-        LineKind::Rounding,
-        LineKind::Other,
-    ];
-
-    /// The code as it stands in `bill_line.kind`.
-    pub fn code(self) -> &'static str {
-        match self {
-            LineKind::Usage => "usage",
-            LineKind::PackagePurchase => "package_purchase",
-            LineKind::Refund => "refund",
-            LineKind::Adjustment => "adjustment",
-            LineKind::Rounding => "rounding",
-            LineKind::Other => "other",
-        }
+codes! {
+    /// What a line of the bill is about.
+    LineKind {
+        /// Usage settled by the day or month (按量计费日结, 按量计费月结).
+        Usage = "usage",
+        /// A resource package bought (包年包月新购, 续费).
+        PackagePurchase = "package_purchase",
+        /// Money back: a package returned, a postpaid line reversed (退款, 冲正).
+        Refund = "refund",
+        /// A correction of an earlier bill (调账扣费, 调账补偿), or a line that was issued anew (重出单).
+        Adjustment = "adjustment",
+        /// The difference between eight places and fen, settled once a month (月度计费精度差异).
+        Rounding = "rounding",
+        /// A transaction that this program does not know; counted apart.
+        Other = "other",
     }
 }
 

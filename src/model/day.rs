@@ -18,11 +18,6 @@ impl UsageDay {
         UsageDay((epoch_ms + BEIJING_OFFSET_MS).div_euclid(DAY_MS) as i32)
     }
 
-    /// Milliseconds since the Beijing midnight before an instant.
-    pub fn ms_of_day(epoch_ms: i64) -> i64 {
-        (epoch_ms + BEIJING_OFFSET_MS).rem_euclid(DAY_MS)
-    }
-
     /// From an Arrow `Date32`.
     pub fn from_date32(days: i32) -> UsageDay {
         UsageDay(days)

@@ -1,5 +1,26 @@
 //! The nouns every room shares. Takes nothing, does no I/O, reads no clock.
 
+/// A closed list of names, each with a stable code: as it stands in tables and JSON.
+macro_rules! codes {
+    ($(#[$outer:meta])* $type:ident { $($(#[$doc:meta])* $name:ident = $code:literal,)* }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $type { $($(#[$doc])* $name,)* }
+        impl $type {
+            pub const ALL: &'static [$type] = &[$($type::$name,)*];
+            /// The code as it stands in tables and JSON.
+            pub fn code(self) -> &'static str {
+                match self { $($type::$name => $code,)* }
+            }
+        }
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.code())
+            }
+        }
+    };
+}
+
 mod amount;
 mod attempt;
 mod bill;

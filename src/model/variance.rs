@@ -3,26 +3,6 @@
 use super::{Amount, UsageDay, UsageMonth};
 use std::fmt;
 
-macro_rules! codes {
-    ($(#[$outer:meta])* $type:ident { $($(#[$doc:meta])* $name:ident = $code:literal,)* }) => {
-        $(#[$outer])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $type { $($(#[$doc])* $name,)* }
-        impl $type {
-            pub const ALL: &'static [$type] = &[$($type::$name,)*];
-            /// The code as it stands in tables and JSON.
-            pub fn code(self) -> &'static str {
-                match self { $($type::$name => $code,)* }
-            }
-        }
-        impl serde::Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.code())
-            }
-        }
-    };
-}
-
 codes! {
     /// How a row of ours stands to the bill: each row has exactly one. The first that fits, in this order:
     /// unmapped, adjusted, pending, covered_by_package, provider_only, ours_only, matched, provider_more, ours_more.
@@ -88,6 +68,27 @@ codes! {
 pub enum Period {
     Day(UsageDay),
     Month(UsageMonth),
+}
+
+impl Period {
+    /// First and last day.
+    pub fn days(self) -> (UsageDay, UsageDay) {
+        match self {
+            Period::Day(day) => (day, day),
+            Period::Month(month) => {
+                let first = month.first_day();
+                (first, first.first_of_next_month().plus(-1))
+            }
+        }
+    }
+
+    /// The month in which it lies.
+    pub fn month(self) -> UsageMonth {
+        match self {
+            Period::Day(day) => day.month(),
+            Period::Month(month) => month,
+        }
+    }
 }
 
 impl fmt::Display for Period {

@@ -4,7 +4,7 @@
 //! period and billing tag, with exactly one status. The day of usage decides where a line stands, never the month of
 //! the bill: under 按扣费周期 the line of January 31 is in the bill of February.
 
-use super::{UNMAPPED, days_of, first_day, month_of};
+use super::UNMAPPED;
 use crate::model::{
     Amount, BillLine, DailyCharge, LineKind, Period, Settlement, Status, StatusTotal, UsageDay,
     UsageMonth, Variance,
@@ -38,7 +38,7 @@ impl Settings<'_> {
 
     /// From when on the bill of a period is out.
     fn out_ms(&self, account: &str, tag_code: &str, period: Period) -> i64 {
-        let (_, last) = days_of(period);
+        let (_, last) = period.days();
         match (self.settlement)(account, tag_code) {
             Settlement::Daily => last.plus(1).begin_ms() + self.daily_out_minutes * 60_000,
             Settlement::Monthly => last.first_of_next_month().plus(self.monthly_out_day).begin_ms(),
@@ -251,7 +251,7 @@ pub fn counts(
     counted.statistics = coverage.statistics;
     let packages = Packages::of(&known, &placed, settings.packages);
     for ((account, period, code), sum) in sums {
-        let asked = settings.months.is_some_and(|months| months.contains(&month_of(period)));
+        let asked = settings.months.is_some_and(|months| months.contains(&period.month()));
         if asked || !sum.lines.is_empty() || coverage.holds(settings, &account, &code, period) {
             counted.rows.push(variance(account, period, code, sum, settings, &packages)?);
         }
@@ -267,7 +267,7 @@ fn overflow(what: &'static str, billing_tag: &str, period: Period) -> CountError
 
 fn row_order(row: &Variance) -> (&str, UsageDay, Period, &str, &str) {
     let tag = (row.billing_tag.as_str(), row.billing_tag_code.as_str());
-    (&row.account, days_of(row.period).0, row.period, tag.0, tag.1)
+    (&row.account, row.period.days().0, row.period, tag.0, tag.1)
 }
 
 /// Whether a line counts usage, or changes a line that did. A package that is returned is no usage.
@@ -365,7 +365,7 @@ impl Coverage {
     }
 
     fn holds(&self, settings: &Settings<'_>, account: &str, code: &str, period: Period) -> bool {
-        let (_, last) = days_of(period);
+        let (_, last) = period.days();
         let month = match self.statistics {
             Statistics::ByUsage => last.month(),
             Statistics::ByPay => (settings.settlement)(account, code).date(last).month(),
@@ -414,7 +414,7 @@ impl<'b> Packages<'b> {
     /// and after do not show that it was used up; or the nearest lines on both sides were deducted from one, so that
     /// it was there in between.
     fn cover(&self, account: &str, code: &str, period: Period) -> bool {
-        let (first, last) = days_of(period);
+        let (first, last) = period.days();
         let lines = self.lines.get(&(account, code));
         let before = lines.and_then(|days| days.range(..first).next_back());
         let after = lines.and_then(|days| days.range(last.plus(1)..).next());
@@ -444,8 +444,8 @@ fn incomplete_months(rows: &[Variance], placed: &[(&BillLine, UsageDay, bool)]) 
     }
     let mut missing: BTreeMap<(&str, UsageMonth), BTreeSet<UsageDay>> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.status == Status::OursOnly) {
-        let (_, last) = days_of(row.period);
-        let place = (row.account.as_str(), month_of(row.period));
+        let (_, last) = row.period.days();
+        let place = (row.account.as_str(), row.period.month());
         if covered.get(&place).is_none_or(|covered| last > *covered) {
             missing.entry(place).or_default().insert(last);
         }
@@ -456,7 +456,7 @@ fn incomplete_months(rows: &[Variance], placed: &[(&BillLine, UsageDay, bool)]) 
             None => format!("the bill of account {account} has no usage of {month}"),
         };
         let n = days.len();
-        let next = first_day(*month).first_of_next_month().month();
+        let next = month.first_day().first_of_next_month().month();
         format!(
             "{until}, and ours has charges on {n} later days whose bill is out: is it the file of the whole month? Under 按扣费周期 the last day stands in the bill of {next}"
         )
@@ -467,7 +467,7 @@ fn incomplete_months(rows: &[Variance], placed: &[(&BillLine, UsageDay, bool)]) 
 /// The rows of some months: to be taken after [`super::explain`], which balances a day with its neighbour even where
 /// that lies in another month.
 pub fn of_months(rows: Vec<Variance>, months: &BTreeSet<UsageMonth>) -> Vec<Variance> {
-    rows.into_iter().filter(|row| months.contains(&month_of(row.period))).collect()
+    rows.into_iter().filter(|row| months.contains(&row.period.month())).collect()
 }
 
 /// The rows by status, in the order of [`Status::ALL`]; None where a sum passes 2^63.
@@ -489,11 +489,13 @@ pub fn totals(rows: &[Variance]) -> Option<Vec<StatusTotal>> {
     Some(totals.into_values().collect())
 }
 
-/// Rows that differ by more than `tolerance_calls`. What is pending differs from nothing yet.
+/// Rows that differ by more than `tolerance_calls`.
 pub fn over_tolerance(rows: &[Variance], tolerance_calls: i64) -> i64 {
+    rows.iter().filter(|row| is_over_tolerance(row, tolerance_calls)).count() as i64
+}
+
+/// Whether a row differs by more than `tolerance_calls`. What is pending differs from nothing yet.
+pub fn is_over_tolerance(row: &Variance, tolerance_calls: i64) -> bool {
     let tolerance = u64::try_from(tolerance_calls).unwrap_or(0);
-    let over = |row: &&Variance| {
-        row.status != Status::Pending && row.difference.unsigned_abs() > tolerance
-    };
-    rows.iter().filter(over).count() as i64
+    row.status != Status::Pending && row.difference.unsigned_abs() > tolerance
 }

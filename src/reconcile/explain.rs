@@ -5,7 +5,7 @@
 //! lists of at most [`Limits::seqs_max`] Seqs, however many attempts there are. The order in which rows are seen, and by
 //! how many threads, changes nothing: of more Seqs than a list holds the smallest stay.
 
-use super::{OurRow, SeqFacts, days_of, each_day};
+use super::{OurRow, SeqFacts, each_day};
 use crate::model::{Part, PartKind, UsageDay, Variance};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -121,7 +121,7 @@ pub fn wanted(rows: &[Variance]) -> Wanted {
         }
         let slot = wanted.spans.len();
         wanted.slots.push(Some(slot));
-        wanted.spans.push(days_of(row.period));
+        wanted.spans.push(row.period.days());
         // An adjustment over days of a tag that has daily rows has none of our attempts.
         if row.ours_attempts == 0 {
             continue;
@@ -351,13 +351,13 @@ impl<'e> Work<'_, 'e> {
             chains.entry(tag).or_default().push(row);
         }
         for mut chain in chains.into_values() {
-            chain.sort_by_key(|row| days_of(self.rows[*row].period));
+            chain.sort_by_key(|row| self.rows[*row].period.days());
             for (at, &earlier) in chain.iter().enumerate() {
-                let next = days_of(self.rows[earlier].period).1.plus(1);
+                let next = self.rows[earlier].period.days().1.plus(1);
                 let later = chain[at + 1..]
                     .iter()
                     .copied()
-                    .find(|&row| days_of(self.rows[row].period).0 == next);
+                    .find(|&row| self.rows[row].period.days().0 == next);
                 if let Some(later) = later {
                     self.balance(earlier, later);
                 }

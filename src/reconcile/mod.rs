@@ -13,8 +13,8 @@ mod seqs;
 mod tests;
 
 pub use counts::{
-    CountError, Counted, PackageSpan, Settings, Statistics, counts, of_months, over_tolerance,
-    totals,
+    CountError, Counted, PackageSpan, Settings, Statistics, counts, is_over_tolerance, of_months,
+    over_tolerance, totals,
 };
 pub use explain::{
     DuplicatesOn, Evidence, Found, Limits, MIDNIGHT_MINUTES, RejectOn, SEQS_MAX, Wanted, explain,
@@ -24,7 +24,7 @@ pub use seqs::{
     DIFFERENCES_MAX, Differences, ListScope, SeqError, SeqFacts, SeqJoiner, SeqOutcome, SeqSeen,
 };
 
-use crate::model::{Period, UsageDay, UsageMonth};
+use crate::model::{Period, UsageDay};
 
 /// What a row of `liveness_detail` says here. Borrowed: rows are looked at one by one.
 #[derive(Clone, Copy, Debug)]
@@ -48,30 +48,8 @@ pub struct OurRow<'r> {
 /// Code of what has no billing tag.
 const UNMAPPED: &str = "unmapped";
 
-fn first_day(month: UsageMonth) -> UsageDay {
-    UsageDay::parse(&format!("{month}-01")).expect("the first of a month that is one")
-}
-
-/// First and last day of a period.
-fn days_of(period: Period) -> (UsageDay, UsageDay) {
-    match period {
-        Period::Day(day) => (day, day),
-        Period::Month(month) => {
-            let first = first_day(month);
-            (first, first.first_of_next_month().plus(-1))
-        }
-    }
-}
-
-fn month_of(period: Period) -> UsageMonth {
-    match period {
-        Period::Day(day) => day.month(),
-        Period::Month(month) => month,
-    }
-}
-
 /// The days of a period, in order.
 fn each_day(period: Period) -> impl Iterator<Item = UsageDay> {
-    let (first, last) = days_of(period);
+    let (first, last) = period.days();
     (first.date32()..=last.date32()).map(UsageDay::from_date32)
 }

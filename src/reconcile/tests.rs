@@ -505,7 +505,7 @@ fn random_worlds_add_up() {
         for row in &rows {
             assert!(keys.insert((row.period, &row.billing_tag_code)), "seed {seed}: a key twice");
             // The slow way: every attempt and every line is asked whether it is of this row.
-            let (first, last) = days_of(row.period);
+            let (first, last) = row.period.days();
             let within = |d: UsageDay| first <= d && d <= last;
             let ours = world.rows.iter().filter(|a| {
                 a.tag == row.billing_tag_code

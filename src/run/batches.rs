@@ -105,7 +105,7 @@ impl<'r> Batches<'r> {
             true => contributors(asked, &tables.detail)?,
             false => BTreeSet::new(),
         };
-        let date_of = |key: &String| UsageDay::parse(pattern.as_ref()?.date(key)??);
+        let date_of = |key: &String| pattern.as_ref()?.day(key);
         let contributed: BTreeSet<UsageDay> = contributors.iter().filter_map(date_of).collect();
         let lookback_days = pipeline.source.lookback_days;
         let wanted = |date: UsageDay| {

@@ -7,7 +7,7 @@ use crate::model::{BillLine, BillRead, BillReject, LineKind, ProviderAttempt, Us
 use crate::pipeline::Pipeline;
 use crate::storage::Place;
 use rayon::prelude::*;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
 /// What the bills say.
@@ -35,8 +35,8 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     for url in urls {
         files.extend(find(pipeline, url)?);
     }
-    let mut seen = BTreeMap::new();
-    files.retain(|file| seen.insert(file.name.clone(), ()).is_none());
+    let mut seen = BTreeSet::new();
+    files.retain(|file| seen.insert(file.name.clone()));
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     let standings = bill::standings(&names, UsageDay::of_instant(as_of_ms));
     let products = &pipeline.reconcile.products;

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::classify::{AuditedAttempt, Auditor, Catalogue, TagId};
 use crate::model::{
-    Amount, BillLine, BillRead, DailyCharge, LineKind, Money, Period, PriceBook, Reconciled,
-    SeqDifference, SeqJoin, Settlement, UsageDay, UsageMonth, Variance,
+    Amount, BillLine, BillRead, DailyCharge, LineKind, Money, PriceBook, Reconciled, SeqDifference,
+    SeqJoin, Settlement, UsageDay, UsageMonth, Variance,
 };
 use crate::pipeline::Pipeline;
 use crate::reconcile::{
@@ -96,7 +96,6 @@ impl Job<'_> {
         }
         let days = days_around(&months);
         let mut charges = read_small(&self.tables.daily, small::daily_charges)?;
-        charges.sort_by(|a, b| charge_key(a).cmp(&charge_key(b)));
         let later = self.leave_out_later(&mut charges, &days)?;
         let ours: Vec<DailyCharge> =
             charges.iter().filter(|charge| days.contains(&charge.usage_date)).cloned().collect();
@@ -219,12 +218,10 @@ impl Job<'_> {
         for charge in charges.iter_mut() {
             let key = (charge.usage_date, charge.account.clone(), charge.billing_tag.clone());
             let Some(counts) = later.of.get(&key) else { continue };
-            charge.attempts -= counts.attempts;
+            charge.attempts -= counts.charged + counts.free + counts.unknown;
             charge.charged -= counts.charged;
             charge.free -= counts.free;
             charge.unknown -= counts.unknown;
-            charge.charged_failed -= counts.charged_failed;
-            charge.not_final -= counts.not_final;
         }
         charges.retain(|charge| charge.attempts > 0);
         Ok(later)
@@ -274,7 +271,7 @@ impl Job<'_> {
         let usage = export::usage(self.pipeline, charges);
         let settled = settle::waterfall(&usage, &terms, &sides, rounding.ok_or_else(too_large)?)?;
         let mut money = settled.money;
-        money.waterfall.retain(|row| months.contains(&month_of(row.period)));
+        money.waterfall.retain(|row| months.contains(&row.period.month()));
         let expected = money.waterfall.iter().filter_map(|row| row.expected_cost);
         money.expected_cost = Amount::checked_sum(expected).ok_or_else(too_large)?;
         let billed = money.waterfall.iter().filter_map(|row| row.bill_cost);
@@ -297,7 +294,7 @@ impl Job<'_> {
         let calls = self.pipeline.reconcile.tolerance_calls;
         let told: BTreeSet<_> = rows
             .iter()
-            .filter(|row| reconcile::over_tolerance(std::slice::from_ref(*row), calls) > 0)
+            .filter(|row| reconcile::is_over_tolerance(row, calls))
             .map(|row| (&row.account, row.period, &row.billing_tag_code))
             .collect();
         money
@@ -417,7 +414,7 @@ impl Job<'_> {
         let Some(pattern) = self.pipeline.source.keys.as_deref().map(KeyPattern::parse) else {
             return Ok((Vec::new(), Vec::new()));
         };
-        let day_of = |key: &str| date_of(&pattern, key).filter(|day| days.contains(day));
+        let day_of = |key: &str| pattern.day(key).filter(|day| days.contains(day));
         let mut rejects: Vec<RejectOn> = read_small(&self.tables.rejects, small::rejects)?
             .into_iter()
             .filter_map(|row| {
@@ -454,11 +451,11 @@ fn publish(
     let months: Vec<String> = report.reconciled.months.clone();
     let mut of_bill: BTreeMap<String, Vec<BillLine>> = BTreeMap::new();
     for line in lines {
-        let month = line.bill_month.or(line.usage_from.map(UsageDay::month));
-        of_bill.entry(month.map_or_else(String::new, |m| m.to_string())).or_default().push(line);
+        // A line of no month at all belongs to no partition that a reader would look for.
+        if let Some(month) = line.bill_month.or(line.usage_from.map(UsageDay::month)) {
+            of_bill.entry(month.to_string()).or_default().push(line);
+        }
     }
-    // A line of no month at all belongs to no partition that a reader would look for.
-    of_bill.remove("");
     let mut of_rows: BTreeMap<String, Vec<Variance>> =
         months.iter().map(|month| (month.clone(), Vec::new())).collect();
     for row in &report.reconciled.rows {
@@ -471,7 +468,7 @@ fn publish(
             rows.push(told);
         }
     }
-    let mut put = Put { output: &output, run_id, now_ms, retain_ms: pipeline.output.retain_ms };
+    let put = Put { output: &output, run_id, now_ms, retain_ms: pipeline.output.retain_ms };
     for commit in [
         put.months(&schema::BILL_LINE, of_bill, small::bill_line_batch, &lease)?,
         put.months(&schema::RECONCILIATION, of_rows, reconciled::reconciliation_batch, &lease)?,
@@ -518,13 +515,14 @@ impl Put<'_> {
     /// Rows of months take the place of those that the table has of these months, in one commit; the same rows are no
     /// commit.
     fn months<T>(
-        &mut self,
+        &self,
         table: &'static schema::Table,
         months: BTreeMap<String, Vec<T>>,
         batch: fn(&[T]) -> Result<RecordBatch, WriteError>,
         lease: &Lease,
     ) -> Result<Commit, RunError> {
-        let last = OpenTable::open(self.output, table)?.last_run()?;
+        let mut table = OpenTable::open(self.output, table)?;
+        let last = table.last_run()?;
         let writer = Writer {
             run_id: self.run_id.clone(),
             txn: last.map_or(self.now_ms, |last| self.now_ms.max(last + 1)),
@@ -532,7 +530,7 @@ impl Put<'_> {
             now_ms: self.now_ms,
         };
         lease.check()?;
-        OpenTable::open(self.output, table)?.delete_litter(&writer)?;
+        table.delete_litter(&writer)?;
         let months = months.into_iter().map(|(month, rows)| {
             // Rows are let go before batches are sorted and encoded.
             let batches = rows.chunks(BATCH_ROWS).map(batch).collect::<Result<Vec<_>, _>>()?;
@@ -540,7 +538,7 @@ impl Put<'_> {
         });
         let months = months.collect::<Result<Vec<_>, WriteError>>()?;
         lease.check()?;
-        Ok(replace_partitions(self.output, table, months, &writer)?)
+        Ok(replace_partitions(&mut table, months, &writer)?)
     }
 }
 
@@ -552,14 +550,12 @@ struct Later {
     unknown: i64,
 }
 
+/// The counts of a daily charge that a reconciliation looks at.
 #[derive(Default)]
 struct LaterCounts {
-    attempts: i64,
     charged: i64,
     free: i64,
     unknown: i64,
-    charged_failed: i64,
-    not_final: i64,
 }
 
 impl Later {
@@ -567,12 +563,9 @@ impl Later {
         self.unknown += other.unknown;
         for (key, counts) in other.of {
             let into = self.of.entry(key).or_default();
-            into.attempts += counts.attempts;
             into.charged += counts.charged;
             into.free += counts.free;
             into.unknown += counts.unknown;
-            into.charged_failed += counts.charged_failed;
-            into.not_final += counts.not_final;
         }
         self
     }
@@ -580,21 +573,12 @@ impl Later {
     fn add(&mut self, row: &Row<'_>) {
         let key = (row.day, row.ours.account.to_owned(), row.billing_tag.to_owned());
         let counts = self.of.entry(key).or_default();
-        counts.attempts += 1;
         match row.ours.charge {
             Some(true) => counts.charged += 1,
             Some(false) => counts.free += 1,
             None => counts.unknown += 1,
         }
-        let failed = row.ours.errcode.is_some_and(|code| code != 0);
-        counts.charged_failed += i64::from(row.ours.charge == Some(true) && failed);
-        counts.not_final += i64::from(row.ours.snapshot_final == Some(false));
     }
-}
-
-/// The day in a key, where it is one that the pattern takes.
-fn date_of(pattern: &KeyPattern, key: &str) -> Option<UsageDay> {
-    pattern.date(key).flatten().and_then(UsageDay::parse)
 }
 
 /// What `GetWeChatBillDetails` speaks of: 微信小程序, 微信原生 H5 (the tags of the enhanced edition in WeChat) and 微信普通 H5 (of the
@@ -607,17 +591,6 @@ fn listed_tags() -> BTreeMap<String, Option<BTreeSet<String>>> {
         ("basic_authority".to_owned(), ordinary.clone()),
         ("basic_photo".to_owned(), ordinary),
     ])
-}
-
-fn charge_key(charge: &DailyCharge) -> (UsageDay, &str, &str) {
-    (charge.usage_date, &charge.account, &charge.billing_tag)
-}
-
-fn month_of(period: Period) -> UsageMonth {
-    match period {
-        Period::Day(day) => day.month(),
-        Period::Month(month) => month,
-    }
 }
 
 /// The days of some months, and the one before and after each: an attempt near midnight may stand there.

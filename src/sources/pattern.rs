@@ -3,6 +3,8 @@
 //! Literal text, `{name}` (one or more characters but `/`, captured), `*` (any characters but `/`),
 //! `**` (any characters). A pattern takes a whole key or nothing.
 
+use crate::model::UsageDay;
+
 /// A pattern, taken apart.
 #[derive(Clone, Debug)]
 pub struct KeyPattern {
@@ -48,6 +50,11 @@ impl KeyPattern {
     /// Whether keys of the pattern may lie in a folder of this name, so deep, and the `{date}` in the name.
     pub fn folder_at<'k>(&self, depth: usize, name: &'k str) -> Option<Option<&'k str>> {
         self.folders.get(depth)?.date(name)
+    }
+
+    /// The `{date}` of a key, where the pattern takes the key and it is one.
+    pub fn day(&self, key: &str) -> Option<UsageDay> {
+        UsageDay::parse(self.date(key)??)
     }
 
     /// Whether the pattern takes a key, and the `{date}` in it.

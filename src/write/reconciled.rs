@@ -5,67 +5,48 @@
 
 use super::WriteError;
 use super::schema::{RECONCILIATION, SEQ_DIFFERENCE};
-use crate::model::{Amount, PartKind, Period, SeqDifference, UsageDay, Variance};
-use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Int8Array, Int64Array, RecordBatch,
-    StringArray, StringDictionaryBuilder,
+use super::small::{
+    amounts, batch, days_or_null, longs, longs_or_null, texts, words, words_or_null,
 };
-use arrow::datatypes::Int32Type;
+use crate::model::{Amount, PartKind, Period, SeqDifference, UsageDay, Variance};
+use arrow::array::{ArrayRef, BooleanArray, Int8Array, RecordBatch};
 use std::sync::Arc;
-
-fn words<'w>(values: impl Iterator<Item = Option<&'w str>>) -> ArrayRef {
-    let mut builder = StringDictionaryBuilder::<Int32Type>::new();
-    values.for_each(|v| builder.append_option(v));
-    Arc::new(builder.finish())
-}
-
-fn longs(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
-    Arc::new(values.collect::<Int64Array>())
-}
-
-fn amounts(values: impl Iterator<Item = Option<Amount>>) -> Result<ArrayRef, WriteError> {
-    let units: Decimal128Array = values.map(|v| v.map(Amount::units)).collect();
-    Ok(Arc::new(units.with_precision_and_scale(38, 8)?))
-}
 
 fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("texts and numbers")
 }
 
-/// The rows of one month, sorted by account, day (months first) and billing tag.
+/// The rows of one month, in the order given.
 pub fn reconciliation_batch(rows: &[Variance]) -> Result<RecordBatch, WriteError> {
-    let mut rows: Vec<&Variance> = rows.iter().collect();
-    rows.sort_by_key(|r| (&r.account, day_of(r.period), &r.billing_tag, &r.billing_tag_code));
-    let texts = |get: fn(&Variance) -> &str| words(rows.iter().map(|r| Some(get(r))));
-    let count = |get: fn(&Variance) -> i64| longs(rows.iter().map(|r| Some(get(r))));
-    let amount = |get: fn(&Variance) -> Option<Amount>| amounts(rows.iter().map(|r| get(r)));
-    let parts =
-        |kind: PartKind| {
-            longs(rows.iter().map(|r| {
-                Some(r.parts.iter().filter(|p| p.kind == kind).map(|p| p.count).sum::<i64>())
-            }))
-        };
-    let duplicates = longs(rows.iter().map(|r| {
-        let duplicates = r.parts.iter().filter(|p| p.kind == PartKind::Duplicate);
-        Some(duplicates.map(|p| p.seqs_total).sum::<i64>())
-    }));
-    let days: Date32Array = rows.iter().map(|r| day_of(r.period).map(UsageDay::date32)).collect();
-    let all = |get: fn(&Variance) -> String| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| get(r))))
+    let word = |get: fn(&Variance) -> &str| words(rows.iter().map(get));
+    let count = |get: fn(&Variance) -> i64| longs(rows.iter().map(get));
+    let amount = |get: fn(&Variance) -> Option<Amount>| amounts(rows.iter().map(get));
+    let parts = |kind: PartKind| {
+        let of_kind =
+            |r: &Variance| r.parts.iter().filter(|p| p.kind == kind).map(|p| p.count).sum::<i64>();
+        longs(rows.iter().map(of_kind))
     };
-    Ok(RecordBatch::try_new(
-        RECONCILIATION.file_schema.clone(),
+    let duplicates = |r: &Variance| {
+        let duplicates = r.parts.iter().filter(|p| p.kind == PartKind::Duplicate);
+        duplicates.map(|p| p.seqs_total).sum::<i64>()
+    };
+    let all = |get: fn(&Variance) -> String| {
+        let each: Vec<String> = rows.iter().map(get).collect();
+        texts(each.iter().map(String::as_str))
+    };
+    batch(
+        &RECONCILIATION,
         vec![
-            texts(|r| &r.account),
-            Arc::new(days),
-            texts(|r| &r.billing_tag),
-            texts(|r| &r.billing_tag_code),
-            texts(|r| r.status.code()),
+            word(|r| &r.account),
+            days_or_null(rows.iter().map(|r| day_of(r.period))),
+            word(|r| &r.billing_tag),
+            word(|r| &r.billing_tag_code),
+            word(|r| r.status.code()),
             count(|r| r.ours_attempts),
             count(|r| r.ours_charged),
             count(|r| r.ours_free),
             count(|r| r.ours_unknown),
-            longs(rows.iter().map(|r| r.provider_calls)),
+            longs_or_null(rows.iter().map(|r| r.provider_calls)),
             amount(|r| r.provider_deducted)?,
             amount(|r| r.provider_billed)?,
             amount(|r| r.provider_cost)?,
@@ -79,11 +60,11 @@ pub fn reconciliation_batch(rows: &[Variance]) -> Result<RecordBatch, WriteError
             parts(PartKind::ProviderOnly),
             parts(PartKind::OursOnly),
             parts(PartKind::Unexplained),
-            duplicates,
+            longs(rows.iter().map(duplicates)),
             all(|r| json(&r.parts)),
             all(|r| json(&r.lines)),
         ],
-    )?)
+    )
 }
 
 fn day_of(period: Period) -> Option<UsageDay> {
@@ -95,10 +76,7 @@ fn day_of(period: Period) -> Option<UsageDay> {
 
 /// The month, `YYYY-MM`, in whose partition a row stands.
 pub fn month_of_row(row: &Variance) -> String {
-    match row.period {
-        Period::Day(day) => day.month().to_string(),
-        Period::Month(month) => month.to_string(),
-    }
+    row.period.month().to_string()
 }
 
 /// The month, `YYYY-MM`, in whose partition a Seq stands.
@@ -109,18 +87,17 @@ pub fn month_of_seq(row: &SeqDifference) -> String {
 
 /// The rows of one month, in the order given: that of the Seqs.
 pub fn seq_difference_batch(rows: &[SeqDifference]) -> Result<RecordBatch, WriteError> {
-    let word = |get: fn(&SeqDifference) -> Option<&str>| words(rows.iter().map(get));
-    let days = |get: fn(&SeqDifference) -> Option<&str>| -> ArrayRef {
-        let day = |r| get(r).and_then(UsageDay::parse).map(UsageDay::date32);
-        Arc::new(rows.iter().map(day).collect::<Date32Array>())
+    let word = |get: fn(&SeqDifference) -> Option<&str>| words_or_null(rows.iter().map(get));
+    let days = |get: fn(&SeqDifference) -> Option<&str>| {
+        days_or_null(rows.iter().map(|r| get(r).and_then(UsageDay::parse)))
     };
     let flag = |get: fn(&SeqDifference) -> Option<bool>| -> ArrayRef {
         Arc::new(rows.iter().map(get).collect::<BooleanArray>())
     };
-    Ok(RecordBatch::try_new(
-        SEQ_DIFFERENCE.file_schema.clone(),
+    batch(
+        &SEQ_DIFFERENCE,
         vec![
-            Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.seq))),
+            texts(rows.iter().map(|r| r.seq.as_str())),
             word(|r| Some(r.status.code())),
             days(|r| r.ours_day.as_deref()),
             days(|r| r.provider_day.as_deref()),
@@ -130,9 +107,9 @@ pub fn seq_difference_batch(rows: &[SeqDifference]) -> Result<RecordBatch, Write
             word(|r| r.rule_id.as_deref()),
             Arc::new(Int8Array::from_iter_values(rows.iter().map(|r| r.hour))),
             word(|r| r.source_key.as_deref()),
-            longs(rows.iter().map(|r| r.source_record)),
+            longs_or_null(rows.iter().map(|r| r.source_record)),
             word(|r| r.provider_file.as_deref()),
-            longs(rows.iter().map(|r| r.provider_row)),
+            longs_or_null(rows.iter().map(|r| r.provider_row)),
         ],
-    )?)
+    )
 }

@@ -6,7 +6,6 @@
 use super::parquet::{Encoder, FILE_ROWS_MAX, ROW_GROUP_ROWS_MAX};
 use super::schema::Table;
 use super::{Commit, OpenTable, Staged, WriteError, Writer};
-use crate::storage::Place;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::compute::{
     SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch,
@@ -17,12 +16,11 @@ use std::sync::Arc;
 /// any order; no rows leave none. Other partitions stay. For a table without a partition the name says nothing. One
 /// commit, or none where the table holds just that already. Only the one writer of the output may call it.
 pub fn replace_partitions(
-    output: &Place,
-    table: &'static Table,
+    open: &mut OpenTable,
     partitions: Vec<(String, Vec<RecordBatch>)>,
     writer: &Writer,
 ) -> Result<Commit, WriteError> {
-    let mut open = OpenTable::open(output, table)?;
+    let table = open.table;
     let mut staged = Vec::new();
     let mut remove = Vec::new();
     for (partition, batches) in partitions {
@@ -32,7 +30,7 @@ pub fn replace_partitions(
         drop(batches);
         for from in (0..rows.num_rows()).step_by(FILE_ROWS_MAX) {
             let part = rows.slice(from, FILE_ROWS_MAX.min(rows.num_rows() - from));
-            staged.push(stage(&open, partition, &part)?);
+            staged.push(stage(open, partition, &part)?);
         }
     }
     open.commit(staged, remove, writer)
@@ -68,6 +66,7 @@ fn stage(
 mod tests {
     use super::*;
     use crate::model::{Amount, BillLine, LineKind, UsageDay, UsageMonth};
+    use crate::storage::Place;
     use crate::write::schema::BILL_LINE;
     use crate::write::small::{bill_line_batch, bill_lines};
 
@@ -117,7 +116,8 @@ mod tests {
         ];
         let batch = |lines: &[BillLine]| bill_line_batch(lines).expect("a batch");
         let put = |month: &str, batches: Vec<RecordBatch>, txn| {
-            replace_partitions(&output, &BILL_LINE, vec![(month.into(), batches)], &writer(txn))
+            let mut table = OpenTable::open(&output, &BILL_LINE).expect("opens");
+            replace_partitions(&mut table, vec![(month.into(), batches)], &writer(txn))
                 .expect("commits")
         };
         let first = put("2024-11", vec![batch(&lines)], 1);

@@ -44,29 +44,29 @@ pub struct Input {
     pub rows_outside: i64,
 }
 
-fn words<'w>(values: impl Iterator<Item = &'w str>) -> ArrayRef {
-    let mut builder = StringDictionaryBuilder::<Int32Type>::new();
-    values.for_each(|v| builder.append_value(v));
-    Arc::new(builder.finish())
+pub(super) fn words<'w>(values: impl Iterator<Item = &'w str>) -> ArrayRef {
+    words_or_null(values.map(Some))
 }
 
-fn texts<'w>(values: impl Iterator<Item = &'w str>) -> ArrayRef {
+pub(super) fn texts<'w>(values: impl Iterator<Item = &'w str>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
 }
 
-fn words_or_null<'w>(values: impl Iterator<Item = Option<&'w str>>) -> ArrayRef {
+pub(super) fn words_or_null<'w>(values: impl Iterator<Item = Option<&'w str>>) -> ArrayRef {
     let mut builder = StringDictionaryBuilder::<Int32Type>::new();
     values.for_each(|v| builder.append_option(v));
     Arc::new(builder.finish())
 }
 
-fn amounts(values: impl Iterator<Item = Option<Amount>>) -> Result<ArrayRef, WriteError> {
+pub(super) fn amounts(
+    values: impl Iterator<Item = Option<Amount>>,
+) -> Result<ArrayRef, WriteError> {
     let units = values.map(|v| v.map(Amount::units));
     let array = Decimal128Array::from_iter(units).with_precision_and_scale(38, 8)?;
     Ok(Arc::new(array))
 }
 
-fn days_or_null(values: impl Iterator<Item = Option<UsageDay>>) -> ArrayRef {
+pub(super) fn days_or_null(values: impl Iterator<Item = Option<UsageDay>>) -> ArrayRef {
     Arc::new(Date32Array::from_iter(values.map(|v| v.map(UsageDay::date32))))
 }
 
@@ -74,7 +74,11 @@ fn instants_or_null(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(TimestampMillisecondArray::from_iter(values).with_timezone("UTC"))
 }
 
-fn longs(values: impl Iterator<Item = i64>) -> ArrayRef {
+pub(super) fn longs_or_null(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    Arc::new(values.collect::<Int64Array>())
+}
+
+pub(super) fn longs(values: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(values))
 }
 
@@ -86,7 +90,7 @@ fn instants(values: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(TimestampMillisecondArray::from_iter_values(values).with_timezone("UTC"))
 }
 
-fn batch(table: &Table, columns: Vec<ArrayRef>) -> Result<RecordBatch, WriteError> {
+pub(super) fn batch(table: &Table, columns: Vec<ArrayRef>) -> Result<RecordBatch, WriteError> {
     Ok(RecordBatch::try_new(table.file_schema.clone(), columns)?)
 }
 
@@ -354,7 +358,7 @@ pub fn bill_lines(
             usage_to: usage_to.is_valid(i).then(|| UsageDay::from_date32(usage_to.value(i))),
             pay_time: pay_time.is_valid(i).then(|| pay_time.value(i)),
             bill_day: bill_day.is_valid(i).then(|| UsageDay::from_date32(bill_day.value(i))),
-            kind: LineKind::ALL.into_iter().find(|k| k.code() == kind.value(i)),
+            kind: LineKind::ALL.iter().copied().find(|k| k.code() == kind.value(i)),
             billing_tag: billing_tag.value(i).to_owned(),
             billing_tag_code: billing_tag_code.value(i).to_owned(),
             action_type: action_type.is_valid(i).then(|| action_type.value(i).to_owned()),

@@ -25,6 +25,10 @@ fn yuan(text: &str) -> Amount {
     Amount::parse(text).expect("an amount")
 }
 
+fn total(amounts: impl Iterator<Item = Amount>) -> Amount {
+    Amount::checked_sum(amounts).expect("a sum that fits")
+}
+
 fn day(n: i32) -> Period {
     Period::Day(UsageDay::parse("2024-11-01").expect("a day").plus(n - 1))
 }
@@ -220,8 +224,8 @@ fn money(rows: &[Variance]) -> Money {
         .collect();
     Money {
         price_book: "contract-2024".to_owned(),
-        expected_cost: waterfall.iter().filter_map(|w| w.expected_cost).sum(),
-        bill_cost: waterfall.iter().filter_map(|w| w.bill_cost).sum(),
+        expected_cost: total(waterfall.iter().filter_map(|w| w.expected_cost)),
+        bill_cost: total(waterfall.iter().filter_map(|w| w.bill_cost)),
         bill_rounding: yuan("-0.00340001"),
         expected_rounding: yuan("-0.0034"),
         packages: vec![

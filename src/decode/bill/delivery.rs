@@ -48,13 +48,9 @@ impl Delivery {
     fn known_on(&self) -> UsageDay {
         match self.date {
             DeliveryDate::Day(day) => day,
-            DeliveryDate::Month(month) => first_of(month).first_of_next_month().plus(1),
+            DeliveryDate::Month(month) => month.first_day().first_of_next_month().plus(1),
         }
     }
-}
-
-fn first_of(month: UsageMonth) -> UsageDay {
-    UsageDay::parse(&format!("{month}-01")).expect("every month has a first day")
 }
 
 /// Reads the name of a delivered file; folders before it and the query of a URL behind it are left out.

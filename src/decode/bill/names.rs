@@ -148,7 +148,7 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| {
     assert_eq!(columns.len(), FIELDS, "names.toml: every field has one column");
     let mut actions = HashMap::new();
     for entry in &file.action {
-        let kind = LineKind::ALL.into_iter().find(|k| k.code() == entry.kind);
+        let kind = LineKind::ALL.iter().copied().find(|k| k.code() == entry.kind);
         let kind = kind.unwrap_or_else(|| panic!("names.toml: no kind {}", entry.kind));
         for name in entry.code.iter().chain(&entry.names) {
             let code = entry.code.as_deref();
