@@ -739,17 +739,18 @@ impl<'b> Checked<'b> {
 }
 
 /// Reads a whole object from a stream, whatever its compression and framing, in bounded memory (the
-/// longest record and some). `Err` is the stream's own failure; what is wrong with its bytes is a reject.
+/// longest record and some). `size` is how many bytes it should be, 0 when that is not known. `Err` is the stream's
+/// own failure; what is wrong with its bytes is a reject.
 pub fn read_object(
     input: &mut dyn Read,
-    key: &str,
+    (key, size): (&str, u64),
     format: Format,
     told: Compression,
     wanted: &Wanted,
     sink: &mut impl Sink,
 ) -> io::Result<Tally> {
     let mut source = Watched { input, failed: None };
-    let mut head = Vec::new();
+    let mut head = Vec::with_capacity(32);
     if let Err(error) = (&mut source).take(4).read_to_end(&mut head) {
         return Err(source.failed.unwrap_or(error));
     }
@@ -760,17 +761,17 @@ pub fn read_object(
             let buffered = io::BufReader::with_capacity(256 << 10, &mut chained);
             read_plain(
                 &mut flate2::bufread::MultiGzDecoder::new(buffered),
-                key,
+                (key, size),
                 format,
                 wanted,
                 sink,
             )
         }
         Compression::Zstd => match zstd::Decoder::new(&mut chained) {
-            Ok(mut decoder) => read_plain(&mut decoder, key, format, wanted, sink),
+            Ok(mut decoder) => read_plain(&mut decoder, (key, size), format, wanted, sink),
             Err(error) => Err(error),
         },
-        _ => read_plain(&mut chained, key, format, wanted, sink),
+        _ => read_plain(&mut chained, (key, size), format, wanted, sink),
     };
     match source.failed {
         Some(error) => Err(error),
@@ -800,12 +801,12 @@ impl Read for Watched<'_> {
 /// was the stream's): what came before it is kept.
 fn read_plain(
     input: &mut dyn Read,
-    key: &str,
+    (key, size): (&str, u64),
     format: Format,
     wanted: &Wanted,
     sink: &mut impl Sink,
 ) -> io::Result<Tally> {
-    let mut buffer: Vec<u8> = Vec::new();
+    let mut buffer: Vec<u8> = Vec::with_capacity(size.min(CHUNK_BYTES as u64) as usize);
     let mut broken = false;
     let mut last = false;
     let mut decoder: Option<Decoder<'_>> = None;

@@ -259,8 +259,8 @@ impl Default for LimitsSection {
             rejects_ratio_max: 0.001,
             memory_max: "2GiB".to_owned(),
             threads: 0,
-            batch_objects: 20_000,
-            batch_bytes: "64MiB".to_owned(),
+            batch_objects: 200_000,
+            batch_bytes: "2GiB".to_owned(),
             retry_for: "3min".to_owned(),
         }
     }

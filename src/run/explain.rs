@@ -128,7 +128,7 @@ fn locate(pipeline: &Pipeline, seq: &str, source: &mut Source) {
             let told = &pipeline.source;
             let outcome = decode::read_object(
                 &mut input,
-                &source.key,
+                (&source.key, 0),
                 told.format,
                 told.compression,
                 &wanted,

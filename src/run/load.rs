@@ -38,6 +38,28 @@ pub struct Context<'c> {
     pub versions: Versions,
     /// What is learned of the folders of the source, over all that a run loads.
     pub layouts: &'c Layouts,
+    pub density: Density,
+}
+
+/// How many rows were made of how many stored bytes: columns that grow by doubling are copied again and again.
+#[derive(Default)]
+pub struct Density {
+    rows: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Density {
+    fn add(&self, rows: usize, bytes: u64) {
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Rows to make room for: some more than are likely, at most one for every 256 bytes.
+    fn rows_of(&self, bytes: u64) -> usize {
+        let (rows, seen) = (self.rows.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        let likely = u128::from(bytes) * u128::from(rows) / u128::from(seen.max(1));
+        (likely + likely / 32).min(u128::from(bytes / 256)) as usize
+    }
 }
 
 /// Everything that was read, but for the rows.
@@ -446,6 +468,11 @@ fn read_shard(
     };
     let bytes_read = AtomicU64::new(0);
     let mut parts = Vec::new();
+    let stored = match shard {
+        Shard::Objects(range) => range.clone().map(|place| objects.size(place)).sum(),
+        Shard::Lines { bytes, .. } => bytes.end - bytes.start,
+    };
+    loader.rows.reserve(context.density.rows_of(stored));
     match shard {
         Shard::Objects(range) => {
             for place in range.clone() {
@@ -480,6 +507,7 @@ fn read_shard(
     }
     let Loader { rows, tally, unmapped, fetched_at_seen, pieces, .. } = loader;
     let mut days = BTreeSet::new();
+    context.density.add(rows.len(), stored);
     if !rows.is_empty() {
         let rows = rows.finish();
         days.extend(rows.classes.iter().map(|class| class.usage_date));
@@ -609,11 +637,12 @@ fn read_whole(
         Err(error) => return Err(error),
     };
     loader.begin(place, object, info.last_modified_ms);
+    let size = info.size;
     let read = Version::of(&object.info, info);
     let mut input = Counted { input, bytes: bytes_read };
     let tally = decode::read_object(
         &mut input,
-        &object.info.key,
+        (&object.info.key, size),
         source.format,
         source.compression,
         wanted,

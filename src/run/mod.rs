@@ -568,6 +568,7 @@ impl<'p> Run<'p> {
                 pattern: self.pattern.as_ref(),
                 versions: load::Versions::default(),
                 layouts: &self.layouts,
+                density: load::Density::default(),
             },
             &objects,
         );

@@ -285,5 +285,7 @@ pub(super) fn open_local(
         file.seek(SeekFrom::Start(from))?;
     }
     let info = local_info(key.to_owned(), &metadata);
-    Ok((info, Box::new(BufReader::with_capacity(READ_BYTES, file))))
+    // A byte more than there should be, so that the end is seen.
+    let room = metadata.len().saturating_sub(from).saturating_add(1).min(READ_BYTES as u64);
+    Ok((info, Box::new(BufReader::with_capacity(room as usize, file))))
 }

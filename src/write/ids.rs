@@ -38,52 +38,15 @@ pub enum Id<'i> {
 
 const UUID_LEN: usize = 36;
 
-/// The two digits of a byte, for each byte.
-const fn digits(alphabet: &[u8; 16]) -> [[u8; 2]; 256] {
-    let mut digits = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        digits[byte] = [alphabet[byte >> 4], alphabet[byte & 15]];
-        byte += 1;
-    }
-    digits
-}
-
-/// What each digit stands for; 16 and more for what is none.
-const fn worths(alphabet: &[u8; 16]) -> [u8; 256] {
-    let mut worths = [0xF0; 256];
-    let mut digit = 0;
-    while digit < 16 {
-        worths[alphabet[digit] as usize] = digit as u8;
-        digit += 1;
-    }
-    worths
-}
-
-static DIGITS: [[[u8; 2]; 256]; 2] = [digits(b"0123456789abcdef"), digits(b"0123456789ABCDEF")];
-static WORTHS: [[u8; 256]; 2] = [worths(b"0123456789abcdef"), worths(b"0123456789ABCDEF")];
-
-/// Where the digits of each byte stand in a UUID.
-const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-
 impl<'i> Id<'i> {
     pub fn of(text: &'i str) -> Id<'i> {
-        let uuid = |text: &[u8; UUID_LEN], capital: bool| {
-            let worths = &WORTHS[usize::from(capital)];
-            let (mut bits, mut wrong) = (0u128, 0u8);
-            for place in PLACES {
-                let (high, low) = (worths[text[place] as usize], worths[text[place + 1] as usize]);
-                wrong |= high | low;
-                bits = bits << 8 | u128::from(high << 4 | low);
-            }
-            (wrong < 16).then_some(Id::Uuid { bits, capital })
-        };
         let Ok(bytes) = <&[u8; UUID_LEN]>::try_from(text.as_bytes()) else { return Id::Text(text) };
-        if bytes[8] != b'-' || bytes[13] != b'-' || bytes[18] != b'-' || bytes[23] != b'-' {
-            return Id::Text(text);
+        let bits = uuid_bits(bytes);
+        // What is no UUID comes out otherwise than it went in. One without letters is small.
+        match [false, true].into_iter().find(|capital| uuid_text(bits, *capital) == *bytes) {
+            Some(capital) => Id::Uuid { bits, capital },
+            None => Id::Text(text),
         }
-        // One without letters is small.
-        uuid(bytes, false).or_else(|| uuid(bytes, true)).unwrap_or(Id::Text(text))
     }
 
     /// The same for the same text, in every run. Texts are as likely to share one as random numbers are.
@@ -101,12 +64,7 @@ impl<'i> Id<'i> {
     pub fn append_to(&self, out: &mut Vec<u8>) {
         match self {
             Id::Uuid { bits, capital } => {
-                let digits = &DIGITS[usize::from(*capital)];
-                let mut text = [b'-'; UUID_LEN];
-                for (place, byte) in PLACES.into_iter().zip(bits.to_be_bytes()) {
-                    text[place..place + 2].copy_from_slice(&digits[byte as usize]);
-                }
-                out.extend_from_slice(&text);
+                out.extend_from_slice(&uuid_text(*bits, *capital));
             }
             Id::Text(text) => out.extend_from_slice(text.as_bytes()),
         }
@@ -119,6 +77,57 @@ impl std::fmt::Display for Id<'_> {
         self.append_to(&mut text);
         f.write_str(&String::from_utf8_lossy(&text))
     }
+}
+
+/// The eight digits of a number, in eight bytes at once.
+#[inline(always)]
+fn digits(number: u32, capital: bool) -> [u8; 8] {
+    // A byte for each four bits.
+    let x = u64::from(number);
+    let x = (x & 0xFFFF_0000) << 16 | x & 0xFFFF;
+    let x = (x & 0x0000_FF00_0000_FF00) << 8 | x & 0x0000_00FF_0000_00FF;
+    let x = (x & 0x00F0_00F0_00F0_00F0) << 4 | x & 0x000F_000F_000F_000F;
+    // One in each byte from ten on, where letters begin.
+    let letters = (x + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    let to_letter = if capital { b'A' } else { b'a' } - b'0' - 10;
+    (x + 0x3030_3030_3030_3030 + letters * u64::from(to_letter)).to_be_bytes()
+}
+
+/// What eight digits stand for; of anything else some number.
+#[inline(always)]
+fn number(digits: [u8; 8]) -> u32 {
+    let x = u64::from_be_bytes(digits);
+    let letters = x >> 6 & 0x0101_0101_0101_0101;
+    let x = (x & 0x0F0F_0F0F_0F0F_0F0F) + letters * 9;
+    let x = (x | x >> 4) & 0x00FF_00FF_00FF_00FF;
+    let x = (x | x >> 8) & 0x0000_FFFF_0000_FFFF;
+    (x | x >> 16) as u32
+}
+
+#[inline(always)]
+fn uuid_bits(text: &[u8; UUID_LEN]) -> u128 {
+    let mut digits = [0; 32];
+    digits[..8].copy_from_slice(&text[..8]);
+    digits[8..12].copy_from_slice(&text[9..13]);
+    digits[12..16].copy_from_slice(&text[14..18]);
+    digits[16..20].copy_from_slice(&text[19..23]);
+    digits[20..24].copy_from_slice(&text[24..28]);
+    digits[24..].copy_from_slice(&text[28..]);
+    let (eights, _) = digits.as_chunks::<8>();
+    eights.iter().fold(0, |bits, eight| bits << 32 | u128::from(number(*eight)))
+}
+
+#[inline(always)]
+fn uuid_text(bits: u128, capital: bool) -> [u8; UUID_LEN] {
+    let [a, b, c, d] = [96, 64, 32, 0].map(|shift| digits((bits >> shift) as u32, capital));
+    let mut text = [b'-'; UUID_LEN];
+    text[..8].copy_from_slice(&a);
+    text[9..13].copy_from_slice(&b[..4]);
+    text[14..18].copy_from_slice(&b[4..]);
+    text[19..23].copy_from_slice(&c[..4]);
+    text[24..28].copy_from_slice(&c[4..]);
+    text[28..].copy_from_slice(&d);
+    text
 }
 
 /// As their texts compare.
@@ -227,6 +236,12 @@ impl Ids {
         self.forms.capacity() + 16 * self.values.capacity() + self.text.capacity()
     }
 
+    /// Makes room for more ids, if there were any before.
+    pub fn reserve(&mut self, n: usize) {
+        self.forms.reserve(n);
+        self.values.reserve(n);
+    }
+
     pub fn shrink(&mut self) {
         self.forms.shrink_to_fit();
         self.values.shrink_to_fit();
@@ -236,35 +251,44 @@ impl Ids {
 
 /// Ids as an Arrow column.
 pub fn array<'i>(
-    ids: impl ExactSizeIterator<Item = Option<Id<'i>>>,
+    mut ids: impl ExactSizeIterator<Item = Option<Id<'i>>>,
 ) -> Result<StringArray, ArrowError> {
     let n = ids.len();
     let mut offsets: Vec<i32> = Vec::with_capacity(n + 1);
     offsets.push(0);
     let mut bytes: Vec<u8> = Vec::new();
     let mut valid: Vec<bool> = Vec::new();
-    for (row, id) in ids.enumerate() {
-        match id {
-            Some(id) => {
-                if bytes.is_empty() {
-                    bytes.reserve((n - row) * UUID_LEN);
-                }
-                id.append_to(&mut bytes);
-                if !valid.is_empty() {
-                    valid.push(true);
-                }
-            }
-            None => {
-                if valid.is_empty() {
-                    valid.reserve(n);
-                    valid.resize(row, true);
-                }
-                valid.push(false);
-            }
+    // Rows lie all over the memory: those of a block are fetched side by side before any of them is written.
+    let mut block = [None; 32];
+    let mut row = 0;
+    while row < n {
+        let len = block.len().min(n - row);
+        for (held, id) in block[..len].iter_mut().zip(&mut ids) {
+            *held = id;
         }
-        offsets.push(
-            i32::try_from(bytes.len()).map_err(|_| ArrowError::OffsetOverflowError(bytes.len()))?,
-        );
+        for id in &block[..len] {
+            match id {
+                Some(id) => {
+                    if bytes.is_empty() {
+                        bytes.reserve((n - row) * UUID_LEN);
+                    }
+                    id.append_to(&mut bytes);
+                    if !valid.is_empty() {
+                        valid.push(true);
+                    }
+                }
+                None => {
+                    if valid.is_empty() {
+                        valid.reserve(n);
+                        valid.resize(row, true);
+                    }
+                    valid.push(false);
+                }
+            }
+            row += 1;
+            let end = i32::try_from(bytes.len());
+            offsets.push(end.map_err(|_| ArrowError::OffsetOverflowError(bytes.len()))?);
+        }
     }
     let nulls = (!valid.is_empty()).then(|| NullBuffer::from(valid));
     StringArray::try_new(OffsetBuffer::new(ScalarBuffer::from(offsets)), bytes.into(), nulls)

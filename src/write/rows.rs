@@ -347,6 +347,25 @@ impl RowsBuilder {
         self.rows.is_empty()
     }
 
+    /// Makes room for rows.
+    pub fn reserve(&mut self, n: usize) {
+        let rows = &mut self.rows;
+        for numbers in [&mut rows.rank_time, &mut rows.req_time, &mut rows.source_record] {
+            numbers.reserve(n);
+        }
+        for numbers in [&mut rows.sim, &mut rows.detail_index, &mut rows.detail_count] {
+            numbers.reserve(n);
+        }
+        for places in [&mut rows.class, &mut rows.said, &mut rows.source_key] {
+            places.reserve(n);
+        }
+        rows.flags.reserve(n);
+        // The others are null in most loads, and then take no room.
+        for ids in [&mut rows.seq, &mut rows.request_id] {
+            ids.reserve(n);
+        }
+    }
+
     /// The rows that follow come from this object, the `object`th of those read, in this piece of the work.
     pub fn begin_object(&mut self, key: &str, object: usize, piece: usize) {
         let text = match self.of_objects {

@@ -40,7 +40,7 @@ fn streams_that_give_little() {
         let mut read = Seen::default();
         let mut input = Dripping { bytes: text.as_bytes(), step };
         let wanted = Wanted::default();
-        read_object(&mut input, "k", Format::Auto, Compression::Auto, &wanted, &mut read)
+        read_object(&mut input, ("k", 0), Format::Auto, Compression::Auto, &wanted, &mut read)
             .expect("no failure");
         assert_eq!(read, seen, "{step}");
     }

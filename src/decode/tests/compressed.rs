@@ -47,7 +47,7 @@ fn streams_that_give_little() {
             let mut seen = Seen::default();
             let mut input = Dripping { bytes: &bytes, step };
             let wanted = Wanted::default();
-            read_object(&mut input, "k", Format::Auto, Compression::Auto, &wanted, &mut seen)
+            read_object(&mut input, ("k", 0), Format::Auto, Compression::Auto, &wanted, &mut seen)
                 .expect("no failure");
             assert_eq!(seen.records.len(), 50);
         }
@@ -125,7 +125,7 @@ fn plain_text_that_is_said_to_be_packed() {
         let mut seen = Seen::default();
         let text = lines(2);
         let mut input = Dripping { bytes: text.as_bytes(), step: 1000 };
-        read_object(&mut input, "k", Format::Auto, told, &Wanted::default(), &mut seen)
+        read_object(&mut input, ("k", 0), Format::Auto, told, &Wanted::default(), &mut seen)
             .expect("no failure");
         assert_eq!(seen.places(), [(0, 0, "$", R::BadCompression)]);
     }
@@ -165,7 +165,7 @@ fn a_failing_stream() {
             let mut seen = Seen::default();
             let error = read_object(
                 &mut input,
-                "k",
+                ("k", 0),
                 Format::Auto,
                 Compression::Auto,
                 &Wanted::default(),
@@ -179,7 +179,7 @@ fn a_failing_stream() {
         let mut seen = Seen::default();
         read_object(
             &mut input,
-            "k",
+            ("k", 0),
             Format::Auto,
             Compression::Auto,
             &Wanted::default(),

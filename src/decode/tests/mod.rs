@@ -213,7 +213,8 @@ fn read(bytes: &[u8], key: &str) -> Seen {
     let mut seen = Seen::default();
     let mut input = Dripping { bytes, step: usize::MAX };
     let wanted = Wanted::default();
-    let tally = read_object(&mut input, key, Format::Auto, Compression::Auto, &wanted, &mut seen);
+    let tally =
+        read_object(&mut input, (key, 0), Format::Auto, Compression::Auto, &wanted, &mut seen);
     seen.tally = tally.expect("the stream does not fail");
     seen.conserved(i64::MAX);
     seen

@@ -34,7 +34,8 @@ fn survives(bytes: &[u8], sizes: &[usize]) {
     let mut seen = Seen::default();
     let mut input = Dripping { bytes, step: sizes[0].max(1) };
     let wanted = Wanted::default();
-    let tally = read_object(&mut input, "k", Format::Auto, Compression::Auto, &wanted, &mut seen);
+    let tally =
+        read_object(&mut input, ("k", 0), Format::Auto, Compression::Auto, &wanted, &mut seen);
     seen.tally = tally.expect("the stream does not fail");
     seen.conserved(i64::MAX);
 }

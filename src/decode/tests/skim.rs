@@ -57,7 +57,7 @@ fn full(bytes: &[u8], key: &str, wanted: &Wanted) -> Seen {
     let mut seen = Seen::default();
     let mut input = bytes;
     let told = Compression::Auto;
-    let tally = read_object(&mut input, key, Format::Auto, told, wanted, &mut seen);
+    let tally = read_object(&mut input, (key, 0), Format::Auto, told, wanted, &mut seen);
     seen.tally = tally.expect("the stream does not fail");
     seen
 }
