@@ -60,8 +60,8 @@ fn the_tables_are_the_same() {
     assert_eq!(detail_files(&held), detail_files(&spilled));
 }
 
-/// Six times the rows, and hardly more memory: held, they would take 70 MB more (90 bytes each, and 50 to merge
-/// them).
+/// Ten times the rows, and hardly more memory: held, they would take 126 MB more (90 bytes each, and 50 to merge
+/// them). When the allocator gives pages back is a matter of time: 30 to 62 MB were seen.
 #[test]
 #[cfg(target_os = "linux")]
 fn memory_does_not_grow_with_the_rows() {
@@ -75,6 +75,6 @@ fn memory_does_not_grow_with_the_rows() {
         assert_eq!(ran.tally("details_new"), rows);
         ran.json()["peak_memory_bytes"].as_i64().expect("Linux tells it")
     };
-    let (few, many) = (peak(100_000), peak(600_000));
-    assert!(many - few < 45_000_000, "{few} {many}");
+    let (few, many) = (peak(100_000), peak(1_000_000));
+    assert!(many - few < 90_000_000, "{few} {many}");
 }
