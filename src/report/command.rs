@@ -122,10 +122,7 @@ fn carry_out(cli: &Cli) -> Result<(), Failed> {
         Command::Explain(args) => {
             let pipeline = load(&args.pipeline)?;
             let Some(found) = run::explain(&pipeline, &args.seq)? else {
-                let what = format!(
-                    "Seq {}: not in liveness_detail. An attempt that was set aside has no row: `faceledger rejects` lists those by object",
-                    args.seq
-                );
+                let what = run::not_held(&pipeline, &args.seq)?;
                 return Err(RunError::Usage(what).into());
             };
             print(json, &found, || text::explained(&found))?;

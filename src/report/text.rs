@@ -2,7 +2,8 @@
 
 use crate::classify::Catalogue;
 use crate::run::{
-    Checked, Compacted, DailyLine, Explained, Outcome, Plan, RejectCount, RunReport, Verified,
+    Billed, Checked, Columns, Compacted, DailyLine, Explained, Outcome, Plan, RejectCount,
+    RunReport, Verified,
 };
 use crate::write::schema::Table as TableSchema;
 use crate::write::small::RejectRow;
@@ -462,6 +463,9 @@ pub fn explained(found: &Explained) -> String {
             let _ = writeln!(text, "  {row}");
         }
     }
+    if let Some(bill) = &found.bill {
+        text += &billed(bill);
+    }
     let source = &found.source;
     let _ = writeln!(text, "read from");
     let _ = writeln!(text, "  object             {} in {}", source.key, source.url);
@@ -478,6 +482,59 @@ pub fn explained(found: &Explained) -> String {
     }
     if let Some(note) = &source.note {
         let _ = writeln!(text, "  note               {note}");
+    }
+    text
+}
+
+/// What the bill says of a charge.
+fn billed(bill: &Billed) -> String {
+    let mut text = "on the bill\n".to_owned();
+    let of = |row: &Columns, name: &str| row.get(name).map_or("-", String::as_str).to_owned();
+    // Without the zeros that fill up eight places.
+    let amount = |row: &Columns, name: &str| match of(row, name).split_once('.') {
+        Some((whole, places)) => {
+            format!("{whole}.{places}").trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        None => of(row, name),
+    };
+    match &bill.reconciliation {
+        Some(row) => {
+            let _ = writeln!(
+                text,
+                "  {:<18} {}: {} charged of ours, {} calls on the bill, difference {}",
+                of(row, "status"),
+                row.get("usage_date").map_or("the month", String::as_str),
+                of(row, "ours_charged"),
+                of(row, "provider_calls"),
+                of(row, "difference"),
+            );
+        }
+        None => text += "  no reconciliation of its day and billing tag yet\n",
+    }
+    for line in &bill.lines {
+        let _ = writeln!(
+            text,
+            "  {:<18} {} calls billed, {} yuan: {}, row {}{}",
+            of(line, "kind"),
+            amount(line, "usage_billed"),
+            amount(line, "cost"),
+            of(line, "source_file"),
+            of(line, "source_row"),
+            line.get("line_id").map_or(String::new(), |id| format!(", line ID {id}")),
+        );
+    }
+    if let Some(row) = &bill.seq_difference {
+        let _ = writeln!(
+            text,
+            "  {:<18} in the provider's list {}, IsNeedCharge {}; here {}, {}: {} record {} (from 0)",
+            of(row, "status"),
+            of(row, "provider_day"),
+            of(row, "provider_charge"),
+            of(row, "ours_day"),
+            of(row, "ours_charge"),
+            of(row, "provider_file"),
+            of(row, "provider_row"),
+        );
     }
     text
 }

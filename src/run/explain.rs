@@ -1,11 +1,12 @@
-//! `explain`: one charge, from its daily line to the byte it was read from.
+//! `explain`: one charge, from the lines of the bill to the byte it was read from.
 
 use super::{DailyLine, RunError, Tables, read_small};
 use crate::decode::{self, Sink, Wanted};
 use crate::model::{Attempt, Record, Reject, UsageDay};
 use crate::pipeline::Pipeline;
 use crate::storage::Place;
-use crate::write::small;
+use crate::write::delta::LiveFile;
+use crate::write::{OpenTable, WriteError, schema, small};
 use arrow::array::AsArray;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use rayon::prelude::*;
@@ -15,12 +16,28 @@ use std::collections::BTreeMap;
 #[derive(Debug, serde::Serialize)]
 pub struct Explained {
     pub seq: String,
-    /// The row of liveness_detail, column by column as text; null columns are left out.
-    pub row: BTreeMap<String, String>,
+    /// The row of liveness_detail.
+    pub row: Columns,
     pub file: String,
     /// The line of daily_charge that counts it.
     pub daily_charge: Option<DailyLine>,
+    /// What the last reconciliation of its month made of it; null before there was one.
+    pub bill: Option<Billed>,
     pub source: Source,
+}
+
+/// A row of a table, column by column as text; null columns are left out.
+pub type Columns = BTreeMap<String, String>;
+
+/// A charge on the bill, as `reconcile` last read it.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct Billed {
+    /// The row of `reconciliation` for its account, day (or month) and billing tag.
+    pub reconciliation: Option<Columns>,
+    /// The rows of `bill_line` of this account and billing tag whose usage covers its day.
+    pub lines: Vec<Columns>,
+    /// What the provider's own list says of this Seq, if not the same: the row of `seq_difference`.
+    pub seq_difference: Option<Columns>,
 }
 
 /// The place in the source, looked up anew.
@@ -68,21 +85,8 @@ pub fn explain(pipeline: &Pipeline, seq: &str) -> Result<Option<Explained>, RunE
         holds.then_some(file)
     });
     let Some(file) = hit else { return Ok(None) };
-    let mut row = BTreeMap::new();
-    for batch in tables.detail.read(file, None)? {
-        let seqs = batch.column(tables.detail.table.position("seq")).as_string::<i32>();
-        let Some(place) = seqs.iter().position(|s| s == Some(seq)) else { continue };
-        let options = FormatOptions::default().with_null("");
-        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-            let text = ArrayFormatter::try_new(column, &options)
-                .map_err(crate::write::WriteError::from)?
-                .value(place)
-                .to_string();
-            if !text.is_empty() {
-                row.insert(field.name().clone(), text);
-            }
-        }
-    }
+    let mut row =
+        rows_where(&tables.detail, file, &[("seq", &|is| is == seq)])?.pop().unwrap_or_default();
     let usage_date = file.partition.clone().unwrap_or_default();
     row.insert("usage_date".into(), usage_date.clone());
     let daily_charge = read_small(&tables.daily, small::daily_charges)?
@@ -104,13 +108,107 @@ pub fn explain(pipeline: &Pipeline, seq: &str) -> Result<Option<Explained>, RunE
         note: None,
     };
     locate(pipeline, seq, &mut source);
+    let bill = billed(&output, seq, &row)?;
     Ok(Some(Explained {
         seq: seq.to_owned(),
+        bill,
         row,
         file: format!("liveness_detail/{}", file.path),
         daily_charge,
         source,
     }))
+}
+
+/// A column by its name, and what its value must be; null is the empty text.
+type Where<'w> = (&'w str, &'w dyn Fn(&str) -> bool);
+
+/// The rows of a file in which each of some columns is as it must be.
+fn rows_where(
+    table: &OpenTable,
+    file: &LiveFile,
+    wanted: &[Where<'_>],
+) -> Result<Vec<Columns>, WriteError> {
+    let options = FormatOptions::default().with_null("");
+    let mut found = Vec::new();
+    for batch in table.read(file, None)? {
+        let column = |place: usize| ArrayFormatter::try_new(batch.column(place), &options);
+        let asked = wanted.iter().map(|(name, is)| Ok((column(table.table.position(name))?, is)));
+        let asked: Vec<_> = asked.collect::<Result<_, WriteError>>()?;
+        let columns: Vec<_> = (0..batch.num_columns()).map(column).collect::<Result<_, _>>()?;
+        let fits = |row: &usize| asked.iter().all(|(text, is)| is(&text.value(*row).to_string()));
+        found.extend((0..batch.num_rows()).filter(fits).map(|row| {
+            let fields = batch.schema_ref().fields().iter().map(|field| field.name().clone());
+            let texts = columns.iter().map(|column| column.value(row).to_string());
+            fields.zip(texts).filter(|(_, text)| !text.is_empty()).collect()
+        }));
+    }
+    Ok(found)
+}
+
+/// The bill of a charge whose row is given; None before a reconciliation.
+fn billed(output: &Place, seq: &str, row: &Columns) -> Result<Option<Billed>, RunError> {
+    let rows = OpenTable::open(output, &schema::RECONCILIATION)?;
+    if rows.version().is_none() {
+        return Ok(None);
+    }
+    let of = |name: &str| row.get(name).map_or("", String::as_str);
+    let (account, tag, day) = (of("account"), of("billing_tag_code"), of("usage_date"));
+    let (is_account, is_tag) = (|is: &str| is == account, |is: &str| is == tag);
+    let Some(day_read) = UsageDay::parse(day) else { return Ok(None) };
+    let month = day_read.month();
+    let mut billed = Billed { seq_difference: difference_of(output, seq)?, ..Billed::default() };
+    let is_period = |is: &str| is.is_empty() || is == day;
+    let wanted: [Where<'_>; 3] =
+        [("account", &is_account), ("billing_tag_code", &is_tag), ("usage_date", &is_period)];
+    for file in rows.files_of(Some(&month.to_string())) {
+        billed.reconciliation = rows_where(&rows, file, &wanted)?.pop().or(billed.reconciliation);
+    }
+    // A line of the last days of a month can stand in the next month's bill.
+    let lines = OpenTable::open(output, &schema::BILL_LINE)?;
+    let (begins, ends) =
+        (|from: &str| !from.is_empty() && from <= day, |to: &str| !to.is_empty() && to >= day);
+    let wanted: [Where<'_>; 4] = [
+        ("account", &is_account),
+        ("billing_tag_code", &is_tag),
+        ("usage_from", &begins),
+        ("usage_to", &ends),
+    ];
+    let next = UsageDay::from_date32(month.first_day().date32() + 31).month();
+    for month in [month, next] {
+        for file in lines.files_of(Some(&month.to_string())) {
+            billed.lines.extend(rows_where(&lines, file, &wanted)?);
+        }
+    }
+    Ok(Some(billed))
+}
+
+/// The row of `seq_difference` of a Seq.
+fn difference_of(output: &Place, seq: &str) -> Result<Option<Columns>, RunError> {
+    let table = OpenTable::open(output, &schema::SEQ_DIFFERENCE)?;
+    for file in table.files() {
+        if let Some(row) = rows_where(&table, file, &[("seq", &|is| is == seq)])?.pop() {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
+}
+
+/// Why a Seq cannot be explained that liveness_detail does not hold.
+pub fn not_held(pipeline: &Pipeline, seq: &str) -> Result<String, RunError> {
+    let output = Place::open(&pipeline.output.url, &pipeline.output.options)?;
+    let told =
+        "an attempt that was set aside has no row: `faceledger rejects` lists those by object";
+    let Some(row) = difference_of(&output, seq)? else {
+        return Ok(format!("Seq {seq}: not in liveness_detail; {told}"));
+    };
+    let of = |name: &str| row.get(name).map_or("?", String::as_str);
+    Ok(format!(
+        "Seq {seq}: not in liveness_detail. The provider's list holds it: {} record {} (from 0), day {}. Pull the result of its token, \
+         or look whether it was set aside ({told})",
+        of("provider_file"),
+        of("provider_row"),
+        of("provider_day"),
+    ))
 }
 
 /// Reads the object again for the offset of the record. An object that is gone is no failure: the row

@@ -19,7 +19,7 @@ mod verify;
 
 pub use check::{Checked, Plan, check, plan};
 pub use compact::{Compacted, compact};
-pub use explain::{Explained, explain};
+pub use explain::{Billed, Columns, Explained, explain, not_held};
 pub use export::{Exported, export};
 pub use outcome::{CHANGES_MAX, DailyLine, Outcome, Phase, Removed, Restated, RunReport, Unmapped};
 pub use reconcile::{ReconcileAsked, ReconcileReport, reconcile};

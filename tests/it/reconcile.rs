@@ -375,6 +375,52 @@ fn the_tables_hold_what_was_printed_and_a_second_time_changes_nothing() {
 }
 
 /// Sums by hand: 198.66666646 of usage - 1.13333333 + 1450 + 1 - 0.08333354; differences 8 (README: 7 - 3 + 2 - 1 + 3).
+/// The fourth attempt of 3 December is free here and charged in the provider's list, so the bill counts one more; the
+/// fifth of the 7th stands on the 8th there (sample-data/month/README.md).
+#[test]
+fn explain_leads_from_a_seq_to_the_lines_of_the_bill() {
+    let month = Month::loaded();
+    let output = month.output();
+    let explain = |seq: &str, exit: i32| {
+        let words = ["explain", "pipelines/demo.toml", seq, "--json", "--set", &output];
+        faceledger_in(root(), &words, &[]).exits(exit)
+    };
+    let free = "20241203-0001-4000-8000-000000000004";
+    assert_eq!(explain(free, 0).json()["bill"], Value::Null, "no reconciliation yet");
+    let csv = bill("detail.csv");
+    let early = ["--as-of", "2025-01-01T09:00:00+08:00"];
+    month.reconcile(&[&csv, &bill("wechat-bill-details.ndjson")], &early, 4);
+    let found = explain(free, 0).json();
+    let row = &found["bill"]["reconciliation"];
+    let told = |name: &str| row[name].as_str().unwrap_or("-").to_owned();
+    assert_eq!(
+        ["status", "ours_charged", "provider_calls", "difference"].map(told),
+        ["provider_more", "3", "4", "1"]
+    );
+    // The line of that day and sub-product, found by reading the bill as lines of text (it is GB18030).
+    let bytes = std::fs::read(root().join(&csv)).expect("the bill");
+    let day = bytes.split(|b| *b == b'\n').enumerate().filter(|(_, line)| {
+        let has = |text: &[u8]| line.windows(text.len()).any(|w| w == text);
+        has(b"2024-12-03 00:00:00") && has(b"4.80000000")
+    });
+    let rows: Vec<String> = day.map(|(n, _)| (n + 1).to_string()).collect();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    let lines = found["bill"]["lines"].as_array().expect("lines");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(
+        (&lines[0]["source_file"], &lines[0]["source_row"]),
+        (&csv.into(), &rows[0].clone().into())
+    );
+    assert_eq!(found["bill"]["seq_difference"]["status"], "flag_differs");
+    assert_eq!(found["bill"]["seq_difference"]["provider_charge"], "true");
+    let moved = explain("20241207-0001-4000-8000-000000000005", 0).json();
+    assert_eq!(moved["bill"]["seq_difference"]["provider_day"], "2024-12-08");
+    // The bill of the 31st is not out: a row without a line.
+    let pending = explain("20241231-0001-4000-8000-000000000001", 0).json();
+    assert_eq!(pending["bill"]["reconciliation"]["status"], "pending");
+    assert_eq!(pending["bill"]["lines"], Value::Array(Vec::new()));
+}
+
 #[test]
 fn other_readers_read_the_tables() {
     let month = Month::loaded();
