@@ -15,7 +15,7 @@ codes! {
         Adjustment = "adjustment",
         /// The difference between eight places and fen, settled once a month (月度计费精度差异).
         Rounding = "rounding",
-        /// A transaction that this program does not know; counted apart.
+        /// A transaction that is none of these, or not known: in no row, its money told apart.
         Other = "other",
     }
 }
@@ -82,7 +82,7 @@ pub struct BillLine {
     pub incentive: Option<Amount>,
     pub transfer: Option<Amount>,
     pub cash: Option<Amount>,
-    /// Only international bills name one.
+    /// Only international bills name one, in a column or behind the header of the cost; amounts are in it then.
     pub currency: Option<String>,
     /// The file (within a zip: `archive.zip!member.csv`), and the row in it: the line of a CSV from 1, header included;
     /// the record of a JSON file from 0, counting components.
@@ -97,6 +97,14 @@ impl BillLine {
             self.usage_billed?.checked_add(self.usage_deducted.unwrap_or(Amount::ZERO))
         })?;
         total.as_count()
+    }
+
+    /// Whether its amounts are yuan: mainland bills name no currency.
+    pub fn is_in_yuan(&self) -> bool {
+        let yuan = ["CNY", "RMB", "人民币", "元", "¥"];
+        self.currency
+            .as_deref()
+            .is_none_or(|named| yuan.iter().any(|c| c.eq_ignore_ascii_case(named)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Amount, BillReject, Period, SeqDifference, SeqStatus, Status, UsageDay, Variance};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// The outcome of `reconcile`. Serialised, it is what `--json` prints and the HTML report holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -37,6 +38,13 @@ pub struct BillRead {
     pub lines: i64,
     /// Lines of other products: counted and set aside.
     pub lines_other_products: i64,
+    /// Lines of our product and account, of the months compared, whose transaction is not known (or known to be neither
+    /// usage, nor what changes it, a package or rounding): in no row, and so in no sum of rows.
+    pub lines_unknown_kind: i64,
+    /// What they come to, yuan; null without such lines, and where amounts are not compared because they are not yuan.
+    pub cost_unknown_kind: Option<Amount>,
+    /// Whether that is more than the tolerance.
+    pub unknown_kind_over_tolerance: bool,
     pub rejects: Vec<BillReject>,
     pub rejects_total: i64,
     /// For people: a month that is not complete, files that a later one replaced.
@@ -98,8 +106,13 @@ pub struct Money {
     /// free package -> paid package -> postpaid, per tag and period.
     pub waterfall: Vec<WaterfallRow>,
     pub packages: Vec<PackageUse>,
+    /// Of the rows that have a price; so is `bill_cost`.
     pub expected_cost: Amount,
     pub bill_cost: Amount,
+    /// Labels of the tags with rows that the price book has no price for, and what the bill asks in these rows: no part of
+    /// the comparison.
+    pub unpriced_tags: Vec<String>,
+    pub bill_cost_unpriced: Amount,
     /// Sum of the bill's rounding lines (月度计费精度差异).
     pub bill_rounding: Amount,
     /// What fen make of the lines of eight places: rounded to fen minus exact, per month added up.
@@ -119,6 +132,7 @@ pub struct WaterfallRow {
     pub postpaid: i64,
     /// Null where the price book has no price for the tag in the period, or more than one.
     pub unit_price: Option<Amount>,
+    /// Null where there is no price and nothing else says that nothing is due.
     pub expected_cost: Option<Amount>,
     pub bill_deducted: Option<Amount>,
     pub bill_billed: Option<Amount>,
@@ -130,6 +144,34 @@ pub struct WaterfallRow {
 }
 
 impl Money {
+    /// Adds its rows up anew; `None` where a sum does not fit.
+    pub fn add_up(&mut self) -> Option<()> {
+        let rows = &self.waterfall;
+        self.expected_cost = Amount::checked_sum(rows.iter().filter_map(|row| row.expected_cost))?;
+        let priced = rows.iter().filter(|row| row.expected_cost.is_some());
+        self.bill_cost = Amount::checked_sum(priced.filter_map(|row| row.bill_cost))?;
+        self.bill_cost_unpriced =
+            Amount::checked_sum(self.unpriced().filter_map(|row| row.bill_cost))?;
+        let tags: BTreeSet<String> = self.unpriced().map(|row| row.billing_tag.clone()).collect();
+        self.unpriced_tags = tags.into_iter().collect();
+        Some(())
+    }
+
+    /// Rows that have something to pay for, and no price.
+    pub fn unpriced(&self) -> impl Iterator<Item = &WaterfallRow> {
+        let asks = |row: &WaterfallRow| row.bill_cost.is_some_and(|cost| !cost.is_zero());
+        let rows = self.waterfall.iter().filter(|row| row.expected_cost.is_none());
+        rows.filter(move |row| row.postpaid > 0 || asks(row))
+    }
+
+    /// Whether there is anything to compare: no calls, and calls of a package, cost nothing even without a price.
+    pub fn is_compared(&self) -> bool {
+        self.waterfall.iter().any(|row| {
+            let priced = row.unit_price.is_some() || row.bill_cost.is_some();
+            row.expected_cost.is_some_and(|cost| priced || !cost.is_zero())
+        })
+    }
+
     /// The unit price of a tag (by label) on a day, as it was applied.
     pub fn unit_price(&self, billing_tag: &str, day: UsageDay) -> Option<Amount> {
         let covers =

@@ -23,7 +23,7 @@ pub use written::{PipelineFile, json_schema};
 
 use crate::classify;
 use crate::model::{
-    Account, AccountClass, Amount, CompareSource, Compression, Envelope, Format, Package,
+    Account, AccountClass, Amount, CompareSource, Compression, Envelope, Format, LineKind, Package,
 };
 use read::Draft;
 use written::Personal;
@@ -67,6 +67,8 @@ pub struct Reconcile {
     pub products: Vec<String>,
     /// What the bill calls them (子产品名称), and codes of billing tags.
     pub bill_tags: BTreeMap<String, &'static str>,
+    /// What the bill calls transactions (交易类型), and what their lines are about.
+    pub transaction_types: BTreeMap<String, LineKind>,
     /// Tables of charge rules for products and channels, first match first.
     pub editions: Vec<classify::EditionRoute>,
     /// Their ids are distinct.

@@ -11,7 +11,7 @@ use super::Reconcile;
 use super::check::unknown_code;
 use super::read::{Draft, child};
 use crate::classify::{Catalogue, ChargeRules, EditionRoute, TagId};
-use crate::model::{AccountClass, Amount, Package, UsageDay};
+use crate::model::{AccountClass, Amount, LineKind, Package, UsageDay};
 
 const AT: &str = "/reconcile";
 
@@ -22,6 +22,7 @@ pub(super) fn reconcile(draft: &mut Draft, opened_at: Option<i64>) -> Option<Rec
     let tolerance_amount = amount(draft, &at("tolerance_amount"), Some(&defaults.tolerance_amount));
     let bill_out_ms = bill_out(draft, &at("bill_out"), &defaults.bill_out);
     let bill_tags = bill_tags(draft);
+    let transaction_types = transaction_types(draft);
     let editions = editions(draft);
     let packages = packages(draft);
     let account_class = match draft.value.pointer(&at("account_class")) {
@@ -42,6 +43,7 @@ pub(super) fn reconcile(draft: &mut Draft, opened_at: Option<i64>) -> Option<Rec
         account_class: account_class?,
         products: texts(&at("products")),
         bill_tags: bill_tags?,
+        transaction_types,
         editions: editions?,
         packages: packages?,
     })
@@ -126,6 +128,17 @@ fn bill_tags(draft: &mut Draft) -> Option<BTreeMap<String, &'static str>> {
         .map(|name| tag(draft, &child(&at, &name)).map(|code| (name, code)))
         .collect();
     found.into_iter().collect()
+}
+
+/// Its values are words of the schema, which has told of all others.
+fn transaction_types(draft: &Draft) -> BTreeMap<String, LineKind> {
+    let table = draft.value.pointer(&child(AT, "transaction_types")).and_then(Value::as_object);
+    let kind = |value: &Value| {
+        let code = value.as_str()?;
+        LineKind::ALL.iter().copied().find(|kind| kind.code() == code)
+    };
+    let entries = table.into_iter().flatten();
+    entries.filter_map(|(name, value)| Some((name.clone(), kind(value)?))).collect()
 }
 
 fn entries(draft: &Draft, at: &str) -> Vec<String> {

@@ -291,6 +291,9 @@ pub struct ReconcileSection {
     /// What the bill calls billing tags besides the names known: 子产品名称 = code, as `faceledger tags` lists them.
     /// Default: none.
     pub bill_tags: BTreeMap<String, String>,
+    /// What the bill calls transactions (交易类型, TransactionType, ActionType; name or code) besides the names known, or
+    /// instead of what is known of them = what such a line is about. Default: none.
+    pub transaction_types: BTreeMap<String, LineKindWritten>,
     /// Which published table of charging codes holds for a product, where it is not the usual one. The first that
     /// matches wins.
     pub editions: Vec<EditionSection>,
@@ -310,10 +313,29 @@ impl Default for ReconcileSection {
             account_class: None,
             products: Vec::new(),
             bill_tags: BTreeMap::new(),
+            transaction_types: BTreeMap::new(),
             editions: Vec::new(),
             package: Vec::new(),
         }
     }
+}
+
+/// What a line of the bill is about.
+#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LineKindWritten {
+    /// Usage settled by the day or month.
+    Usage,
+    /// Money back: usage reversed, or a package returned (the line's instance type says 资源包 then).
+    Refund,
+    /// A correction of an earlier bill.
+    Adjustment,
+    /// A resource package bought or renewed.
+    PackagePurchase,
+    /// The difference between eight places and fen.
+    Rounding,
+    /// None of these, and to be set aside without a warning.
+    Other,
 }
 
 /// Under which price list an account is.

@@ -1,7 +1,7 @@
 //! The outcome of a reconciliation for people: a summary on the terminal, a CSV of the differences for a spreadsheet.
 
 use super::text::{add_row, grouped, plural, printed, table};
-use crate::model::{Amount, Part, PartKind, Reconciled, Status, Variance};
+use crate::model::{Amount, Money, Part, PartKind, Reconciled, Status, Variance};
 use std::fmt::Write;
 
 /// Differences shown on a terminal; all of them stand in the table, the CSV and the HTML report.
@@ -25,6 +25,7 @@ pub fn text(reconciled: &Reconciled) -> String {
     let _ = writeln!(text, "\n{}\n", headline(r));
     bill_read(r, &mut text);
     totals(r, &mut text);
+    money(r, &mut text);
     differences(r, &mut text);
     others(r, &mut text);
     let steps = next_steps(r);
@@ -69,17 +70,19 @@ fn or_dash<T: ToString>(value: Option<T>) -> String {
 fn headline(r: &Reconciled) -> String {
     let differing: Vec<&Variance> = r.rows.iter().filter(|row| is_difference(row)).collect();
     let pending = r.rows.iter().filter(|row| row.status == Status::Pending).count();
+    // Where no row has a price there is no amount to speak of.
     let money = Amount::checked_sum(r.rows.iter().filter_map(cost_difference))
-        .filter(|_| r.money.is_some())
+        .filter(|_| r.money.as_ref().is_some_and(Money::is_compared))
         .map(|sum| (sum, format!("{} yuan", sum.abs())));
     let mut said = if r.rows.is_empty() {
         "NOTHING TO COMPARE: neither our records nor the bill have anything for these months."
             .to_owned()
     } else if differing.is_empty() {
-        format!(
-            "THE BILL IS RIGHT: all of {} agree.",
-            plural((r.rows.len() - pending) as u64, "row")
-        )
+        let agree = format!("all of {} agree.", plural((r.rows.len() - pending) as u64, "row"));
+        match unknown_kind(r) {
+            None => format!("THE BILL IS RIGHT: {agree}"),
+            Some(_) => format!("NOT ALL OF THE BILL COULD BE COMPARED: {agree}"),
+        }
     } else {
         let counted = differing.iter().filter(|row| row.difference != 0);
         let sums = counted.clone().map(|row| i128::from(row.difference));
@@ -126,6 +129,17 @@ fn headline(r: &Reconciled) -> String {
             plural(differing.len() as u64, "row")
         )
     };
+    if let Some(lines) = unknown_kind(r) {
+        let _ = write!(said, " In no row: {lines}.");
+    }
+    let unpriced = r.money.as_ref().map_or(0, |money| money.unpriced_tags.len());
+    if unpriced > 0 {
+        let _ = write!(
+            said,
+            " Left out of the money: {} without a price.",
+            plural(unpriced as u64, "tag")
+        );
+    }
     if pending > 0 {
         let _ = write!(said, " The bill of {} is not out yet.", plural(pending as u64, "row"));
     }
@@ -133,6 +147,17 @@ fn headline(r: &Reconciled) -> String {
         said.push_str(" No line of the bill was read for this product.");
     }
     said
+}
+
+/// The lines of unknown kind and what they come to, where that is not nothing (or not known).
+fn unknown_kind(r: &Reconciled) -> Option<String> {
+    let bill = &r.bill;
+    if bill.lines_unknown_kind == 0 || bill.cost_unknown_kind.is_some_and(Amount::is_zero) {
+        return None;
+    }
+    let lines = plural(bill.lines_unknown_kind.unsigned_abs(), "line");
+    let cost = bill.cost_unknown_kind.map(|cost| format!(", {} yuan", signed_yuan(cost)));
+    Some(format!("{lines} of unknown kind{}", cost.unwrap_or_default()))
 }
 
 fn bill_read(r: &Reconciled, text: &mut String) {
@@ -205,7 +230,13 @@ fn totals(r: &Reconciled, text: &mut String) {
         ["in all".to_owned(), grouped(rows), grouped(ours), grouped(bill), signed(difference)];
     add_row(&mut t, cells.to_vec(), 1);
     let _ = write!(text, "\n{}", printed(&t));
-    if let Some(money) = &r.money {
+}
+
+/// What was compared in yuan, and what was not.
+fn money(r: &Reconciled, text: &mut String) {
+    if let Some(money) = &r.money
+        && money.is_compared()
+    {
         let _ = writeln!(
             text,
             "money     {} yuan expected ({}), {} yuan on the bill; rounding: {} on the bill, {} expected",
@@ -215,6 +246,18 @@ fn totals(r: &Reconciled, text: &mut String) {
             money.bill_rounding,
             money.expected_rounding
         );
+    }
+    if let Some(money) = r.money.as_ref().filter(|money| !money.unpriced_tags.is_empty()) {
+        let _ = writeln!(
+            text,
+            "no price  {} yuan on the bill, left out: no price in {} for {}",
+            money.bill_cost_unpriced,
+            money.price_book,
+            money.unpriced_tags.join(", ")
+        );
+    }
+    if let Some(lines) = unknown_kind(r) {
+        let _ = writeln!(text, "in no row {lines}");
     }
 }
 
@@ -327,6 +370,15 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
         (
             r.bill.rejects_total > 0,
             "Mend or download anew the bill files with rejects: a line that was not read can be a difference.",
+        ),
+        (
+            unknown_kind(r).is_some(),
+            "Say in the pipeline file what the transactions of unknown kind are (the warnings have the lines to add), then \
+             reconcile again.",
+        ),
+        (
+            r.money.as_ref().is_some_and(|money| !money.unpriced_tags.is_empty()),
+            "Add prices of the tags without one to the price book, or correct their billing tag.",
         ),
         (
             status(Status::Unmapped),

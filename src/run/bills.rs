@@ -1,9 +1,12 @@
 //! The bill as it was given: files found, those that count read, lines tagged, repeated ones left out.
 
 use super::RunError;
-use crate::classify::{BillNames, BillTags, Catalogue, billing_tag_of_bill};
-use crate::decode::bill::{self, BillContent, Collected, Standing};
-use crate::model::{BillLine, BillRead, BillReject, LineKind, ProviderAttempt, UsageDay};
+use crate::classify::{BillNames, BillTags, Catalogue, TagId, billing_tag_of_bill};
+use crate::decode::bill::{self, BillContent, Collected, Standing, Wording};
+use crate::model::{
+    Amount, BillLine, BillRead, BillReject, LineKind, PriceBook, ProviderAttempt, Settlement,
+    UsageDay,
+};
 use crate::pipeline::Pipeline;
 use crate::storage::Place;
 use rayon::prelude::*;
@@ -39,7 +42,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     files.retain(|file| seen.insert(file.name.clone()));
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     let standings = bill::standings(&names, UsageDay::of_instant(as_of_ms));
-    let products = &pipeline.reconcile.products;
+    let wording = wording(pipeline);
     let each: Vec<(BillContent, Collected)> = files
         .par_iter()
         .zip(&standings)
@@ -60,7 +63,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
                     true => RunError::Usage(format!("--bill {}: no such file", file.name)),
                     false => error.into(),
                 })?;
-            bill::read_all(&file.name, &bytes, products)
+            bill::read_all(&file.name, &bytes, &wording)
                 .map_err(|refused| RunError::Usage(refused.to_string()))
         })
         .collect::<Result<_, RunError>>()?;
@@ -87,8 +90,9 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
             .warnings
             .push(format!("{repeated} lines stand in more than one of the files, and count once"));
     }
-    bills.read.warnings.extend(unknown_kinds(&bills.lines));
+    bills.read.warnings.extend(unknown_kinds(&bills.lines, &wording));
     tag(pipeline, &mut bills.lines)?;
+    refuse_merged_days(pipeline, &bills.lines)?;
     bills.read.lines = bills.lines.len() as i64;
     Ok(bills)
 }
@@ -191,20 +195,138 @@ fn all_it_says(line: &BillLine) -> impl Hash + Eq + '_ {
     (who, what, when, usage, line.cost, line.list_price, line.contract_price)
 }
 
-/// Transactions that this program does not know, by name, with their lines: they are in no row, and must not pass
-/// unseen.
-fn unknown_kinds(lines: &[BillLine]) -> Vec<String> {
-    let mut kinds: BTreeMap<&str, i64> = BTreeMap::new();
-    for line in lines.iter().filter(|line| matches!(line.kind, None | Some(LineKind::Other))) {
-        let name = line.action_type_name.as_deref().or(line.action_type.as_deref());
-        *kinds.entry(name.unwrap_or("-")).or_default() += 1;
+/// What the pipeline calls products and transactions on its bills.
+pub fn wording(pipeline: &Pipeline) -> Wording {
+    let transactions = pipeline.reconcile.transaction_types.iter();
+    Wording::new(
+        pipeline.reconcile.products.iter().map(String::as_str),
+        transactions.map(|(name, kind)| (name.as_str(), *kind)),
+    )
+}
+
+/// Whether nobody says what a line is about. What the pipeline itself calls `other` is set aside knowingly.
+pub fn is_of_unknown_kind(line: &BillLine, wording: &Wording) -> bool {
+    matches!(line.kind, None | Some(LineKind::Other)) && wording.kind_of(line).is_none()
+}
+
+/// Transactions that nobody knows, by name, with their lines: they are in no row, and must not pass unseen.
+fn unknown_kinds(lines: &[BillLine], wording: &Wording) -> Vec<String> {
+    #[derive(Default)]
+    struct Told {
+        lines: i64,
+        cost: Amount,
+        is_known: bool,
     }
-    let told = |(name, lines): (&str, i64)| {
+    let mut kinds: BTreeMap<Option<&str>, Told> = BTreeMap::new();
+    for line in lines.iter().filter(|line| is_of_unknown_kind(line, wording)) {
+        let name = line.action_type_name.as_deref().or(line.action_type.as_deref());
+        let told = kinds.entry(name).or_default();
+        told.lines += 1;
+        // What does not fit is an error where it counts.
+        told.cost = told.cost.checked_add(line.cost.unwrap_or_default()).unwrap_or(told.cost);
+        told.is_known |= bill::is_known_transaction(line);
+    }
+    let sentence = |(name, told): (Option<&str>, Told)| {
+        let Told { lines, cost, is_known } = told;
+        let Some(name) = name else {
+            return format!(
+                "{lines} lines without a transaction type (交易类型) are in no row (优惠后总价: {cost})"
+            );
+        };
+        let (why, guess) = match (is_known, cost < Amount::ZERO) {
+            (true, _) => ("which is neither usage nor a change of it", LineKind::Other),
+            (false, true) => ("which is not known", LineKind::Refund),
+            (false, false) => ("which is not known", LineKind::Usage),
+        };
+        let others = LineKind::ALL.iter().filter(|kind| **kind != guess);
+        let others: Vec<&str> = others.map(|kind| kind.code()).collect();
+        // A text of JSON is one of TOML, too.
         format!(
-            "{lines} lines of the transaction type (交易类型) {name}, which is not known, are in no row"
+            "{lines} lines of the transaction type (交易类型) {name}, {why}, are in no row (优惠后总价: {cost}); say what they \
+             are, below [reconcile.transaction_types] in the pipeline file: {} = \"{}\" (or {})",
+            serde_json::Value::from(name),
+            guess.code(),
+            others.join(", ")
         )
     };
-    kinds.into_iter().map(told).collect()
+    kinds.into_iter().map(sentence).collect()
+}
+
+/// Lines of other payers, told: their rows stand apart, and no price of this pipeline is theirs.
+pub fn of_others(lines: &[BillLine], account: &str) -> Option<String> {
+    let others = lines.iter().filter(|line| line.account != account).count();
+    (others > 0).then(|| {
+        format!(
+            "{others} lines are of other payers (支付者 UIN) than account.uin {account}: their rows stand apart, and \
+             their amounts are left out of the money"
+        )
+    })
+}
+
+/// Why amounts cannot be compared: the bill's, or the price book's, are not yuan. Nothing is converted.
+pub struct Foreign {
+    pub bill: Option<String>,
+    pub book: Option<String>,
+}
+
+impl Foreign {
+    pub fn of(lines: &[BillLine], book: Option<&PriceBook>) -> Foreign {
+        let foreign: BTreeSet<&str> = lines
+            .iter()
+            .filter(|line| !line.is_in_yuan())
+            .filter_map(|line| line.currency.as_deref())
+            .collect();
+        let count = lines.iter().filter(|line| !line.is_in_yuan()).count();
+        let bill = (count > 0).then(|| {
+            let named: Vec<&str> = foreign.into_iter().collect();
+            format!(
+                "the amounts of {count} of {} lines are in {}, not in yuan (CNY), and nothing is converted: amounts of \
+                 this bill are left out, calls are compared all the same",
+                lines.len(),
+                named.join(", ")
+            )
+        });
+        let book = book.filter(|book| book.currency != "CNY").map(|book| {
+            format!(
+                "the price book {} is in {}, and amounts are compared in yuan (CNY): money is left out; give prices in CNY \
+                 (reconcile.prices)",
+                book.name, book.currency
+            )
+        });
+        Foreign { bill, book }
+    }
+}
+
+/// So many days the end of a day's usage may stand after its beginning: an exclusive end is the next midnight.
+const END_DAYS_MAX: i32 = 1;
+
+/// Refuses a bill in which the days of one tag are one line, though account and tag settle daily: it was aggregated by
+/// month. A month's transaction (月结) is none, and the tag of an unmapped line may settle monthly.
+fn refuse_merged_days(pipeline: &Pipeline, lines: &[BillLine]) -> Result<(), RunError> {
+    if pipeline.account.settlement != Settlement::Daily {
+        return Ok(());
+    }
+    let catalogue = Catalogue::get();
+    let settles_daily = |code: &str| {
+        let tag = catalogue.tag_by_code(code).filter(|id| *id != TagId::UNMAPPED);
+        tag.is_some_and(|id| !catalogue.tag(id).monthly)
+    };
+    let merged = lines.iter().find_map(|line| {
+        let (from, to) = (line.usage_from?, line.usage_to?);
+        let is_merged = line.kind == Some(LineKind::Usage)
+            && line.account == pipeline.account.uin
+            && to.date32() - from.date32() > END_DAYS_MAX
+            && line.action_type.as_deref() != Some("postpay_deduct_m")
+            && settles_daily(&line.billing_tag_code);
+        is_merged.then_some((line, from, to))
+    });
+    let Some((line, from, to)) = merged else { return Ok(()) };
+    Err(RunError::Usage(format!(
+        "{}: aggregated by month (按月聚合): row {} is one line for the usage of {} from {from} to {to}, where the account \
+         settles daily, so days cannot be told apart; download the detail bill (明细账单, L3) without 按月聚合 (an account that \
+         settles monthly has an earlier account.opened_at)",
+        line.source_file, line.source_row, line.billing_tag
+    )))
 }
 
 /// Fills in the billing tags.

@@ -3,6 +3,7 @@
 //! Reads the bill, joins it with `daily_charge`, looks once at the rows of the days concerned for what explains the
 //! differences, and writes what it found: the tables `bill_line`, `reconciliation` and `seq_difference`, and the reports.
 
+use super::bills::Foreign;
 use super::evidence::{self, Row};
 use super::{
     RunError, Tables, bills, export, in_pool, new_run_id, now_ms, read_small, stopped, take_lease,
@@ -122,6 +123,17 @@ impl Job<'_> {
         let mut rows = counted.rows;
         let mut read = std::mem::take(&mut self.bills.read);
         read.warnings.extend(counted.warnings);
+        read.warnings.extend(bills::of_others(&self.bills.lines, &self.pipeline.account.uin));
+        let foreign = Foreign::of(&self.bills.lines, self.prices);
+        self.unknown_kinds(&mut read)?;
+        if foreign.bill.is_some() {
+            rows.iter_mut().for_each(|row| row.provider_cost = None);
+            (read.cost_unknown_kind, read.unknown_kind_over_tolerance) = (None, false);
+        }
+        if foreign.bill.is_some() || foreign.book.is_some() {
+            self.prices = None;
+        }
+        read.warnings.extend(foreign.bill.into_iter().chain(foreign.book));
         if counted.lines_later > 0 {
             read.warnings.push(format!(
                 "{} lines were paid after that time, and are left out",
@@ -139,6 +151,7 @@ impl Job<'_> {
             self.look(&mut rows, &months, &days, &mut read)?;
         let mut rows = reconcile::of_months(rows, &months);
         let money = self.money(&charges, &mut rows, &months)?;
+        read.warnings.extend(money.as_ref().and_then(unpriced));
         let audit = auditor
             .finish(|label, day| money.as_ref().and_then(|money| money.unit_price(label, day)));
         let totals = reconcile::totals(&rows)
@@ -163,6 +176,27 @@ impl Job<'_> {
             over_tolerance,
         };
         Ok((reconciled, self.bills.lines, differences))
+    }
+
+    /// Counts and adds up the lines of unknown kind, which are in no row.
+    fn unknown_kinds(&self, read: &mut BillRead) -> Result<(), RunError> {
+        let wording = bills::wording(self.pipeline);
+        let month_of = |line: &BillLine| line.usage_from.map(UsageDay::month).or(line.bill_month);
+        let unknown = self.bills.lines.iter().filter(|line| {
+            bills::is_of_unknown_kind(line, &wording)
+                && line.account == self.pipeline.account.uin
+                && line.pay_time.is_none_or(|time| time <= self.as_of_ms)
+                && self.asked.month.is_none_or(|month| month_of(line) == Some(month))
+        });
+        for line in unknown {
+            read.lines_unknown_kind += 1;
+            let sum = read.cost_unknown_kind.unwrap_or_default();
+            let sum = sum.checked_add(line.cost.unwrap_or_default()).ok_or_else(too_large)?;
+            read.cost_unknown_kind = Some(sum);
+        }
+        let cost = read.cost_unknown_kind.unwrap_or_default().abs();
+        read.unknown_kind_over_tolerance = cost > self.pipeline.reconcile.tolerance_amount;
+        Ok(())
     }
 
     /// Why a bill without a month of usage is no bill that agrees.
@@ -250,10 +284,13 @@ impl Job<'_> {
         months: &BTreeSet<UsageMonth>,
     ) -> Result<Option<Money>, RunError> {
         let Some(book) = self.prices else { return Ok(None) };
+        // Of one account: prices and packages are its own.
+        let account = &self.pipeline.account.uin;
         let terms = export::terms(self.pipeline, book, UsageDay::of_instant(self.as_of_ms));
         let sides: Vec<BillSide> = rows
             .iter()
             .filter(|row| row.provider_calls.is_some() || row.provider_cost.is_some())
+            .filter(|row| row.account == *account)
             .map(|row| BillSide {
                 account: row.account.clone(),
                 period: row.period,
@@ -264,18 +301,16 @@ impl Job<'_> {
                 cost: row.provider_cost,
             })
             .collect();
-        let rounding = self.bills.lines.iter().filter(|line| line.kind == Some(LineKind::Rounding));
+        let lines = self.bills.lines.iter().filter(|line| line.account == *account);
+        let rounding = lines.filter(|line| line.kind == Some(LineKind::Rounding));
         let rounding = Amount::checked_sum(rounding.filter_map(|line| line.cost));
-        let too_large = || RunError::Usage("the bill's amounts do not fit 38 digits".into());
         // Of all days: packages are used up from the first day on.
-        let usage = export::usage(self.pipeline, charges);
+        let mut usage = export::usage(self.pipeline, charges);
+        usage.retain(|usage| usage.account == *account);
         let settled = settle::waterfall(&usage, &terms, &sides, rounding.ok_or_else(too_large)?)?;
         let mut money = settled.money;
         money.waterfall.retain(|row| months.contains(&row.period.month()));
-        let expected = money.waterfall.iter().filter_map(|row| row.expected_cost);
-        money.expected_cost = Amount::checked_sum(expected).ok_or_else(too_large)?;
-        let billed = money.waterfall.iter().filter_map(|row| row.bill_cost);
-        money.bill_cost = Amount::checked_sum(billed).ok_or_else(too_large)?;
+        money.add_up().ok_or_else(too_large)?;
         let by_key: BTreeMap<_, _> = money
             .waterfall
             .iter()
@@ -304,6 +339,23 @@ impl Job<'_> {
             .filter(|row| row.difference_cost.is_some_and(|cost| cost.abs() > tolerance))
             .count() as i64
     }
+}
+
+fn too_large() -> RunError {
+    RunError::Usage("the bill's amounts do not fit 38 digits".into())
+}
+
+/// Tells of tags without a price: what the book does not say is not free.
+fn unpriced(money: &Money) -> Option<String> {
+    let calls: i128 = money.unpriced().map(|row| i128::from(row.calls)).sum();
+    (!money.unpriced_tags.is_empty()).then(|| {
+        format!(
+            "no price for tags {} in the price book {}: {calls} calls of ours and {} yuan of the bill are left out of the money",
+            money.unpriced_tags.join(", "),
+            money.price_book,
+            money.bill_cost_unpriced
+        )
+    })
 }
 
 /// What one look at the rows gives.

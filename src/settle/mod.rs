@@ -32,6 +32,10 @@ pub enum SettleError {
         "{what} of {billing_tag_code} in {period} has more than 38 digits: look for a price or a count that cannot be right"
     )]
     Amount { what: &'static str, billing_tag_code: String, period: String },
+    #[error(
+        "the costs of all rows add up to more than 38 digits: look for one that cannot be right"
+    )]
+    Sums,
 }
 
 /// Columns of `liveness_detail` that settling needs, besides the usage date of the partition.

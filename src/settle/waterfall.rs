@@ -98,7 +98,11 @@ pub fn waterfall(
     }
     let waterfall: Vec<WaterfallRow> = rows
         .into_iter()
-        .map(|(key, row)| row.finish(key, terms.as_of))
+        .map(|(key, mut row)| {
+            // No calls of ours cost nothing at any price, but without one the bill's amount is held against nothing.
+            row.unpriced |= row.calls == 0 && !has_price(terms, &key);
+            row.finish(key, terms.as_of)
+        })
         .collect::<Result<_, _>>()?;
     let mut money = Money {
         price_book: terms.book.name.clone(),
@@ -110,13 +114,22 @@ pub fn waterfall(
         let add = |sum: &mut Amount, what, part: Option<Amount>| {
             add_amount(sum, part.unwrap_or_default(), what, &row.billing_tag_code, row.period)
         };
+        // Row by row, so that the first that does not fit is named.
         add(&mut money.expected_cost, "the expected cost", row.expected_cost)?;
         add(&mut money.bill_cost, "the bill's cost", row.bill_cost)?;
         let rounding = row.expected_cost.and_then(|cost| cost.to_fen().checked_sub(cost));
         add(&mut money.expected_rounding, "the rounding", rounding)?;
     }
     money.waterfall = waterfall;
+    money.add_up().ok_or(SettleError::Sums)?;
     Ok(Settled { days, money })
+}
+
+/// Whether the price book has any price for a tag in a period.
+fn has_price(terms: &Terms<'_>, (_, period, tag): &RowKey) -> bool {
+    let (first, last) = period.days();
+    (first.date32()..=last.date32())
+        .any(|day| terms.book.rate(terms.class, tag, UsageDay::from_date32(day)).is_some())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

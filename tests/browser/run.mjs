@@ -266,6 +266,14 @@ async function others() {
   assert.match(await right.locator("#join .empty").textContent(), /No provider list/);
   await picture(right, "right");
   await right.context().close();
+  const beside = await open("beside.html");
+  assert.match(await beside.locator(".say").textContent(), /Not all of the bill could be compared: all of 1 rows agree/);
+  assert.match(await beside.locator("#overview").textContent(), /not known: 1, −1\.20 yuan/);
+  assert.match(await beside.locator("#overview").textContent(), /having no price: .* \(2\.50 yuan on the bill\)/);
+  assert.match(await beside.locator('#money [data-n="bill_cost_unpriced"]').textContent(), /2\.5/);
+  assert.equal(await beside.locator('[data-n="expected_cost"], [data-n="cost"]').count(), 0);
+  await picture(beside, "beside");
+  await beside.context().close();
   const pending = await open("pending.html");
   assert.match(await pending.locator(".say").textContent(), /not out yet/);
   await pending.context().close();

@@ -196,6 +196,7 @@ fn what_is_left_out_of_reconcile_has_defaults() {
     assert_eq!((found.midnight_ms, found.bill_out_ms), (300_000, 43_200_000));
     assert_eq!(found.prices, None);
     assert!(found.packages.is_empty() && found.editions.is_empty() && found.bill_tags.is_empty());
+    assert!(found.transaction_types.is_empty());
     for (opened_at, class) in [
         ("2021-06-21T23:59:59+08:00", AccountClass::Before202106),
         ("2021-06-22T00:00:00+08:00", AccountClass::Monthly2021),
@@ -218,6 +219,7 @@ prices = "prices.toml"
 account_class = "monthly_2021"
 products = ["p_faceid"]
 bill_tags = { "人脸" = "basic_photo" }
+transaction_types = { "Daily settlement" = "usage", "退款" = "refund", "x" = "package_purchase" }
 editions = [{ product = "enhanced", edition = "plus" }, { product = "eid", edition = "none" }]
 [[reconcile.package]]
 id = "a"
@@ -240,6 +242,12 @@ used_before = 10
     assert_eq!(found.prices.as_deref(), Some("prices.toml"));
     assert_eq!(found.account_class, AccountClass::Monthly2021);
     assert_eq!(found.bill_tags["人脸"], "basic_photo");
+    let kinds: Vec<(&str, &str)> =
+        found.transaction_types.iter().map(|(name, kind)| (name.as_str(), kind.code())).collect();
+    assert_eq!(
+        kinds,
+        [("Daily settlement", "usage"), ("x", "package_purchase"), ("退款", "refund")]
+    );
     assert_eq!(found.editions[0].product, "enhanced");
     assert!(found.editions[0].edition.is_some() && found.editions[1].edition.is_none());
     let packages: Vec<(bool, String, Option<String>, i64)> = found
@@ -260,6 +268,18 @@ used_before = 10
     // What a run does is the same: so is its digest.
     let with = pipeline(OPENED, more).expect("no mistake").digest;
     assert_eq!(with, pipeline(OPENED, "").expect("no mistake").digest);
+}
+
+#[test]
+fn a_transaction_is_one_of_the_kinds_there_are() {
+    let more = "[reconcile]\ntransaction_types = { a = \"refnd\", b = 1 }\n";
+    expect(
+        &pipeline(OPENED, more).expect_err("mistakes"),
+        &[
+            (10, "reconcile.transaction_types.a", "did you mean \"refund\"?"),
+            (10, "reconcile.transaction_types.b", "expected \"usage\" or \"refund\""),
+        ],
+    );
 }
 
 #[test]

@@ -477,3 +477,235 @@ fn the_exit_status_says_whether_the_bill_is_right() {
         assert!(ran.stderr.contains(told), "{}", ran.stderr);
     }
 }
+
+/// What a bill needs to be read, and a line of it for one day of the sample month.
+const HEADER: &str = "支付者 UIN,产品名称,子产品名称,交易类型,扣费时间,开始使用时间,结束使用时间,组件类型,组件原始用量,抵扣用量,组件用量,优惠后总价";
+const UIN: &str = "100012345678";
+const WECHAT_NAME: &str = "增强版人脸核身（权威库）-微信";
+const H5_NAME: &str = "增强版人脸核身（自传照片）-浮层 H5";
+
+fn line(account: &str, name: &str, kind: &str, days: [u32; 2], calls: &str, cost: &str) -> String {
+    let [from, to] = days;
+    format!(
+        "{account},人脸核身·云智慧眼,{name},{kind},2024-12-{:02} 09:00:00,2024-12-{from:02} 00:00:00,2024-12-{to:02} 23:59:59,x,{calls},0,{calls},{cost}\n",
+        (to + 1).min(31)
+    )
+}
+
+impl Month {
+    /// A bill of some lines, made for a test.
+    fn bill(&self, header: &str, lines: &[String]) -> String {
+        let path = self.folder.path().join("made.csv");
+        fs::write(&path, format!("{header}\n{}", lines.concat())).expect("a bill");
+        path.to_str().expect("UTF-8").to_owned()
+    }
+
+    /// As people see it.
+    fn told(&self, pipeline: &str, bill: &str, exit: i32) -> String {
+        let output = self.output();
+        let words = ["reconcile", pipeline, "--bill", bill, "--as-of", AS_OF, "--set", &output];
+        faceledger_in(root(), &words, &[]).exits(exit).stdout
+    }
+}
+
+fn warnings(found: &Value) -> Vec<String> {
+    let all = found["bill"]["warnings"].as_array().expect("warnings").iter();
+    all.map(|warning| warning.as_str().expect("a text").to_owned()).collect()
+}
+
+#[track_caller]
+fn warning(found: &Value, part: &str) -> String {
+    let mut hits = warnings(found);
+    hits.retain(|warning| warning.contains(part));
+    assert_eq!(hits.len(), 1, "{part}: {:#?}", warnings(found));
+    hits.remove(0)
+}
+
+#[test]
+fn transactions_that_are_not_known_are_told_and_the_line_told_makes_them_known() {
+    let month = Month::loaded();
+    // 2 December of the README: WeChat 3 calls at 1.2, H5 1 call at 0.3. The last is given back.
+    let unknown = [
+        line(UIN, WECHAT_NAME, "Daily settlement", [2, 2], "3", "3.6"),
+        line(UIN, H5_NAME, "按量计费日结", [2, 2], "1", "0.3"),
+        line(UIN, H5_NAME, "退款", [2, 2], "-1", "-0.3"),
+    ];
+    let bill = month.bill(HEADER, &unknown);
+    let found = month.reconcile(&[&bill], &["--as-of", AS_OF], 4);
+    assert_eq!(found["bill"]["lines_unknown_kind"], 2);
+    assert_eq!(found["bill"]["cost_unknown_kind"], "3.3");
+    assert_eq!(row_of(&found, "2024-12-02", WECHAT)["provider_calls"], Value::Null);
+    assert_eq!(row_of(&found, "2024-12-02", H5)["provider_calls"], 1);
+    // What is known to be neither is told otherwise: it may be set aside.
+    let guarantee = line(UIN, "-", "保底扣款", [2, 2], "-", "100");
+    let with = [line(UIN, H5_NAME, "按量计费日结", [2, 2], "1", "0.3"), guarantee];
+    let found_other = month.reconcile(&[&month.bill(HEADER, &with)], &["--as-of", AS_OF], 4);
+    assert!(warning(&found_other, "neither usage").contains(r#""保底扣款" = "other" (or usage,"#));
+    assert_eq!(found_other["bill"]["cost_unknown_kind"], "100");
+    let bill = month.bill(HEADER, &unknown);
+    let text = month.told("pipelines/demo.toml", &bill, 4);
+    assert!(text.contains("In no row: 2 lines of unknown kind, +3.3 yuan."), "{text}");
+
+    let lines = [
+        (warning(&found, "Daily settlement"), r#""Daily settlement" = "usage""#),
+        (warning(&found, "退款"), r#""退款" = "refund""#),
+    ];
+    let mut toml = fs::read_to_string(root().join("pipelines/demo.toml")).expect("the pipeline");
+    toml.push_str("\n[reconcile.transaction_types]\n");
+    for (told, line) in lines {
+        assert!(
+            told.contains(&format!(
+                "[reconcile.transaction_types] in the pipeline file: {line} (or "
+            )),
+            "{told}"
+        );
+        toml.push_str(&format!("{line}\n"));
+    }
+    let path = month.folder.path().join("own.toml");
+    fs::write(&path, toml).expect("a pipeline");
+    let own = path.to_str().expect("UTF-8");
+    let output = month.output();
+    let words = ["reconcile", own, "--json", "--bill", &bill, "--as-of", AS_OF, "--set", &output];
+    let found = faceledger_in(root(), &words, &[]).exits(4).json();
+    assert_eq!(found["bill"]["lines_unknown_kind"], 0);
+    assert!(!warnings(&found).iter().any(|warning| warning.contains("not known")));
+    let wechat = row_of(&found, "2024-12-02", WECHAT);
+    assert_eq!((&wechat["provider_calls"], &wechat["status"]), (&json!(3), &json!("matched")));
+    let h5 = row_of(&found, "2024-12-02", H5);
+    assert_eq!((&h5["provider_calls"], &h5["provider_cost"]), (&json!(0), &json!("0")));
+    assert_eq!(h5["status"], "adjusted");
+}
+
+#[test]
+fn money_of_unknown_kind_is_no_agreement() {
+    let month = Month::loaded();
+    // All that differs is made tolerable: what is left over is a refund that nobody knows.
+    let bill = month.bill(
+        HEADER,
+        &[
+            line(UIN, H5_NAME, "按量计费日结", [2, 2], "1", "0.3"),
+            line(UIN, H5_NAME, "资源退费", [2, 2], "-", "-50"),
+        ],
+    );
+    let tolerance = |amount: &str| format!("reconcile.tolerance_amount=\"{amount}\"");
+    for (amount, exit) in [("49.99999999", 4), ("50", 0)] {
+        let amount = tolerance(amount);
+        let more = ["--as-of", AS_OF, "--set", "reconcile.tolerance_calls=100", "--set", &amount];
+        let found = month.reconcile(&[&bill], &more, exit);
+        assert_eq!(found["over_tolerance"], 0);
+        assert_eq!(found["bill"]["cost_unknown_kind"], "-50");
+        assert_eq!(found["bill"]["unknown_kind_over_tolerance"], exit == 4);
+    }
+}
+
+#[test]
+fn days_merged_by_month_are_refused_where_the_account_settles_daily() {
+    let month = Month::loaded();
+    let day = line(UIN, H5_NAME, "按量计费日结", [2, 2], "1", "0.3");
+    let merged = line(UIN, WECHAT_NAME, "按量计费日结", [1, 31], "93", "111.6");
+    let bill = month.bill(HEADER, &[day.clone(), merged.clone()]);
+    let output = month.output();
+    let words = ["reconcile", "pipelines/demo.toml", "--bill", &bill, "--set", &output];
+    let ran = faceledger_in(root(), &words, &[]).exits(2);
+    for part in ["made.csv", "row 3", "按月聚合", "明细账单", "2024-12-01 to 2024-12-31"] {
+        assert!(ran.stderr.contains(part), "{}", ran.stderr);
+    }
+    // A month's own transaction, and the lines of an account that settles monthly.
+    let monthly = merged.replace("日结", "月结");
+    let bill = month.bill(HEADER, &[day.clone(), monthly]);
+    month.reconcile(&[&bill], &["--as-of", AS_OF], 4);
+    let bill = month.bill(HEADER, &[day, merged]);
+    let opened = "account.opened_at=2022-05-01T00:00:00+08:00";
+    // On 1 January the month's bill is not out: nothing differs as yet.
+    let found = month.reconcile(&[&bill], &["--as-of", AS_OF, "--dry-run", "--set", opened], 0);
+    assert_eq!(row_of(&found, "2024-12", WECHAT)["provider_calls"], 93);
+}
+
+#[test]
+fn tags_without_a_price_are_left_out_of_the_money_and_told() {
+    let month = Month::loaded();
+    let bill = month.bill(
+        HEADER,
+        &[
+            line(UIN, H5_NAME, "按量计费日结", [2, 2], "1", "0.3"),
+            line(UIN, "基础版人脸核身（权威库）", "按量计费日结", [13, 13], "2", "2"),
+        ],
+    );
+    let book = |tag: &str| {
+        let path = month.folder.path().join(format!("{tag}.toml"));
+        let price = format!(
+            "[[price]]\naccount_class = \"daily\"\ntag = \"{tag}\"\nfrom = 2023-01-04\nunit = \"0.3\"\n"
+        );
+        fs::write(&path, format!("name = \"own\"\ncurrency = \"CNY\"\n{price}")).expect("a book");
+        format!("reconcile.prices={}", path.display())
+    };
+    let prices = book(H5);
+    let found = month.reconcile(&[&bill], &["--as-of", AS_OF, "--set", &prices], 4);
+    // 31 of H5 at 0.3; the rest has no price: neither the 2 yuan of the bill nor our own calls of WeChat 96, App 63 - 1
+    // (package), E证通 1, unmapped 1 are held against anything. 意愿核身 is all covered.
+    let money = &found["money"];
+    assert_eq!((&money["expected_cost"], &money["bill_cost"]), (&json!("9.3"), &json!("0.3")));
+    assert_eq!(money["bill_cost_unpriced"], "2");
+    assert_eq!(money["unpriced_tags"].as_array().map(Vec::len), Some(5));
+    let told = warning(&found, "no price for tags");
+    assert!(
+        told.contains("基础版人脸核身（权威库）") && told.contains("2 yuan of the bill"),
+        "{told}"
+    );
+    assert_eq!(row_of(&found, "2024-12-13", "basic_authority")["expected_cost"], Value::Null);
+
+    // With no price at all there is no amount to speak of.
+    let prices = book("nfc_read");
+    let output = month.output();
+    let words =
+        ["reconcile", "pipelines/demo.toml", "--bill", &bill, "--as-of", AS_OF, "--set", &output];
+    let text =
+        faceledger_in(root(), &[&words[..], &["--set", &prices]].concat(), &[]).exits(4).stdout;
+    let headline = text.lines().find(|line| line.starts_with("THE BILL")).expect("a headline");
+    assert!(
+        !headline.contains("asks") && headline.contains("Left out of the money: 6 tags"),
+        "{headline}"
+    );
+    assert!(!text.contains("yuan expected ("), "{text}");
+}
+
+#[test]
+fn amounts_in_another_currency_are_not_compared() {
+    let month = Month::loaded();
+    let day = || [line(UIN, H5_NAME, "按量计费日结", [2, 2], "1", "0.3")];
+    let dollars = month.bill(&HEADER.replace("优惠后总价", "优惠后总价(USD)"), &day());
+    let found = month.reconcile(&[&dollars], &["--as-of", AS_OF], 4);
+    assert!(warning(&found, "are in USD, not in yuan").contains("of 1 of 1 lines"));
+    let h5 = row_of(&found, "2024-12-02", H5);
+    assert_eq!((&h5["provider_calls"], &h5["provider_cost"]), (&json!(1), &Value::Null));
+    assert_eq!(found["money"], Value::Null);
+
+    let path = month.folder.path().join("usd.toml");
+    let book = fs::read_to_string(root().join("pipelines/prices/demo.toml")).expect("the book");
+    fs::write(&path, book.replace("\"CNY\"", "\"USD\"")).expect("a book");
+    let prices = format!("reconcile.prices={}", path.display());
+    let bill = month.bill(HEADER, &day());
+    let found = month.reconcile(&[&bill], &["--as-of", AS_OF, "--set", &prices], 4);
+    warning(&found, "the price book sample contract is in USD");
+    assert_eq!(found["money"], Value::Null);
+    assert_eq!(row_of(&found, "2024-12-02", H5)["provider_cost"], "0.3");
+}
+
+#[test]
+fn lines_of_other_payers_are_told_and_cost_us_nothing() {
+    let month = Month::loaded();
+    let bill = month.bill(
+        HEADER,
+        &[
+            line(UIN, H5_NAME, "按量计费日结", [2, 2], "1", "0.3"),
+            line("100099999999", H5_NAME, "按量计费日结", [2, 2], "100", "30"),
+            line("100099999999", H5_NAME, "月度计费精度差异", [2, 2], "-", "-7"),
+        ],
+    );
+    let found = month.reconcile(&[&bill], &["--as-of", AS_OF], 4);
+    assert!(warning(&found, "of other payers").starts_with("2 lines are"));
+    let money = &found["money"];
+    assert_eq!((&money["bill_cost"], &money["bill_rounding"]), (&json!("0.3"), &json!("0")));
+    let theirs = rows(&found).into_iter().find(|row| row["account"] == "100099999999");
+    assert_eq!(theirs.expect("a row of its own")["expected_cost"], Value::Null);
+}

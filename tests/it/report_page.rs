@@ -253,6 +253,7 @@ fn money(rows: &[Variance]) -> Money {
             },
         ],
         waterfall,
+        ..Money::default()
     }
 }
 
@@ -298,6 +299,7 @@ fn bill() -> BillRead {
         warnings: vec![
             "2024-11 is not complete: the last day on the bill is 2024-11-29".to_owned(),
         ],
+        ..BillRead::default()
     }
 }
 
@@ -414,6 +416,7 @@ fn the_page_works_in_a_browser() {
     };
     write("right.html", &plain(Status::Matched));
     write("pending.html", &plain(Status::Pending));
+    write("beside.html", &beside());
     let screenshots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../screenshots");
     fs::create_dir_all(&screenshots).expect("a folder for screenshots");
     let ran = Command::new(node)
@@ -428,6 +431,44 @@ fn the_page_works_in_a_browser() {
         String::from_utf8_lossy(&ran.stdout),
         String::from_utf8_lossy(&ran.stderr)
     );
+}
+
+/// One row that agrees, 2 calls of a tag without a price, and a refund that nobody knows.
+fn beside() -> Reconciled {
+    let mut agrees = row(day(1), 0, 10, Some(10), Status::Matched);
+    agrees.expected_cost = None;
+    let mut money = money(std::slice::from_ref(&agrees));
+    money.packages.clear();
+    for row in &mut money.waterfall {
+        (row.unit_price, row.expected_cost, row.difference_cost) = (None, None, None);
+        row.bill_cost = Some(yuan("2.5"));
+    }
+    money.add_up().expect("fits");
+    Reconciled {
+        rows: vec![agrees],
+        bill: BillRead {
+            lines: 2,
+            lines_unknown_kind: 1,
+            cost_unknown_kind: Some(yuan("-1.2")),
+            ..BillRead::default()
+        },
+        money: Some(money),
+        ..Reconciled::default()
+    }
+}
+
+#[test]
+fn what_stands_beside_the_rows_is_no_agreement() {
+    let text = reconciled_text(&beside());
+    let headline = "NOT ALL OF THE BILL COULD BE COMPARED: all of 1 row agree. In no row: 1 line of unknown kind, -1.2 yuan. \
+                    Left out of the money: 1 tag without a price.";
+    assert!(text.contains(headline), "{text}");
+    assert!(text.contains("no price  2.5 yuan on the bill"), "{text}");
+    assert!(!text.contains("THE BILL IS RIGHT") && !text.contains("yuan expected"), "{text}");
+    // Lines of unknown kind that come to nothing change nothing.
+    let mut nothing = beside();
+    nothing.bill.cost_unknown_kind = Some(Amount::ZERO);
+    assert!(reconciled_text(&nothing).contains("THE BILL IS RIGHT"));
 }
 
 /// Worked out by hand from `month`: the rows that differ are days 4, 5, 9, 14, 17, 20, 23, 26, 27 and the month.

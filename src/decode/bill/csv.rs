@@ -189,6 +189,8 @@ pub struct Header {
     /// Cells that a row must have.
     width: usize,
     has: [bool; FIELDS],
+    /// The currency that the header of the cost names, where it is not yuan.
+    currency: Option<String>,
 }
 
 impl Header {
@@ -229,7 +231,9 @@ impl Header {
             return Err(BillRefused::MissingColumns { file, missing });
         }
         let width = columns.iter().map(|(at, _)| at + 1).max().unwrap_or(0);
-        Ok(Header { cells, columns, width, has })
+        let cost = columns.iter().find(|(_, field)| *field == Field::Cost);
+        let currency = cost.and_then(|(at, _)| names::currency_of_header(&cells[*at]));
+        Ok(Header { cells, columns, width, has, currency })
     }
 
     fn has(&self, field: Field) -> bool {
@@ -333,6 +337,7 @@ impl Bill {
         encoding: &mut Encoding,
     ) {
         let header = &self.header.as_ref().expect("a header is read before rows").1;
+        reading.says_deducted = header.has(Field::UsageDeducted);
         tell_encoding(rows, encoding);
         let row = rows.line;
         let refuse = |reading: &mut Reading<'_>, column: &str, reason, message: String| {
@@ -381,7 +386,10 @@ impl Bill {
                 draft.set(*field, text, value::amount);
             }
         }
-        draft.name_kind();
+        if draft.line.currency.is_none() {
+            draft.line.currency.clone_from(&header.currency);
+        }
+        draft.name_kind(reading.wording);
         let aggregates = header.has(Field::OrderId)
             || header.has(Field::TransactionId)
             || header.has(Field::PayTime);
@@ -404,7 +412,11 @@ impl Bill {
     }
 
     /// Ends the bill, or refuses it after all.
-    pub fn finish(self, reading: &Reading<'_>) -> Result<(), BillRefused> {
+    pub fn finish(self, reading: &mut Reading<'_>) -> Result<(), BillRefused> {
+        if let Some((name, header)) = &self.header {
+            let has = |field| header.has(field);
+            reading.note_measures(name, has(Field::UsageTotal), has(Field::UsageDeducted));
+        }
         if self.silent > 0 && !self.told {
             return Err(BillRefused::Aggregated { file: reading.content.file.name.clone() });
         }

@@ -21,6 +21,9 @@ pub struct Pages {
     pub more: bool,
     bill_pages: i64,
     error_pages: i64,
+    /// Whether a line said what it was before packages, and what they deducted.
+    says_total: bool,
+    says_deducted: bool,
 }
 
 pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), BillRefused> {
@@ -63,6 +66,9 @@ pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), B
     }
     let kind = if pages.bill_pages > 0 || pages.pages == 0 { "detail_json" } else { "wechat_json" };
     reading.content.file.kind = kind.to_owned();
+    if pages.bill_pages > 0 {
+        reading.note_measures(name, pages.says_total, pages.says_deducted || pages.says_total);
+    }
     if pages.details < pages.total {
         let (total, details) = (pages.total, pages.details);
         reading.note(format_args!(
@@ -224,7 +230,7 @@ fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages)
                 draft.set(*field, text, value::json_amount);
             }
         }
-        draft.name_kind();
+        draft.name_kind(reading.wording);
         if reading.is_other(&draft.line) {
             continue;
         }
@@ -239,6 +245,8 @@ fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages)
         match draft.finish(month) {
             Drafted::Line(line) => {
                 let source_file = pages.name.clone();
+                pages.says_total |= line.usage_total.is_some();
+                pages.says_deducted |= line.usage_deducted.is_some();
                 reading.line(BillLine { source_file, source_row: row, ..*line });
             }
             Drafted::Reject { column, reason, message } => {

@@ -17,8 +17,9 @@ mod wechat;
 mod tests;
 
 pub use delivery::{Delivery, DeliveryDate, Period, Standing, delivery, standings};
+pub use names::{Wording, is_known_transaction};
 
-use crate::model::{BillFile, BillLine, BillReject, ProviderAttempt};
+use crate::model::{Amount, BillFile, BillLine, BillReject, LineKind, ProviderAttempt};
 use std::fmt;
 
 /// Members of an archive at most. A month of split files has a few.
@@ -135,15 +136,15 @@ pub enum BillRefused {
     RowTooLong { file: String, row: i64 },
 }
 
-/// Reads one file. `products` are names or codes of products (产品名称, BusinessCode) that count as ours, besides those
-/// that FaceID has: other lines are counted and set aside.
+/// Reads one file. `wording` names the products that count as ours, and transactions, besides those that are known: lines
+/// of other products are counted and set aside.
 pub fn read(
     name: &str,
     bytes: &[u8],
-    products: &[String],
+    wording: &Wording,
     sink: &mut dyn BillSink,
 ) -> Result<BillContent, BillRefused> {
-    let mut reading = Reading::new(name, products, sink);
+    let mut reading = Reading::new(name, wording, sink);
     match kind_of(bytes) {
         Kind::Zip => archive::read(&mut reading, name, bytes)?,
         Kind::Json => json::read(&mut reading, name, bytes)?,
@@ -151,6 +152,7 @@ pub fn read(
         Kind::Empty => return Err(BillRefused::Empty { file: name.to_owned() }),
         Kind::Refused(refuse) => return Err(refuse(name.to_owned())),
     }
+    reading.tell();
     Ok(reading.content)
 }
 
@@ -158,10 +160,10 @@ pub fn read(
 pub fn read_all(
     name: &str,
     bytes: &[u8],
-    products: &[String],
+    wording: &Wording,
 ) -> Result<(BillContent, Collected), BillRefused> {
     let mut collected = Collected::default();
-    let content = read(name, bytes, products, &mut collected)?;
+    let content = read(name, bytes, wording, &mut collected)?;
     Ok((content, collected))
 }
 
@@ -207,25 +209,80 @@ const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// One file on its way: where its lines go and what was counted.
 struct Reading<'r> {
     content: BillContent,
-    products: names::Products,
+    wording: &'r Wording,
+    products: names::Products<'r>,
     delivery: Option<Delivery>,
+    /// Whether the file says what packages deducted: `-` is nothing then.
+    says_deducted: bool,
+    uneven: Uneven,
     sink: &'r mut dyn BillSink,
 }
 
+/// Lines of usage whose three measures do not agree.
+#[derive(Default)]
+struct Uneven {
+    count: i64,
+    /// The first of them: file and row.
+    first: Vec<(String, i64)>,
+}
+
+/// So many of them are named.
+const UNEVEN_NAMED: usize = 3;
+
 impl<'r> Reading<'r> {
-    fn new(name: &str, products: &[String], sink: &'r mut dyn BillSink) -> Reading<'r> {
+    fn new(name: &str, wording: &'r Wording, sink: &'r mut dyn BillSink) -> Reading<'r> {
         let file = BillFile { name: name.to_owned(), ..BillFile::default() };
         Reading {
             content: BillContent { file, ..BillContent::default() },
-            products: names::Products::new(products),
+            wording,
+            products: names::Products::new(wording),
             delivery: delivery(name),
+            says_deducted: true,
+            uneven: Uneven::default(),
             sink,
         }
     }
 
     fn line(&mut self, line: BillLine) {
         self.content.file.lines += 1;
+        if self.is_uneven(&line) {
+            self.uneven.count += 1;
+            if self.uneven.first.len() < UNEVEN_NAMED {
+                self.uneven.first.push((line.source_file.clone(), line.source_row));
+            }
+        }
         self.sink.line(line);
+    }
+
+    /// Whether 组件原始用量 - 抵扣用量 is not 组件用量, as it is by the API's description of them.
+    fn is_uneven(&self, line: &BillLine) -> bool {
+        let deducted = line.usage_deducted.or(self.says_deducted.then_some(Amount::ZERO));
+        match (line.kind, line.usage_total, deducted, line.usage_billed) {
+            (Some(LineKind::Usage), Some(total), Some(deducted), Some(billed)) => {
+                total.checked_sub(deducted) != Some(billed)
+            }
+            _ => false,
+        }
+    }
+
+    /// What is said once for the whole file.
+    fn tell(&mut self) {
+        if self.uneven.count == 0 {
+            return;
+        }
+        let named = |(file, row): &(String, i64)| format!("{file} row {row}");
+        let mut places: Vec<String> = self.uneven.first.iter().map(named).collect();
+        let more = self.uneven.count - places.len() as i64;
+        if more > 0 {
+            places.push(format!("{more} more"));
+        }
+        let total = names::Field::UsageTotal.label();
+        self.note(format_args!(
+            "{total} - {} is not {} in {}: the calls of these lines are taken from {total}",
+            names::Field::UsageDeducted.label(),
+            names::Field::UsageBilled.label(),
+            places.join(", ")
+        ));
     }
 
     fn reject(&mut self, reject: BillReject) {
@@ -235,6 +292,32 @@ impl<'r> Reading<'r> {
 
     fn note(&mut self, note: impl fmt::Display) {
         self.content.notes.push(note.to_string());
+    }
+
+    /// Tells of measures that a file with lines of ours does not have: without them nobody sees what packages took.
+    fn note_measures(&mut self, name: &str, has_total: bool, has_deducted: bool) {
+        use names::Field::{UsageBilled, UsageDeducted, UsageTotal};
+        let looked_for =
+            |field: names::Field| format!("{} (looked for {})", field.label(), field.names());
+        let billed = UsageBilled.label();
+        let (missing, so) = match (has_total, has_deducted) {
+            _ if self.content.file.lines == 0 => return,
+            (true, true) => return,
+            (false, false) => (
+                format!("{} and none for {}", looked_for(UsageTotal), looked_for(UsageDeducted)),
+                format!(
+                    "calls are taken from {billed}, and those that a package covered are missing in it"
+                ),
+            ),
+            (false, true) => (
+                looked_for(UsageTotal),
+                format!("calls are taken as {billed} and what was deducted"),
+            ),
+            (true, false) => {
+                (looked_for(UsageDeducted), "what packages deducted is not said".to_owned())
+            }
+        };
+        self.note(format_args!("{name}: no column for {missing}: {so}"));
     }
 
     fn encoding(&mut self, encoding: &str) {

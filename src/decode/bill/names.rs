@@ -102,6 +102,11 @@ impl Field {
         self.column().component
     }
 
+    /// All names a bill has for it, for messages.
+    pub fn names(self) -> String {
+        self.column().names.join(", ")
+    }
+
     pub fn is_needed(self) -> bool {
         self.column().needed.is_some()
     }
@@ -173,14 +178,30 @@ pub fn folded(name: &str) -> String {
 }
 
 /// Units that stand in brackets behind the name of an amount.
-const UNITS: [&str; 7] = ["(元)", "(人民币)", "(人民币元)", "(cny)", "(rmb)", "(usd)", "(¥)"];
+const UNITS: [&str; 4] = ["(元)", "(人民币)", "(人民币元)", "(¥)"];
 
 fn folded_header(name: &str) -> String {
     let mut name = folded(name);
-    while let Some(shorter) = UNITS.iter().find_map(|unit| name.strip_suffix(unit)) {
+    loop {
+        let yuan = UNITS.iter().find_map(|unit| name.strip_suffix(unit));
+        let Some(shorter) = yuan.or(currency_behind(&name).map(|(shorter, _)| shorter)) else {
+            return name;
+        };
         name = shorter.to_owned();
     }
-    name
+}
+
+/// A folded header without the code of a currency (ISO 4217) in brackets behind it, and the code.
+fn currency_behind(folded: &str) -> Option<(&str, &str)> {
+    let (name, code) = folded.strip_suffix(')')?.rsplit_once('(')?;
+    (code.len() == 3 && code.bytes().all(|b| b.is_ascii_lowercase())).then_some((name, code))
+}
+
+/// The code of the currency that a header names behind an amount, where it is another one than yuan.
+pub fn currency_of_header(header: &str) -> Option<String> {
+    let folded = folded(value::cleaned(header)?);
+    let code = currency_behind(&folded)?.1;
+    (!matches!(code, "cny" | "rmb")).then(|| code.to_ascii_uppercase())
 }
 
 /// The field that a header names, and the rank of the name: of several columns the lowest counts.
@@ -206,7 +227,7 @@ pub fn begins_totals(cell: &str) -> bool {
     NAMES.file.totals.iter().any(|total| cell.starts_with(&folded(total)))
 }
 
-pub fn action(code_or_name: &str) -> Option<&'static Action> {
+fn action(code_or_name: &str) -> Option<&'static Action> {
     NAMES.actions.get(code_or_name).or_else(|| NAMES.actions.get(&folded(code_or_name)))
 }
 
@@ -215,17 +236,54 @@ fn folded_product(name: &str) -> String {
     folded(name).chars().filter(dropped).collect()
 }
 
+/// What a pipeline says of the words of its bills, besides what is known of them.
+#[derive(Clone, Debug, Default)]
+pub struct Wording {
+    products: HashSet<String>,
+    transactions: HashMap<String, LineKind>,
+}
+
+impl Wording {
+    /// From names or codes of products (产品名称, BusinessCode) that count as ours, and of transactions (交易类型), which go
+    /// before those that are known.
+    pub fn new<'w>(
+        products: impl IntoIterator<Item = &'w str>,
+        transactions: impl IntoIterator<Item = (&'w str, LineKind)>,
+    ) -> Wording {
+        Wording {
+            products: products.into_iter().map(folded_product).collect(),
+            transactions: transactions
+                .into_iter()
+                .map(|(name, kind)| (folded(name), kind))
+                .collect(),
+        }
+    }
+
+    /// The kind that the pipeline gives a line's transaction, by its code or its name.
+    pub fn kind_of(&self, line: &BillLine) -> Option<LineKind> {
+        if self.transactions.is_empty() {
+            return None;
+        }
+        let named = [&line.action_type, &line.action_type_name];
+        named.into_iter().flatten().find_map(|name| self.transactions.get(&folded(name)).copied())
+    }
+}
+
+/// Whether a line's transaction is known, whatever it is: by its code or its name.
+pub fn is_known_transaction(line: &BillLine) -> bool {
+    [&line.action_type, &line.action_type_name].into_iter().flatten().any(|n| action(n).is_some())
+}
+
 /// The products whose lines are ours.
-pub struct Products {
-    more: HashSet<String>,
+pub struct Products<'w> {
+    more: &'w HashSet<String>,
     /// The last name that was asked for: bills come in long runs of one product.
     last: (String, bool),
 }
 
-impl Products {
-    pub fn new(more: &[String]) -> Products {
-        let more = more.iter().map(|p| folded_product(p)).collect();
-        Products { more, last: (String::new(), false) }
+impl<'w> Products<'w> {
+    pub fn new(wording: &'w Wording) -> Products<'w> {
+        Products { more: &wording.products, last: (String::new(), false) }
     }
 
     /// Whether a line is ours: by its code or its name. The rounding line of a whole bill may name no product.
@@ -370,23 +428,25 @@ impl Draft {
     }
 
     /// Names the transaction, once all facts are set: which product a line is of may hang on it.
-    pub fn name_kind(&mut self) {
+    pub fn name_kind(&mut self, wording: &Wording) {
         let line = &mut self.line;
+        let own = wording.kind_of(line);
         let action = [&line.action_type, &line.action_type_name]
             .into_iter()
             .find_map(|name| action(name.as_deref()?));
-        let mut kind = action.map_or(LineKind::Other, |a| a.kind);
+        let mut kind = own.or(action.map(|a| a.kind)).unwrap_or(LineKind::Other);
         if let Some(action) = action {
             if line.action_type.is_none() {
                 line.action_type = action.code.map(str::to_owned);
             }
-            self.by_day = action.by_day;
+            self.by_day = action.by_day && kind == LineKind::Usage;
         }
         let holds = |text: &Option<String>, marks: &[String]| {
             text.as_ref().is_some_and(|text| marks.iter().any(|mark| text.contains(mark.as_str())))
         };
         let file = NAMES.file;
-        if kind == LineKind::Other
+        if own.is_none()
+            && kind == LineKind::Other
             && holds(&line.instance_type, &file.package)
             && holds(&line.pay_mode, &file.prepaid)
         {
@@ -432,10 +492,38 @@ impl Draft {
         {
             self.fail(Field::UsageTo, "time_invalid", "the usage ends before it begins");
         }
+        if self.fault.is_none() && self.line.kind == Some(LineKind::Usage) {
+            self.measure();
+        }
         if let Some((field, reason, message)) = self.fault {
             return Drafted::Reject { column: field.label(), reason, message };
         }
         Drafted::Line(Box::new(self.line))
+    }
+
+    /// Finds a line of usage at fault that does not say what it bills or costs: `-` is null, not 0 (the API's own samples
+    /// have it), and a null of either would count as nothing. Where nothing was left to bill, both may be silent.
+    fn measure(&mut self) {
+        let line = &self.line;
+        let left = || match (line.usage_total?, line.usage_deducted) {
+            (total, _) if total.is_zero() => Some(total),
+            (total, deducted) => total.checked_sub(deducted?),
+        };
+        let billed = line.usage_billed.or_else(left);
+        let nothing = billed.is_some_and(Amount::is_zero);
+        if line.usage_billed.is_none() && !nothing {
+            self.fail(
+                Field::UsageBilled,
+                "usage_missing",
+                "says nothing (`-`): how much was billed is not known; take the file as it was downloaded",
+            );
+        } else if line.cost.is_none() && !nothing {
+            self.fail(
+                Field::Cost,
+                "amount_missing",
+                "says nothing (`-`) of usage that was billed: what it cost is not known; take the file as it was downloaded",
+            );
+        }
     }
 }
 

@@ -38,7 +38,7 @@ fn csv(rows: &[String]) -> String {
 }
 
 fn read_text(text: &str) -> (BillContent, Collected) {
-    read_all("bill.csv", text.as_bytes(), &[]).expect("a bill")
+    read_all("bill.csv", text.as_bytes(), &Wording::default()).expect("a bill")
 }
 
 fn one(own: &[(&str, &str)]) -> BillLine {
@@ -55,7 +55,7 @@ fn reject_of(own: &[(&str, &str)]) -> BillReject {
 }
 
 fn refused(name: &str, bytes: &[u8]) -> String {
-    read_all(name, bytes, &[]).expect_err("is refused").to_string()
+    read_all(name, bytes, &Wording::default()).expect_err("is refused").to_string()
 }
 
 fn amount(text: &str) -> Option<Amount> {
@@ -91,7 +91,8 @@ fn every_encoding_gives_the_same_lines() {
     for (name, encoding) in
         [("l3_utf8.csv", "utf-8"), ("l3_utf8_bom.csv", "utf-8-bom"), ("l3_gb18030.csv", "gb18030")]
     {
-        let (content, collected) = read_all(name, &data(name), &[]).expect("a bill");
+        let (content, collected) =
+            read_all(name, &data(name), &Wording::default()).expect("a bill");
         assert_eq!(collected.rejects, [], "{name}");
         let file = &content.file;
         assert_eq!((file.kind.as_str(), file.encoding.as_str()), ("detail_csv", encoding));
@@ -126,7 +127,8 @@ fn every_encoding_gives_the_same_lines() {
     assert_eq!((refund.kind, refund.cost), (Some(LineKind::Refund), amount("-88.8")));
     assert_eq!(refund.instance_type.as_deref(), Some("资源包"));
     // The rows of the plain file: header 1, then 2, 3, (4 is of another product,) 5.
-    let (_, collected) = read_all("l3_utf8.csv", &data("l3_utf8.csv"), &[]).expect("a bill");
+    let (_, collected) =
+        read_all("l3_utf8.csv", &data("l3_utf8.csv"), &Wording::default()).expect("a bill");
     assert_eq!(collected.lines.iter().map(|l| l.source_row).collect::<Vec<_>>(), [2, 3, 5]);
 }
 
@@ -134,7 +136,7 @@ fn every_encoding_gives_the_same_lines() {
 fn an_archive_of_split_files_is_one_bill() {
     let name = "https://x/100001234567-202411-by_used_time-bill_details.zip?sign=1";
     let bytes = data("100001234567-202411-by_used_time-bill_details.zip");
-    let (content, collected) = read_all(name, &bytes, &[]).expect("a bill");
+    let (content, collected) = read_all(name, &bytes, &Wording::default()).expect("a bill");
     assert_eq!((content.file.rows, content.file.lines), (4, 3));
     assert_eq!(content.file.encoding, "gb18030");
     assert_eq!(content.notes, [format!("{name}: passed over, being no CSV: 说明.txt")]);
@@ -142,7 +144,8 @@ fn an_archive_of_split_files_is_one_bill() {
         collected.lines.iter().map(|l| (l.source_file.clone(), l.source_row)).collect();
     let member = |n| format!("{name}!bill_{n}.csv");
     assert_eq!(places, [(member(1), 2), (member(1), 3), (member(2), 3)]);
-    let (_, alone) = read_all("l3_utf8.csv", &data("l3_utf8.csv"), &[]).expect("a bill");
+    let (_, alone) =
+        read_all("l3_utf8.csv", &data("l3_utf8.csv"), &Wording::default()).expect("a bill");
     assert_eq!(placeless(collected), placeless(alone));
 }
 
@@ -197,7 +200,8 @@ fn what_an_archive_unpacks_to_is_bounded() {
     let bytes = zipped(&[("1.csv", text.as_bytes()), ("2.csv", text.as_bytes())]);
     let within = |bound: usize| {
         let mut sink = Collected::default();
-        let mut reading = Reading::new("bill.zip", &[], &mut sink);
+        let wording = Wording::default();
+        let mut reading = Reading::new("bill.zip", &wording, &mut sink);
         archive::read_within(&mut reading, "bill.zip", &bytes, bound as u64)
     };
     assert_eq!(within(2 * text.len()), Ok(()));
@@ -215,10 +219,11 @@ fn a_pack_with_a_detail_bill_is_read() {
         ("inner.zip", b"PK\x03\x04"),
         ("__MACOSX/._L3.csv", b"\0\0"),
     ]);
-    let (content, collected) = read_all("pack.zip", &pack, &[]).expect("a bill");
+    let (content, collected) = read_all("pack.zip", &pack, &Wording::default()).expect("a bill");
     assert_eq!(collected.lines.len(), 1);
-    assert_eq!(content.notes.len(), 2, "{:?}", content.notes);
+    assert_eq!(content.notes.len(), 3, "{:?}", content.notes);
     assert!(content.notes[0].contains("L1.csv") && content.notes[1].contains("inner.zip"));
+    assert!(content.notes[2].starts_with("pack.zip!L3.csv: no column for 组件原始用量"));
 }
 
 #[test]
@@ -256,7 +261,8 @@ fn cells_are_read_exactly_or_rejected() {
         assert_eq!(one(&[("优惠后总价", text)]).cost, amount(expected), "{text}");
     }
     for nothing in ["-", "", "--", " - ", "－"] {
-        assert_eq!(one(&[("优惠后总价", nothing)]).cost, None, "{nothing}");
+        let own = [("组件用量", "0"), ("优惠后总价", nothing)];
+        assert_eq!(one(&own).cost, None, "{nothing}");
     }
     for text in ["\"12,34\"", "1E-05", "0.000000001", "¥1", "1.2.3", "\"1.5,000\"", "abc", "٣"] {
         let reject = reject_of(&[("优惠后总价", text)]);
@@ -274,6 +280,136 @@ fn cells_are_read_exactly_or_rejected() {
     let timeless =
         [("交易类型", "-"), ("扣费时间", "-"), ("开始使用时间", "-"), ("结束使用时间", "-")];
     assert_eq!(reject_of(&timeless).reason, "month_missing");
+}
+
+#[test]
+fn usage_that_says_nothing_of_what_it_bills_or_costs_is_rejected() {
+    let measured = |total: &str, deducted: &str, billed: &str, cost: &str| {
+        let header = format!("{HEADER},组件原始用量,抵扣用量（含资源包）");
+        let line = row(&[("组件用量", billed), ("优惠后总价", cost)]);
+        let (_, collected) = read_text(&format!("{header}\n{line},{total},{deducted}\n"));
+        match (&collected.lines[..], &collected.rejects[..]) {
+            ([line], []) => Ok((line.calls(), line.cost)),
+            ([], [reject]) => Err((reject.row, reject.reason, reject.column.clone())),
+            other => panic!("one row: {other:?}"),
+        }
+    };
+    let usage = Err((2, "usage_missing", "组件用量".to_owned()));
+    let cost = Err((2, "amount_missing", "优惠后总价".to_owned()));
+    assert_eq!(measured("3", "0", "-", "-"), usage);
+    assert_eq!(measured("3", "0", "-", "3.6"), usage);
+    assert_eq!(measured("-", "-", "-", "-"), usage);
+    // Without what was deducted nobody knows what was left.
+    assert_eq!(measured("3", "-", "-", "-"), usage);
+    assert_eq!(measured("3", "0", "3", "-"), cost);
+    assert_eq!(measured("5", "2", "3", "-"), cost);
+    // A package took all of it, or nothing was used: there is nothing to bill, and none of these is a guess.
+    assert_eq!(measured("3", "3", "-", "-"), Ok((Some(3), None)));
+    assert_eq!(measured("3", "3", "0", "-"), Ok((Some(3), None)));
+    assert_eq!(measured("0", "-", "-", "-"), Ok((Some(0), None)));
+    assert_eq!(measured("3", "-", "3", "0"), Ok((Some(3), amount("0"))));
+    // Of what is no usage nothing is asked.
+    let refund = [("交易类型", "包年包月退款"), ("组件用量", "-"), ("优惠后总价", "-")];
+    assert_eq!(one(&refund).cost, None);
+}
+
+#[test]
+fn measures_that_do_not_agree_are_told_with_file_and_row() {
+    let header = format!("{HEADER},组件原始用量,抵扣用量");
+    // Rows 2 to 7: 3 billed each. 5 - 2 and 3 - 0 (`-` is nothing) agree; the others do not.
+    let measures = [("5", "2"), ("3", "-"), ("5", "-"), ("5", "1"), ("2", "0"), ("9", "9")];
+    let rows: Vec<String> = measures
+        .iter()
+        .map(|(total, deducted)| format!("{},{total},{deducted}", row(&[])))
+        .collect();
+    let (content, collected) = read_text(&format!("{header}\n{}\n", rows.join("\n")));
+    assert_eq!(collected.lines.len(), 6);
+    assert_eq!(
+        content.notes,
+        [
+            "组件原始用量 - 抵扣用量(含资源包) is not 组件用量 in bill.csv row 4, bill.csv row 5, bill.csv row 6, 1 more: the \
+          calls of these lines are taken from 组件原始用量"
+        ]
+    );
+}
+
+#[test]
+fn a_file_without_what_packages_deducted_says_so() {
+    let notes = |more: &str, own: &[(&str, &str)]| {
+        let cells = more.split(',').skip(1).map(|_| ",3").collect::<String>();
+        read_text(&format!("{HEADER}{more}\n{}{cells}\n", row(own))).0.notes
+    };
+    let both = notes("", &[]);
+    assert_eq!(both.len(), 1);
+    assert_eq!(
+        both[0],
+        "bill.csv: no column for 组件原始用量 (looked for 组件原始用量, 原始用量, RealTotalMeasure) and none for \
+         抵扣用量(含资源包) (looked for 抵扣用量(含资源包), 抵扣用量, DeductedMeasure): calls are taken from 组件用量, and those \
+         that a package covered are missing in it"
+    );
+    let deducted = notes(",原始用量", &[]);
+    assert!(deducted[0].contains("no column for 抵扣用量(含资源包)"), "{deducted:?}");
+    assert_eq!(deducted.len(), 1, "3 of 3 are billed");
+    // An unknown header is none of them.
+    assert!(notes(",Component Raw Usage", &[])[0].contains("no column for 组件原始用量"));
+    // A file without a line of ours loses nothing.
+    assert_eq!(notes("", &[("产品名称", "云服务器")]), [""; 0]);
+    let page = PAGE.replace(r#""RealTotalMeasure":5,"DeductedMeasure":"-","#, "");
+    let (content, _) = read_all("p.json", page.as_bytes(), &Wording::default()).expect("a page");
+    assert!(content.notes[0].contains("RealTotalMeasure"), "{:?}", content.notes);
+}
+
+#[test]
+fn the_pipeline_s_words_for_transactions_go_first() {
+    let wording = Wording::new(
+        [],
+        [
+            ("Daily Settlement", LineKind::Usage),
+            ("按量计费退款", LineKind::Refund),
+            // Instead of what is known of it, by its name or by its code.
+            ("按量计费冲正", LineKind::Adjustment),
+            ("Recon_Deduct", LineKind::Other),
+        ],
+    );
+    for (name, kind, is_told) in [
+        ("daily  settlement", LineKind::Usage, true),
+        ("ＤＡＩＬＹ settlement", LineKind::Usage, true),
+        ("按量计费退款", LineKind::Refund, true),
+        ("按量计费冲正", LineKind::Adjustment, true),
+        ("recon_deduct", LineKind::Other, true),
+        ("按量计费日结", LineKind::Usage, false),
+        ("资源退费", LineKind::Other, false),
+    ] {
+        let text = csv(&[row(&[("交易类型", name)])]);
+        let (_, collected) = read_all("bill.csv", text.as_bytes(), &wording).expect("a bill");
+        assert_eq!(collected.lines[0].kind, Some(kind), "{name}");
+        assert_eq!(wording.kind_of(&collected.lines[0]).is_some(), is_told, "{name}");
+    }
+}
+
+#[test]
+fn amounts_are_in_yuan_or_the_line_says_in_what() {
+    let currency = |cost: &str, cells: &str| {
+        let header = HEADER.replace("优惠后总价", cost);
+        let line = row(&[]).replace(",3.00000001", &format!(",3.00000001{cells}"));
+        let (_, collected) = read_text(&format!("{header}\n{line}\n"));
+        (collected.lines[0].currency.clone(), collected.lines[0].is_in_yuan())
+    };
+    for (cost, cells, expected, in_yuan) in [
+        ("优惠后总价", "", None, true),
+        ("优惠后总价(元)", "", None, true),
+        ("优惠后总价（CNY）", "", None, true),
+        ("优惠后总价（USD）", "", Some("USD"), false),
+        ("Total Amount After Discount (USD)", "", Some("USD"), false),
+        ("Total Amount After Discount (HKD)", "", Some("HKD"), false),
+        ("优惠后总价,币种", ",CNY", Some("CNY"), true),
+        ("优惠后总价,币种", ",人民币", Some("人民币"), true),
+        ("优惠后总价,Currency", ",USD", Some("USD"), false),
+        ("优惠后总价(USD),Currency", ",-", Some("USD"), false),
+    ] {
+        let found = currency(cost, cells);
+        assert_eq!((found.0.as_deref(), found.1), (expected, in_yuan), "{cost}");
+    }
 }
 
 #[test]
@@ -344,7 +480,7 @@ fn bytes_that_are_no_text_are_a_reject() {
     bytes.extend(row(&[("子产品名称", "E证通X")]).into_bytes());
     let at = bytes.iter().rposition(|b| *b == b'X').expect("the mark");
     bytes[at] = 0xFF;
-    let (content, collected) = read_all("bill.csv", &bytes, &[]).expect("a bill");
+    let (content, collected) = read_all("bill.csv", &bytes, &Wording::default()).expect("a bill");
     assert_eq!((collected.lines.len(), content.file.encoding.as_str()), (1, "utf-8"));
     let reject = &collected.rejects[0];
     assert_eq!(
@@ -354,7 +490,7 @@ fn bytes_that_are_no_text_are_a_reject() {
     // A lone 0xFF is no GB18030 either.
     let (gb, _, _) = encoding_rs::GB18030.encode(HEADER);
     let bytes = [&gb, &b"\n100001,p_ai_image_huiyan,\xFF,,,,,,,,,\n"[..]].concat();
-    let (content, collected) = read_all("bill.csv", &bytes, &[]).expect("a bill");
+    let (content, collected) = read_all("bill.csv", &bytes, &Wording::default()).expect("a bill");
     assert_eq!(content.file.encoding, "gb18030");
     assert_eq!(collected.rejects[0].reason, "encoding_invalid");
 }
@@ -406,7 +542,7 @@ fn other_products_are_set_aside() {
     let (content, collected) = read_text(&others);
     assert_eq!((content.file.lines_other_products, collected.lines.len()), (2, 1));
     assert_eq!(collected.rejects, []);
-    let more = ["人脸识别".to_owned()];
+    let more = Wording::new(["人脸识别"], []);
     let (content, _) = read_all("bill.csv", others.as_bytes(), &more).expect("a bill");
     assert_eq!((content.file.lines_other_products, content.file.lines), (1, 2));
 }
@@ -425,7 +561,8 @@ const PAGE: &str = r#"{"Response":{"DetailSet":[{"ComponentSet":[
 
 #[test]
 fn pages_of_the_api_are_one_line_a_component() {
-    let (content, collected) = read_all("p.json", PAGE.as_bytes(), &[]).expect("a page");
+    let (content, collected) =
+        read_all("p.json", PAGE.as_bytes(), &Wording::default()).expect("a page");
     assert_eq!(collected.rejects, []);
     assert_eq!(
         (content.file.kind.as_str(), content.file.rows, content.file.lines),
@@ -465,18 +602,20 @@ fn pages_come_in_any_wrapping() {
         (format!("{PAGE}{PAGE}"), 2),
         (alone, 1),
     ] {
-        let (content, collected) = read_all("p.json", text.as_bytes(), &[]).expect("pages");
+        let (content, collected) =
+            read_all("p.json", text.as_bytes(), &Wording::default()).expect("pages");
         assert_eq!(collected.rejects, [], "{text}");
         assert_eq!((collected.lines.len(), content.file.rows), (2 * pages, 2 * pages as i64));
     }
     // A page that is cut is a reject, and the next one is read.
     let text = format!("{}\n{flat}\n", &flat[..flat.len() - 20]);
-    let (_, collected) = read_all("p.json", text.as_bytes(), &[]).expect("pages");
+    let (_, collected) = read_all("p.json", text.as_bytes(), &Wording::default()).expect("pages");
     assert_eq!((collected.rejects.len(), collected.rejects[0].reason), (1, "json_invalid"));
     assert_eq!(collected.lines.len(), 4);
     let error =
         r#"{"Response":{"Error":{"Code":"AuthFailure","Message":"secret"},"RequestId":"r"}}"#;
-    let (_, collected) = read_all("p.json", error.as_bytes(), &[]).expect("an error");
+    let (_, collected) =
+        read_all("p.json", error.as_bytes(), &Wording::default()).expect("an error");
     assert_eq!(collected.rejects[0].reason, "response_error");
     assert!(!format!("{:?}", collected.rejects).contains("secret"));
 }
@@ -493,7 +632,8 @@ fn the_provider_s_own_list_is_read_without_its_names() {
       {"ReqTime":"1638720000000","Seq":"seq-6","IsNeedCharge":true,"ErrorCode":"Failed"},
       {"ReqTime":"1638720000000","Seq":"seq-7","IsNeedCharge":true,"ErrorCode":""}
     ],"BizToken":"token","RuleId":"1"}],"RequestId":"r"}}"#;
-    let (content, collected) = read_all("w.json", page.as_bytes(), &[]).expect("a page");
+    let (content, collected) =
+        read_all("w.json", page.as_bytes(), &Wording::default()).expect("a page");
     assert_eq!(
         (content.file.kind.as_str(), content.file.rows, content.attempts),
         ("wechat_json", 7, 3)
@@ -578,8 +718,9 @@ fn a_month_s_lines_take_it_from_the_name_where_the_bill_names_none() {
         ("开始使用时间", "2024-10-31 00:00:00"),
         ("结束使用时间", "2024-10-31 23:59:59"),
     ])]);
-    let month =
-        |name: &str| read_all(name, text.as_bytes(), &[]).expect("a bill").1.lines[0].bill_month;
+    let month = |name: &str| {
+        read_all(name, text.as_bytes(), &Wording::default()).expect("a bill").1.lines[0].bill_month
+    };
     assert_eq!(month("1-202411-by_pay_time-bill_details.csv"), UsageMonth::parse("2024-11"));
     assert_eq!(month("bill.csv"), UsageMonth::parse("2024-10"));
 }
@@ -603,7 +744,7 @@ proptest! {
             .collect();
         let members: Vec<(&str, &[u8])> =
             parts.iter().map(|(n, t)| (n.as_str(), t.as_bytes())).collect();
-        let (content, split) = read_all("bill.zip", &zipped(&members), &[]).expect("a bill");
+        let (content, split) = read_all("bill.zip", &zipped(&members), &Wording::default()).expect("a bill");
         let (_, whole) = read_text(&csv(&rows));
         prop_assert_eq!(content.file.rows, rows.len() as i64);
         prop_assert_eq!(placeless(split), placeless(whole));
@@ -619,7 +760,7 @@ proptest! {
             4 => b"PK\x03\x04".to_vec(),
             _ => data("l3_gb18030.csv"),
         };
-        let _ = read_all("noise", &[head, noise].concat(), &[]);
+        let _ = read_all("noise", &[head, noise].concat(), &Wording::default());
     }
 
     #[test]
@@ -628,7 +769,7 @@ proptest! {
             let mut bytes = data(name);
             let at = at % bytes.len();
             bytes[at] = with;
-            if let Ok((content, collected)) = read_all(name, &bytes, &[]) {
+            if let Ok((content, collected)) = read_all(name, &bytes, &Wording::default()) {
                 let file = &content.file;
                 prop_assert_eq!(file.rows, file.lines + file.lines_other_products + content.totals + file.rejects);
                 prop_assert_eq!(collected.lines.len() as i64, file.lines);
@@ -653,7 +794,7 @@ fn three_hundred_thousand_lines() {
     }
     let begun = std::time::Instant::now();
     let mut count = Count(0);
-    read("bill.zip", &bytes, &[], &mut count).expect("a bill");
+    read("bill.zip", &bytes, &Wording::default(), &mut count).expect("a bill");
     assert_eq!(count.0, 300_000);
     let took = begun.elapsed();
     assert!(took.as_secs() < 60, "{took:?}");

@@ -13,6 +13,9 @@ const WORDS = {
     theme_auto: "Theme: system", theme_light: "Theme: light", theme_dark: "Theme: dark", language: "中文", print: "Print",
     pipeline: "Pipeline", account: "Account", months: "Months", as_of: "As of", versions: "Table versions", none: "none",
     right: "The bill is right: all of {n} rows agree.", right_sub: "Every day and product has as many calls on the bill as in our records.",
+    not_all: "Not all of the bill could be compared: all of {n} rows agree.", unknown_kind: "Of unknown kind, yuan",
+    unknown_kind_note: "In no row: lines of the bill whose transaction is not known: {n}, {y} yuan.",
+    unpriced_note: "Left out of the money, having no price: {tags} ({y} yuan on the bill).", bill_cost_unpriced: "Billed without a price, yuan",
     nothing: "Nothing to compare.", nothing_sub: "Neither our records nor the bill have anything for these months.",
     pending_only: "The bill is not out yet.", pending_only_sub: "None of the {n} rows can be compared so far.",
     differs: "The bill differs from our records{how}.", how_more: "it counts {n} calls more", how_less: "it counts {n} calls fewer",
@@ -34,7 +37,7 @@ const WORDS = {
     postpaid: "Postpaid", bill_deducted: "Bill: deducted", bill_billed: "Bill: billed", unit_price: "Unit price", provisional: "provisional",
     price_book: "Price book", bill_rounding: "Rounding on the bill", expected_rounding: "Rounding expected", packages: "Packages",
     package: "Package", kind: "Kind", free: "free", paid: "paid", size: "Size", bought_on: "Bought on", expires_on: "Expires on",
-    used_before: "Used before", used: "Used", left: "Left", no_price_book: "No price book: only counts were compared. Name one in the pipeline file ([money]) to have packages and amounts compared too.",
+    used_before: "Used before", used: "Used", left: "Left", no_price_book: "No price book, or amounts that are not in yuan (see the warnings): only counts were compared. reconcile.prices in the pipeline file names one.",
     list_sub: "Choose a row to see why it differs and which attempts make the difference.", search_text: "Text or Seq",
     clear: "Clear filters", show: "Show", page_of: "{a}–{b} of {n}", previous: "Previous", following: "Next", details: "Details",
     no_match: "Nothing fits the filters.", no_differences: "No differences.", no_rows: "No rows.", no_bill: "No line of the bill was read for this product. Give the detail bill (L3, 明细账单) with --bill.",
@@ -63,6 +66,8 @@ const WORDS = {
     p_provider_only: "In the provider's list only", p_ours_only: "Not in the provider's list", p_unexplained: "Unexplained",
     q_agree: "Agree", q_flag_differs: "Charge differs", q_day_differs: "Day differs", q_ours_only: "Ours only", q_provider_only: "Provider only",
     n_bill: "Give the detail bill (L3, 明细账单) of these months with --bill.",
+    n_unknown_kind: "Say in the pipeline file what the transactions of unknown kind are (the warnings have the lines to add), then reconcile again.",
+    n_unpriced: "Add prices of the tags without one to the price book, or correct their billing tag.",
     n_rejects: "Mend the bill files with rejects or download them anew: a line that was not read can be a difference.",
     n_unmapped: "Give what has no billing tag one: a route in the pipeline file for attempts, an alias for lines of the bill.",
     n_reject: "Mend the records that were set aside (faceledger rejects), then load them again (rejects --retry).",
@@ -83,6 +88,9 @@ const WORDS = {
     theme_auto: "主题：跟随系统", theme_light: "主题：浅色", theme_dark: "主题：深色", language: "English", print: "打印",
     pipeline: "任务", account: "账号", months: "月份", as_of: "截至", versions: "数据表版本", none: "无",
     right: "账单正确：{n} 行全部一致。", right_sub: "每一天、每个产品，账单的调用次数都与我方记录相同。",
+    not_all: "账单未能全部核对：{n} 行全部一致。", unknown_kind: "交易类型未知（元）",
+    unknown_kind_note: "账单中有 {n} 行交易类型未知，合计 {y} 元，未计入任何一行。",
+    unpriced_note: "以下计费项没有价格，未参与金额核对：{tags}（账单金额 {y} 元）。", bill_cost_unpriced: "无价格的账单金额（元）",
     nothing: "没有可核对的数据。", nothing_sub: "这些月份我方记录和账单都没有数据。",
     pending_only: "账单尚未出账。", pending_only_sub: "{n} 行目前都无法核对。",
     differs: "账单与我方记录不一致{how}。", how_more: "账单多计 {n} 次", how_less: "账单少计 {n} 次",
@@ -104,7 +112,7 @@ const WORDS = {
     postpaid: "按量付费", bill_deducted: "账单：抵扣", bill_billed: "账单：计费", unit_price: "单价", provisional: "暂估",
     price_book: "价目表", bill_rounding: "账单精度差异", expected_rounding: "预期精度差异", packages: "资源包",
     package: "资源包", kind: "类型", free: "免费", paid: "付费", size: "总量", bought_on: "购买日", expires_on: "到期日",
-    used_before: "此前已用", used: "本期使用", left: "剩余", no_price_book: "没有价目表：只核对了次数。在任务文件（[money]）中指定价目表后，可一并核对资源包和金额。",
+    used_before: "此前已用", used: "本期使用", left: "剩余", no_price_book: "只核对了次数：未指定价目表（任务文件中的 reconcile.prices），或金额不是人民币（见警告）。",
     list_sub: "选择一行，查看差异原因及对应的调用。", search_text: "文字或 Seq",
     clear: "清除筛选", show: "显示", page_of: "第 {a}–{b} 条，共 {n} 条", previous: "上一页", following: "下一页", details: "详情",
     no_match: "没有符合筛选条件的内容。", no_differences: "没有差异。", no_rows: "没有数据。", no_bill: "没有读到该产品的账单行。请用 --bill 提供 L3 明细账单。",
@@ -133,6 +141,8 @@ const WORDS = {
     p_provider_only: "仅服务商清单有", p_ours_only: "服务商清单没有", p_unexplained: "原因不明",
     q_agree: "一致", q_flag_differs: "计费标志不同", q_day_differs: "日期不同", q_ours_only: "仅我方有", q_provider_only: "仅服务商有",
     n_bill: "用 --bill 提供这些月份的 L3 明细账单。",
+    n_unknown_kind: "在任务文件中说明未知交易类型的含义（警告中给出了要添加的行），然后重新核对。",
+    n_unpriced: "在价目表中补上缺少的价格，或更正计费项。",
     n_rejects: "修复或重新下载有问题的账单文件：没有读到的行可能就是差异。",
     n_unmapped: "为没有计费项的内容指定计费项：调用在任务文件中加路由，账单行加别名。",
     n_reject: "修复未能采用的记录（faceledger rejects），再重新加载（rejects --retry）。",
@@ -321,18 +331,23 @@ function overview() {
   const more = sum(differing, (r) => (r.difference > 0 ? big(r.difference) : 0n)), less = -sum(differing, (r) => (r.difference < 0 ? big(r.difference) : 0n));
   const costed = DATA.money ? ROWS.filter((r) => r.costDifference !== null) : [];
   const cost = sum(costed, (r) => r.costDifference);
+  const beside = units(DATA.bill.cost_unknown_kind), unknown = isUnknown();
+  const unpriced = DATA.money ? DATA.money.unpriced_tags : [];
   let verdict, heading, sub = [];
   const tolerance = { n: count(DATA.over_tolerance), m: count(ROWS.length), t: count(DATA.tolerance_calls) };
   if (!ROWS.length) { verdict = ""; heading = t("nothing"); sub.push(t("nothing_sub")); }
   else if (pending.length === ROWS.length) { verdict = ""; heading = t("pending_only"); sub.push(t("pending_only_sub", { n: count(ROWS.length) })); }
+  else if (!differing.length && unknown) { verdict = "bad"; heading = t("not_all", { n: count(ROWS.length - pending.length) }); }
   else if (!differing.length) { verdict = "good"; heading = t("right", { n: count(ROWS.length - pending.length) }); sub.push(t("right_sub")); }
   else {
     verdict = "bad";
     const calls = more && less ? t("how_both", { n: count(more), m: count(less) }) : more ? t("how_more", { n: count(more) }) : less ? t("how_less", { n: count(less) }) : t("how_same");
-    const money = !DATA.money ? "" : t("and") + (cost > 0n ? t("money_more", { y: yuan(cost) }) : cost < 0n ? t("money_less", { y: yuan(-cost) }) : t("money_same"));
+    const money = !isCompared(DATA.money) ? "" : t("and") + (cost > 0n ? t("money_more", { y: yuan(cost) }) : cost < 0n ? t("money_less", { y: yuan(-cost) }) : t("money_same"));
     heading = t("differs", { how: t("colon") + calls + money });
     sub.push(DATA.over_tolerance ? t("tolerance", tolerance) : t("within", tolerance));
   }
+  if (unknown) sub.push(t("unknown_kind_note", { n: count(DATA.bill.lines_unknown_kind), y: signedYuan(beside) }));
+  if (unpriced.length) sub.push(t("unpriced_note", { tags: unpriced.join(", "), y: yuan(units(DATA.money.bill_cost_unpriced)) }));
   if (pending.length && pending.length < ROWS.length) sub.push(t("pending_note", { n: count(pending.length) }));
   if (DATA.money && DATA.money.waterfall.some((w) => w.provisional)) sub.push(t("provisional_note"));
   const fact = (label, value) => h("div", {}, h("dt", {}, label), h("dd", {}, value));
@@ -345,7 +360,8 @@ function overview() {
     h("div", { class: "cards" },
       card("ours", t("ours_charged"), count(sum(ROWS, (r) => big(r.ours_charged)))), card("bill", t("bill_calls"), count(sum(ROWS, (r) => big(r.provider_calls)))),
       card("difference", t("net"), signed(net), direction(net)), card("differ", t("rows_differ"), `${count(differing.length)} / ${count(ROWS.length)}`),
-      DATA.money && card("cost", t("cost_difference"), signedYuan(cost), direction(cost))),
+      isCompared(DATA.money) && card("cost", t("cost_difference"), signedYuan(cost), direction(cost)),
+      unknown && card("unknown_kind", t("unknown_kind"), signedYuan(beside))),
     steps.length > 0 && [h("h3", {}, t("next")), h("ol", { class: "steps" }, steps.map((x) => h("li", {}, t(x))))],
     DATA.totals.length > 0 && scroll(t("status"), h("table", { id: "totals" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("status")), ["rows", "ours_charged", "bill_calls", "difference"].map((k) => h("th", { scope: "col", class: "num" }, t(k))))),
@@ -357,10 +373,17 @@ function overview() {
       fact(t("versions"), `liveness_detail ${DATA.detail_version ?? t("none")}, daily_charge ${DATA.daily_version ?? t("none")}`)));
 }
 
+// Whether any amount can be compared: no calls, and calls of a package, cost nothing even without a price.
+function isCompared(m) { return !!m && m.waterfall.some((w) => w.expected_cost !== null && (w.unit_price !== null || w.bill_cost !== null || units(w.expected_cost) !== 0n)); }
+
+// Lines of unknown kind that come to something, or to what is not known.
+function isUnknown() { return DATA.bill.lines_unknown_kind > 0 && units(DATA.bill.cost_unknown_kind) !== 0n; }
+
 function nextSteps(differing) {
   const part = (...kinds) => differing.some((r) => r.parts.some((p) => kinds.includes(p.kind) && p.count !== 0));
   const status = (name) => ROWS.some((r) => r.status === name);
-  return [["n_bill", !DATA.bill.lines], ["n_rejects", DATA.bill.rejects_total > 0], ["n_unmapped", status("unmapped")], ["n_reject", part("reject")],
+  return [["n_bill", !DATA.bill.lines], ["n_rejects", DATA.bill.rejects_total > 0], ["n_unknown_kind", isUnknown()],
+    ["n_unpriced", DATA.money && DATA.money.unpriced_tags.length > 0], ["n_unmapped", status("unmapped")], ["n_reject", part("reject")],
     ["n_not_final", part("not_final")], ["n_unknown_flag", part("unknown_flag")], ["n_midnight", part("midnight")], ["n_duplicate", part("duplicate")],
     ["n_ticket", part("flag_differs", "provider_only", "ours_only")], ["n_unexplained", part("unexplained")],
     ["n_price", differing.some((r) => r.difference === 0 && r.costDifference)], ["n_adjusted", status("adjusted")],
@@ -467,6 +490,7 @@ function heat() {
 function money() {
   const m = DATA.money;
   if (!m) return section("money", t("money"), empty(t("no_price_book")));
+  const compared = isCompared(m);
   const rows = m.waterfall.filter((w) => (!state.tag || w.billing_tag === state.tag) && (!state.period || w.period === state.period));
   const optional = (list, key) => { const known = list.filter((w) => w[key] !== null); return known.length ? sum(known, (w) => units(w[key])) : null; };
   const totals = (list) => ({ calls: sum(list, (w) => big(w.calls)), free: sum(list, (w) => big(w.free_package)), paid: sum(list, (w) => big(w.paid_package)), post: sum(list, (w) => big(w.postpaid)),
@@ -496,8 +520,8 @@ function money() {
   const line = (tag, w) => h("tr", { "data-tag": tag }, h("td", {}, tag, w.provisional ? [" ", chip(t("provisional"))] : ""), cells(w).map((c, i) => h("td", { class: "num " + (i === 9 && w.difference !== null ? direction(w.difference) : "") }, c)));
   const card = (id, label, value) => h("div", { class: "card" }, h("div", { class: "n", "data-n": id }, value), h("div", { class: "l" }, label));
   return section("money", t("money"), h("p", { class: "muted" }, t("money_sub"), " ", t("price_book"), t("colon"), m.price_book), filterNote(),
-    h("div", { class: "cards" }, card("expected_cost", t("expected_cost"), yuan(units(m.expected_cost))), card("bill_cost", t("bill_cost"), yuan(units(m.bill_cost))),
-      card("bill_rounding", t("bill_rounding"), yuan(units(m.bill_rounding))), card("expected_rounding", t("expected_rounding"), yuan(units(m.expected_rounding)))),
+    h("div", { class: "cards" }, compared && card("expected_cost", t("expected_cost"), yuan(units(m.expected_cost))), compared && card("bill_cost", t("bill_cost"), yuan(units(m.bill_cost))),
+      m.unpriced_tags.length > 0 && card("bill_cost_unpriced", t("bill_cost_unpriced"), yuan(units(m.bill_cost_unpriced))), card("bill_rounding", t("bill_rounding"), yuan(units(m.bill_rounding))), card("expected_rounding", t("expected_rounding"), yuan(units(m.expected_rounding)))),
     rows.length ? [scroll(t("waterfall_label"), svg), scroll(t("money"), h("table", { id: "waterfall" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("tag")),
       ["calls", "free_package", "paid_package", "postpaid", "bill_deducted", "bill_billed", "unit_price", "expected_cost", "bill_cost", "cost_difference"].map((k) => h("th", { scope: "col", class: "num" }, t(k))))),
       h("tbody", {}, tags.filter((x) => byTag.has(x)).map((x) => line(x, totals(byTag.get(x))))), h("tfoot", {}, line(t("total"), { ...all, prices: [] }))))] : empty(t("no_match")),

@@ -272,6 +272,42 @@ fn without_a_price_nothing_is_said_but_what_packages_cover() {
 }
 
 #[test]
+fn what_the_bill_asks_without_a_price_is_held_against_nothing() {
+    let side = |code: &str, cost: &str| BillSide {
+        account: ACCOUNT.into(),
+        period: Period::Day(day("2024-04-01")),
+        billing_tag: code.to_uppercase(),
+        billing_tag_code: code.into(),
+        deducted: None,
+        billed: None,
+        cost: Some(yuan(cost)),
+    };
+    let prices = flat("t", "0.5");
+    let terms = Terms {
+        book: &prices,
+        class: AccountClass::Daily,
+        account: ACCOUNT,
+        packages: &[],
+        as_of: day("2024-05-01"),
+    };
+    // t has a price, and no calls of ours: 0 is expected of it. u and v have none; of v we know no calls either.
+    let bill = [side("t", "1"), side("u", "2"), side("v", "4")];
+    let mut money =
+        waterfall(&[usage("2024-04-01", "u", 3)], &terms, &bill, Amount::ZERO).unwrap().money;
+    let expected: Vec<Option<Amount>> = money.waterfall.iter().map(|r| r.expected_cost).collect();
+    assert_eq!(expected, [Some(Amount::ZERO), None, None]);
+    assert_eq!((money.expected_cost, money.bill_cost), (Amount::ZERO, yuan("1")));
+    assert_eq!(money.unpriced_tags, ["U", "V"]);
+    assert_eq!(money.bill_cost_unpriced, yuan("6"));
+    assert!(money.is_compared());
+    // Without the only tag that has a price there is no amount to compare.
+    money.waterfall.retain(|row| row.billing_tag_code != "t");
+    money.add_up().expect("fits");
+    assert!(!money.is_compared());
+    assert_eq!((money.bill_cost, money.bill_cost_unpriced), (Amount::ZERO, yuan("6")));
+}
+
+#[test]
 fn packages_are_those_of_their_account() {
     let mut other = usage("2024-04-01", "t", 10);
     other.account = "2".into();
