@@ -139,13 +139,13 @@ pub struct ReconcileArgs {
     /// What was known at this time (RFC 3339): later bills, lines and results are left out. Default: now.
     #[arg(long, value_name = "TIME", value_parser = instant)]
     pub as_of: Option<i64>,
-    /// Where the HTML report goes besides the output's `_reports/` (a local file).
+    /// Where the HTML report goes besides the output's `_reports/` (a local file; written in a dry run, too).
     #[arg(long, value_name = "FILE")]
     pub html: Option<String>,
-    /// Where the CSV of differences goes besides the output's `_reports/` (a local file).
+    /// Where the CSV of differences goes besides the output's `_reports/` (a local file; written in a dry run, too).
     #[arg(long, value_name = "FILE")]
     pub csv: Option<String>,
-    /// Write nothing: no tables, no report.
+    /// Write no table and nothing else in the output; files named by --html and --csv are written.
     #[arg(long)]
     pub dry_run: bool,
 }

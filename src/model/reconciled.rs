@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Reconciled {
     pub pipeline: String,
+    /// The pipeline file as it was given on the command line, for commands that can be copied.
+    pub pipeline_file: String,
     pub account: String,
     /// `YYYY-MM`, sorted.
     pub months: Vec<String>,

@@ -56,10 +56,10 @@ pub struct Reconcile {
     pub tolerance_calls: i64,
     /// Yuan by which one row may differ.
     pub tolerance_amount: Amount,
-    /// An attempt is near midnight up to so many milliseconds before or after it.
-    pub midnight_ms: i64,
-    /// The bill of usage day D is out so many milliseconds after the Beijing midnight with which D+1 begins.
-    pub bill_out_ms: i64,
+    /// An attempt is near midnight up to so many minutes before or after it.
+    pub midnight_minutes: i64,
+    /// The bill of usage day D is out so many minutes after the Beijing midnight with which D+1 begins.
+    pub bill_out_minutes: i64,
     /// File of the price book, for [`load_prices`].
     pub prices: Option<String>,
     pub account_class: AccountClass,

@@ -20,7 +20,7 @@ pub(super) fn reconcile(draft: &mut Draft, opened_at: Option<i64>) -> Option<Rec
     let defaults = super::written::ReconcileSection::default();
     let at = |key: &str| child(AT, key);
     let tolerance_amount = amount(draft, &at("tolerance_amount"), Some(&defaults.tolerance_amount));
-    let bill_out_ms = bill_out(draft, &at("bill_out"), &defaults.bill_out);
+    let bill_out_minutes = bill_out(draft, &at("bill_out"), &defaults.bill_out);
     let bill_tags = bill_tags(draft);
     let transaction_types = transaction_types(draft);
     let editions = editions(draft);
@@ -36,9 +36,9 @@ pub(super) fn reconcile(draft: &mut Draft, opened_at: Option<i64>) -> Option<Rec
     Some(Reconcile {
         tolerance_calls: whole(draft, &at("tolerance_calls")).unwrap_or(defaults.tolerance_calls),
         tolerance_amount: tolerance_amount?,
-        midnight_ms: whole(draft, &at("midnight_minutes")).unwrap_or(defaults.midnight_minutes)
-            * 60_000,
-        bill_out_ms: bill_out_ms?,
+        midnight_minutes: whole(draft, &at("midnight_minutes"))
+            .unwrap_or(defaults.midnight_minutes),
+        bill_out_minutes: bill_out_minutes?,
         prices: draft.text(&at("prices")),
         account_class: account_class?,
         products: texts(&at("products")),
@@ -96,7 +96,7 @@ pub(super) fn tag(draft: &mut Draft, at: &str) -> Option<&'static str> {
     None
 }
 
-/// Milliseconds after midnight.
+/// Minutes after midnight.
 fn bill_out(draft: &mut Draft, at: &str, default: &str) -> Option<i64> {
     let text = match draft.value.pointer(at) {
         None => default.to_owned(),
@@ -107,7 +107,7 @@ fn bill_out(draft: &mut Draft, at: &str, default: &str) -> Option<i64> {
     let time = time
         .and_then(|(hour, minute)| Some((hour.parse::<i64>().ok()?, minute.parse::<i64>().ok()?)));
     if let Some((hour @ 0..=23, minute @ 0..=59)) = time {
-        return Some((hour * 60 + minute) * 60_000);
+        return Some(hour * 60 + minute);
     }
     let shown = draft.shown(at);
     draft.mistake(at, format!("{shown} is no time of day: write HH:MM, like \"12:00\""));

@@ -1,13 +1,13 @@
 //! The parts of a difference.
 //!
 //! Takes the variances, what one pass over the rows of the differing days found, rejects, and the facts of the
-//! provider's list; fills in `parts`, whose counts add up to the difference exactly. Memory: per differing row five
+//! provider's list; fills in `parts`, whose counts add up to the difference exactly. Memory: per differing row six
 //! lists of at most [`Limits::seqs_max`] Seqs, however many attempts there are. The order in which rows are seen, and by
 //! how many threads, changes nothing: of more Seqs than a list holds the smallest stay.
 
 use super::{OurRow, SeqFacts, each_day};
-use crate::model::{Part, PartKind, UsageDay, Variance};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::model::{Part, PartKind, Period, Status, UsageDay, UsageMonth, Variance};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Seqs that a part lists at most: more than anybody looks at one by one, and a report of a year with a difference in
 /// every tag and day stays below 100 MB.
@@ -54,6 +54,8 @@ pub struct DuplicatesOn {
     pub day: UsageDay,
     pub source_key: String,
     pub rows: i64,
+    /// None of its attempts was new: whatever row has this key is of a Seq that stood elsewhere or earlier, too.
+    pub nothing_new: bool,
 }
 
 /// Attempts of one description: how many, and the smallest of their Seqs.
@@ -83,15 +85,18 @@ impl Found {
     }
 }
 
-/// Which rows of `liveness_detail` are evidence: those of the variances that have a difference.
+/// Which rows of `liveness_detail` are evidence: those of the variances that have a difference, and what stands near
+/// midnight of one without that lies between two.
 #[derive(Debug, Default)]
 pub struct Wanted {
     /// Per variance its place among the evidence.
     slots: Vec<Option<usize>>,
-    /// Per place the first and last day.
-    spans: Vec<(UsageDay, UsageDay)>,
+    /// Per place what is looked for.
+    spans: Vec<Span>,
     /// Per day, account and tag code the place.
     by_day: HashMap<UsageDay, Vec<(String, String, usize)>>,
+    /// Keys of objects without a new attempt.
+    nothing_new: HashSet<String>,
 }
 
 impl Wanted {
@@ -111,17 +116,30 @@ impl Wanted {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    first: UsageDay,
+    last: UsageDay,
+    /// Nothing but what is near midnight: the variance has no difference.
+    between: bool,
+}
+
 /// What has to be looked at to explain these variances. [`explain`] takes the same ones, in the same order.
-pub fn wanted(rows: &[Variance]) -> Wanted {
-    let mut wanted = Wanted::default();
-    for row in rows {
-        if row.difference == 0 {
+pub fn wanted(rows: &[Variance], duplicates: &[DuplicatesOn]) -> Wanted {
+    let objects = duplicates.iter().filter(|object| object.nothing_new);
+    let nothing_new = objects.map(|object| object.source_key.clone()).collect();
+    let mut wanted = Wanted { nothing_new, ..Wanted::default() };
+    let between = between(rows);
+    for (at, row) in rows.iter().enumerate() {
+        let between = between.contains(&at);
+        if row.difference == 0 && !between {
             wanted.slots.push(None);
             continue;
         }
         let slot = wanted.spans.len();
         wanted.slots.push(Some(slot));
-        wanted.spans.push(row.period.days());
+        let (first, last) = row.period.days();
+        wanted.spans.push(Span { first, last, between });
         // An adjustment over days of a tag that has daily rows has none of our attempts.
         if row.ours_attempts == 0 {
             continue;
@@ -132,6 +150,34 @@ pub fn wanted(rows: &[Variance]) -> Wanted {
         }
     }
     wanted
+}
+
+/// Variances without a difference whose neighbours before and after have opposite ones: attempts may have moved through
+/// both midnights. What the bill does not speak of is none: that its difference is 0 says nothing.
+fn between(rows: &[Variance]) -> BTreeSet<usize> {
+    let mut ends: HashMap<(&str, &str, UsageDay), Vec<i64>> = HashMap::new();
+    let mut begins = ends.clone();
+    for row in rows.iter().filter(|row| row.difference != 0) {
+        let (first, last) = row.period.days();
+        let tag = |day| (row.account.as_str(), row.billing_tag_code.as_str(), day);
+        begins.entry(tag(first)).or_default().push(row.difference.signum());
+        ends.entry(tag(last)).or_default().push(row.difference.signum());
+    }
+    let lies_between = |row: &Variance| {
+        let (first, last) = row.period.days();
+        let tag = |day| (row.account.as_str(), row.billing_tag_code.as_str(), day);
+        let (Some(before), Some(after)) =
+            (ends.get(&tag(first.plus(-1))), begins.get(&tag(last.plus(1))))
+        else {
+            return false;
+        };
+        before.iter().any(|sign| after.contains(&-sign))
+    };
+    let told = |row: &Variance| {
+        row.difference == 0 && row.provider_calls.is_some() && row.status != Status::Pending
+    };
+    let rows = rows.iter().enumerate().filter(|(_, row)| told(row) && lies_between(row));
+    rows.map(|(at, _)| at).collect()
 }
 
 /// What the rows say, per variance that differs. One for each thread, merged at the end.
@@ -150,6 +196,7 @@ struct Gathered {
     near_end: Found,
     unknown: Found,
     not_final: Found,
+    again: Found,
 }
 
 impl<'w> Evidence<'w> {
@@ -161,24 +208,30 @@ impl<'w> Evidence<'w> {
     pub fn see(&mut self, row: &OurRow<'_>) {
         let day = UsageDay::of_instant(row.req_time);
         let Some(slot) = self.wanted.slot(day, row.account, row.billing_tag_code) else { return };
-        let (max, (first, last)) = (self.limits.seqs_max, self.wanted.spans[slot]);
+        let (max, span) = (self.limits.seqs_max, self.wanted.spans[slot]);
         let found = &mut self.slots[slot];
         match row.charge {
             Some(true) => {
-                found.charged.add(row.seq, max);
+                if !span.between {
+                    found.charged.add(row.seq, max);
+                }
                 let (into_day, near) = (row.req_time - day.begin_ms(), self.limits.midnight_ms());
-                if day == first && into_day < near {
+                if day == span.first && into_day < near {
                     found.near_begin.add(row.seq, max);
                 }
-                if day == last && into_day >= DAY_MS - near {
+                if day == span.last && into_day >= DAY_MS - near {
                     found.near_end.add(row.seq, max);
                 }
             }
-            None => found.unknown.add(row.seq, max),
-            Some(false) => {}
+            None if !span.between => found.unknown.add(row.seq, max),
+            None | Some(false) => {}
         }
-        if row.snapshot_final == Some(false) {
+        if !span.between && row.snapshot_final == Some(false) {
             found.not_final.add(row.seq, max);
+        }
+        let nothing_new = &self.wanted.nothing_new;
+        if !span.between && !nothing_new.is_empty() && nothing_new.contains(row.source_key) {
+            found.again.add(row.seq, max);
         }
     }
 
@@ -191,6 +244,7 @@ impl<'w> Evidence<'w> {
             into.near_end.merge(from.near_end, max);
             into.unknown.merge(from.unknown, max);
             into.not_final.merge(from.not_final, max);
+            into.again.merge(from.again, max);
         }
         self
     }
@@ -212,6 +266,9 @@ struct Rest {
     difference: i64,
     /// Charged attempts near the ends that are known to be no reason or are one already.
     near_used: i64,
+    /// Of those near the begin and near the end, what has been given to a neighbour.
+    begin_given: i64,
+    end_given: i64,
     unknown_used: i64,
     /// The provider's list says all there is to say of this variance.
     listed: bool,
@@ -223,18 +280,22 @@ struct Rest {
 ///    Seq on another day takes one from a day and gives it to another (`midnight`).
 /// 2. **Midnight**: two neighbouring periods of a tag with opposite differences, as far as the one that counts more
 ///    of ours has charged attempts within the minutes before (or after) the midnight between them. Both get the
-///    opposite count and the same Seqs, so that midnight adds up to zero over all days.
+///    opposite count and the same Seqs, so that midnight adds up to zero over all days. Then three periods in a row, of
+///    which the middle one is left without a difference: what it got from one neighbour it gave to the other. Further
+///    apart any two differences of a busy tag would balance, which says nothing.
 /// 3. **Unknown flag**: the bill counts more; up to the attempts whose flag is null.
 /// 4. **Not final**: the bill counts more; up to the attempts in snapshots that could still grow.
-/// 5. **Rejects**: the bill counts more; up to the records set aside under that day, each used once over all tags.
+/// 5. **Rejects**: the bill counts more; up to the records set aside under that day, each used once over all tags. A
+///    record that was set aside has no tag: where there are fewer of them than rows of that time could take, it is not
+///    known whose they are, and each of these rows has them as a part of count 0.
 /// 6. **Unexplained**: the rest. Where ours is more its Seqs are the charged attempts, any of which can be the one.
 ///
 /// 3 to 5 are possible reasons and no proof. They are left out where the provider's list covers the whole variance:
 /// what it does not say by Seq has another reason.
 ///
 /// Duplicates never change the difference, because a Seq is counted once. Where the bill counts more, those of the day (of
-/// all tags: the load history does not know tags) stand as a part of count 0: so much higher would be a count without
-/// regard to Seq.
+/// all tags: the load history knows objects and counts, not tags) stand as a part of count 0: so much higher would be a
+/// count without regard to Seq. Its Seqs are those of the row that are known: the ones in objects that had nothing new.
 ///
 /// Panics when the parts do not add up, or `rows` are not those that `wanted` was made of: bugs of ours.
 pub fn explain(
@@ -285,14 +346,29 @@ impl<'e> Work<'_, 'e> {
 
     /// Variances that differ.
     fn differing(&self) -> impl Iterator<Item = usize> + use<> {
+        let rows = self.rows.iter().enumerate();
+        let differing = rows.filter(|(_, row)| row.difference != 0).map(|(at, _)| at);
+        differing.collect::<Vec<_>>().into_iter()
+    }
+
+    /// Those, and the ones between two of them.
+    fn looked_at(&self) -> impl Iterator<Item = usize> + use<> {
         let slots = self.evidence.wanted.slots.iter().enumerate();
         slots.filter_map(|(row, slot)| slot.map(|_| row)).collect::<Vec<_>>().into_iter()
     }
 
     fn listed(&mut self, facts: &SeqFacts) {
         let max = self.evidence.limits.seqs_max;
-        for row in self.differing() {
+        for row in self.looked_at() {
             let variance = &self.rows[row];
+            if variance.difference == 0 {
+                let days = || each_day(variance.period).all(|day| facts.days.contains(&day));
+                let whole = facts.account == variance.account
+                    && facts.is_whole(&variance.billing_tag_code)
+                    && days();
+                self.rests[row].listed = whole;
+                continue;
+            }
             // A row of adjustments alone has no attempts on either side.
             if facts.account != variance.account
                 || variance.ours_attempts == 0 && variance.status == crate::model::Status::Adjusted
@@ -320,48 +396,156 @@ impl<'e> Work<'_, 'e> {
             }
         }
         // Seqs that the list charges and we do not hold have no tag of ours, unless their rule tells it. They go where
-        // the bill counts more, day by day, each once.
-        let mut left: BTreeMap<UsageDay, Found> = facts.untagged();
-        for row in self.differing() {
-            let variance = &self.rows[row];
-            if facts.account != variance.account || !facts.is_listed(&variance.billing_tag_code) {
-                continue;
+        // the bill counts more.
+        let untagged: BTreeMap<UsageDay, Found> = facts.untagged();
+        let held = untagged.iter().map(|(day, found)| (*day, found.count)).collect();
+        let rows = self.differing().filter(|row| {
+            let variance = &self.rows[*row];
+            facts.account == variance.account && facts.is_listed(&variance.billing_tag_code)
+        });
+        for (row, count) in self.shared(&held, rows.collect()) {
+            let mut all = Found::default();
+            for found in each_day(self.rows[row].period).filter_map(|day| untagged.get(&day)) {
+                all.merge(found.clone(), max);
             }
-            for day in each_day(variance.period) {
-                let Some(found) = left.get_mut(&day) else { continue };
-                let n = self.rests[row].difference.min(found.count);
-                if n > 0 {
-                    let told = part(PartKind::ProviderOnly, n, found);
-                    self.push(row, told);
-                    // The Seqs stay: the counts alone do not say which tag is theirs.
-                    if let Some(found) = left.get_mut(&day) {
-                        found.count -= n;
-                    }
-                }
+            self.push(row, part(PartKind::ProviderOnly, count, &all));
+        }
+    }
+
+    /// Shares out what is known of a day and not of a tag among these rows, as far as the bill counts more: `(row, count)`
+    /// for each that could take some. Each takes the most that it could, if all of them can at once; else nobody knows
+    /// which is meant, and the count is 0. A row of a month shares with the days of that month.
+    fn shared(&self, held: &BTreeMap<UsageDay, i64>, rows: Vec<usize>) -> Vec<(usize, i64)> {
+        let mut claims: BTreeMap<UsageMonth, Vec<(usize, i64)>> = BTreeMap::new();
+        for row in rows {
+            let (first, last) = self.rows[row].period.days();
+            let within: i64 = held.range(first..=last).map(|(_, count)| count).sum();
+            let claim = self.rests[row].difference.min(within);
+            if claim > 0 {
+                claims.entry(self.rows[row].period.month()).or_default().push((row, claim));
             }
         }
+        let mut shared = Vec::new();
+        for (month, claims) in claims {
+            let mut of_days: BTreeMap<UsageDay, i64> = BTreeMap::new();
+            let mut of_month = 0;
+            for (row, claim) in &claims {
+                match self.rows[*row].period {
+                    Period::Day(day) => *of_days.entry(day).or_default() += claim,
+                    Period::Month(_) => of_month += claim,
+                }
+            }
+            let too_few = |day: &UsageDay| {
+                of_days.get(day).is_some_and(|claimed| claimed > held.get(day).unwrap_or(&0))
+            };
+            let (first, last) = Period::Month(month).days();
+            let left: i64 = held
+                .range(first..=last)
+                .filter(|(day, _)| !too_few(day))
+                .map(|(day, count)| count - of_days.get(day).unwrap_or(&0))
+                .sum();
+            let month_too = of_month > left;
+            shared.extend(claims.into_iter().map(|(row, claim)| {
+                let open = match self.rows[row].period {
+                    Period::Day(day) => too_few(&day),
+                    Period::Month(_) => false,
+                };
+                (row, if open || month_too { 0 } else { claim })
+            }));
+        }
+        shared.sort_unstable();
+        shared
     }
 
     fn midnight(&mut self) {
         // By account and tag, in order of time.
         let mut chains: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
-        for row in self.differing() {
+        for row in self.looked_at() {
             let variance = &self.rows[row];
             let tag = (variance.account.clone(), variance.billing_tag_code.clone());
             chains.entry(tag).or_default().push(row);
         }
         for mut chain in chains.into_values() {
             chain.sort_by_key(|row| self.rows[*row].period.days());
-            for (at, &earlier) in chain.iter().enumerate() {
-                let next = self.rows[earlier].period.days().1.plus(1);
-                let later = chain[at + 1..]
-                    .iter()
-                    .copied()
-                    .find(|&row| self.rows[row].period.days().0 == next);
+            let next: Vec<Option<usize>> = (0..chain.len())
+                .map(|at| {
+                    let next = self.rows[chain[at]].period.days().1.plus(1);
+                    let mut later = chain[at + 1..].iter();
+                    let later = later.position(|&row| self.rows[row].period.days().0 == next);
+                    later.map(|further| at + 1 + further)
+                })
+                .collect();
+            for (at, later) in next.iter().enumerate() {
                 if let Some(later) = later {
-                    self.balance(earlier, later);
+                    self.balance(chain[at], chain[*later]);
                 }
             }
+            for (at, middle) in next.iter().enumerate() {
+                if let Some((middle, last)) = middle.and_then(|m| Some((m, next[m]?))) {
+                    self.balance_through(chain[at], chain[middle], chain[last]);
+                }
+            }
+        }
+    }
+
+    /// Charged attempts that may have moved from a period to the next one (`forward`), or from that to this one; and the
+    /// period that has them.
+    fn movable(
+        &self,
+        earlier: usize,
+        later: usize,
+        forward: bool,
+    ) -> Option<(usize, &'e Found, i64)> {
+        let giver = if forward { earlier } else { later };
+        let (found, rest) = (self.found(giver)?, &self.rests[giver]);
+        let (near, given) = match forward {
+            true => (&found.near_end, rest.end_given),
+            false => (&found.near_begin, rest.begin_given),
+        };
+        Some((giver, near, near.count - rest.near_used - given))
+    }
+
+    fn transfer(&mut self, earlier: usize, later: usize, forward: bool, n: i64) {
+        let Some((giver, near, _)) = self.movable(earlier, later, forward) else { return };
+        let taker = if forward { later } else { earlier };
+        match forward {
+            true => self.rests[giver].end_given += n,
+            false => self.rests[giver].begin_given += n,
+        }
+        self.moved(giver, -n, near);
+        self.moved(taker, n, near);
+    }
+
+    /// One part a midnight and direction.
+    fn moved(&mut self, row: usize, n: i64, near: &Found) {
+        let told = part(PartKind::Midnight, n, near);
+        let same = |p: &&mut Part| {
+            p.kind == told.kind && p.count.signum() == n.signum() && p.seqs == told.seqs
+        };
+        match self.rows[row].parts.iter_mut().find(same) {
+            Some(known) => {
+                known.count += n;
+                self.rests[row].difference -= n;
+            }
+            None => self.push(row, told),
+        }
+    }
+
+    fn balance_through(&mut self, first: usize, middle: usize, last: usize) {
+        let rest = |row: usize| self.rests[row].difference;
+        let rows = [first, middle, last];
+        // What the list says by Seq has moved by one midnight or not at all.
+        let listed = rows.iter().any(|row| self.rests[*row].listed);
+        if listed || rest(middle) != 0 || rest(first).signum() * rest(last).signum() != -1 {
+            return;
+        }
+        let forward = rest(first) < 0;
+        let movable = |a, b| self.movable(a, b, forward).map_or(0, |(.., n)| n);
+        let through = movable(first, middle).min(movable(middle, last));
+        let n = through.min(rest(first).abs()).min(rest(last).abs());
+        if n > 0 {
+            self.transfer(first, middle, forward, n);
+            self.transfer(middle, last, forward, n);
         }
     }
 
@@ -369,18 +553,14 @@ impl<'e> Work<'_, 'e> {
     /// other to balance with.
     fn balance(&mut self, earlier: usize, later: usize) {
         let (left, right) = (self.rests[earlier].difference, self.rests[later].difference);
-        let (giver, taker, near) = if left < 0 && right > 0 {
-            (earlier, later, self.found(earlier).map(|found| &found.near_end))
-        } else if left > 0 && right < 0 {
-            (later, earlier, self.found(later).map(|found| &found.near_begin))
-        } else {
+        if left.signum() * right.signum() != -1 {
             return;
-        };
-        let Some(near) = near else { return };
-        let n = (near.count - self.rests[giver].near_used).min(left.abs()).min(right.abs());
+        }
+        let forward = left < 0;
+        let movable = self.movable(earlier, later, forward).map_or(0, |(.., n)| n);
+        let n = movable.min(left.abs()).min(right.abs());
         if n > 0 {
-            self.push(giver, part(PartKind::Midnight, -n, near));
-            self.push(taker, part(PartKind::Midnight, n, near));
+            self.transfer(earlier, later, forward, n);
         }
     }
 
@@ -403,36 +583,22 @@ impl<'e> Work<'_, 'e> {
     }
 
     fn rejects(&mut self, rejects: &[RejectOn], keys_max: usize) {
-        let mut left: BTreeMap<UsageDay, (i64, BTreeSet<&str>)> = BTreeMap::new();
+        let mut held: BTreeMap<UsageDay, i64> = BTreeMap::new();
+        let mut objects: BTreeMap<UsageDay, BTreeSet<&str>> = BTreeMap::new();
         for reject in rejects {
-            let (count, keys) = left.entry(reject.day).or_default();
-            *count += 1;
-            keys.insert(&reject.source_key);
+            *held.entry(reject.day).or_default() += 1;
+            objects.entry(reject.day).or_default().insert(&reject.source_key);
         }
-        for row in self.differing() {
-            if self.rests[row].listed {
-                continue;
-            }
-            let (mut count, mut total, mut keys) = (0, 0, BTreeSet::new());
-            for day in each_day(self.rows[row].period) {
-                let Some((rejects, of_day)) = left.get_mut(&day) else { continue };
-                let n = (self.rests[row].difference - count).min(*rejects);
-                if n > 0 {
-                    *rejects -= n;
-                    count += n;
-                    total += of_day.len() as i64;
-                    keys.extend(of_day.iter().copied());
-                }
-            }
-            if count > 0 {
-                let source_keys = keys.into_iter().take(keys_max).map(str::to_owned).collect();
-                // Rejects have no Seq; `seqs_total` says how many objects there are, where `source_keys` was cut.
-                let kind = PartKind::Reject;
-                self.push(
-                    row,
-                    Part { kind, count, seqs: Vec::new(), seqs_total: total, source_keys },
-                );
-            }
+        let rows = self.differing().filter(|row| !self.rests[*row].listed);
+        for (row, count) in self.shared(&held, rows.collect()) {
+            let (first, last) = self.rows[row].period.days();
+            let keys: BTreeSet<&str> =
+                objects.range(first..=last).flat_map(|(_, keys)| keys.iter().copied()).collect();
+            // Rejects have no Seq; `seqs_total` says how many objects there are, where `source_keys` was cut.
+            let seqs_total = keys.len() as i64;
+            let source_keys = keys.into_iter().take(keys_max).map(str::to_owned).collect();
+            let (kind, seqs) = (PartKind::Reject, Vec::new());
+            self.push(row, Part { kind, count, seqs, seqs_total, source_keys });
         }
     }
 
@@ -468,7 +634,8 @@ impl<'e> Work<'_, 'e> {
             if total > 0 {
                 let source_keys = keys.into_iter().take(keys_max).map(str::to_owned).collect();
                 let kind = PartKind::Duplicate;
-                let seqs = Vec::new();
+                let again = self.found(row).map(|found| found.again.seqs.iter().cloned());
+                let seqs = again.into_iter().flatten().collect();
                 self.push(row, Part { kind, count: 0, seqs, seqs_total: total, source_keys });
             }
         }

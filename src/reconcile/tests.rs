@@ -262,7 +262,7 @@ impl World {
         let months = BTreeSet::from([november(1).month()]);
         let settings = Settings { months: Some(&months), ..settings() };
         let mut rows = counts(&self.daily(), lines, &settings).unwrap().rows;
-        let wanted = wanted(&rows);
+        let wanted = wanted(&rows, &[]);
         let mut halves =
             [Evidence::new(&wanted, Limits::default()), Evidence::new(&wanted, Limits::default())];
         for (n, row) in self.rows.iter().enumerate() {
@@ -272,6 +272,37 @@ impl World {
         explain(&mut rows, &b.merge(a), rejects, &[], facts);
         rows
     }
+}
+
+#[test]
+fn seqs_pulled_again_are_told_and_make_no_difference() {
+    let noon = november(1).begin_ms() + 720 * MINUTE;
+    let world = World::of(&[(noon, Some(true), None), (noon + 1, Some(true), None)]);
+    let bill = [line(november(1), TAG, 4, 0), line(november(1), "basic_photo", 1, 0)];
+    let settings = settings();
+    let again = |key: &str, rows, nothing_new| DuplicatesOn {
+        day: november(1),
+        source_key: key.into(),
+        rows,
+        nothing_new,
+    };
+    // The second pull of s1 had nothing new, and gave the row; the one of b had something.
+    let duplicates = [again("a", 1, true), again("b", 2, false)];
+    let mut rows = counts(&world.daily(), &bill, &settings).unwrap().rows;
+    let wanted = wanted(&rows, &duplicates);
+    let mut evidence = Evidence::new(&wanted, Limits::default());
+    for (attempt, source_key) in world.rows.iter().zip(["b", "a"]) {
+        evidence.see(&OurRow { source_key, ..world.row(attempt) });
+    }
+    explain(&mut rows, &evidence, &[], &duplicates, None);
+    // basic_photo has no attempt of ours that could have been pulled again.
+    assert_eq!(parts(&rows[0]), [(PartKind::Unexplained, 1, vec![])]);
+    assert_eq!(
+        parts(&rows[1]),
+        [(PartKind::Unexplained, 2, vec![]), (PartKind::Duplicate, 0, vec!["s1"])]
+    );
+    let told = &rows[1].parts[1];
+    assert_eq!((told.seqs_total, told.source_keys.join(" ")), (3, "a b".to_owned()));
 }
 
 fn parts(row: &Variance) -> Vec<(PartKind, i64, Vec<&str>)> {
@@ -318,6 +349,83 @@ fn midnight_balances_with_the_neighbour_both_ways() {
     assert_eq!(told[3], [(PartKind::Midnight, -1, vec!["s5"])]);
 }
 
+/// Charged attempts: so many at noon of the first three days, and so many seconds before and after the midnights that end
+/// the first two. Seqs say where: `n1`, `e1`, `b2`.
+fn three_days(noon: [i64; 3], ends: [i64; 2], begins: [i64; 2]) -> World {
+    let mut rows = Vec::new();
+    let mut add = |name: String, time: i64, n: i64| {
+        rows.extend((0..n).map(|i| Attempt {
+            seq: format!("{name}{i}"),
+            time: time + i,
+            tag: TAG,
+            charge: Some(true),
+            last: None,
+        }));
+    };
+    for day in 0..3 {
+        let begin = november(day as i32 + 1).begin_ms();
+        add(format!("n{}.", day + 1), begin + 720 * MINUTE, noon[day]);
+        if day < 2 {
+            add(format!("e{}.", day + 1), begin + 1_439 * MINUTE, ends[day]);
+            add(format!("b{}.", day + 2), begin + 1_440 * MINUTE, begins[day]);
+        }
+    }
+    World { rows }
+}
+
+#[test]
+fn a_day_without_a_difference_passes_on_what_it_got() {
+    let bill = |calls: [i64; 3]| -> Vec<BillLine> {
+        (1..=3).map(|n| line(november(n), TAG, calls[n as usize - 1], 0)).collect()
+    };
+    let midnight = PartKind::Midnight;
+    let told = |world: &World, calls| -> Vec<Vec<(PartKind, i64, Vec<String>)>> {
+        let rows = world.explained(&bill(calls), &[], None);
+        let own = |(kind, n, seqs): (PartKind, i64, Vec<&str>)| {
+            (kind, n, seqs.into_iter().map(str::to_owned).collect())
+        };
+        rows.iter().map(|row| parts(row).into_iter().map(own).collect()).collect()
+    };
+    let seqs = |seqs: &[&str]| seqs.iter().map(|seq| (*seq).to_owned()).collect::<Vec<_>>();
+    // Ours 3, 3, 1; the bill has the last two of both days on the next.
+    let world = three_days([1, 1, 1], [2, 2], [0, 0]);
+    let (first, second) = (seqs(&["e1.0", "e1.1"]), seqs(&["e2.0", "e2.1"]));
+    assert_eq!(
+        told(&world, [1, 3, 3]),
+        [
+            vec![(midnight, -2, first.clone())],
+            vec![(midnight, 2, first.clone()), (midnight, -2, second.clone())],
+            vec![(midnight, 2, second)],
+        ]
+    );
+    // Ours 1, 2, 2; the bill has the first of both days on the one before.
+    let world = three_days([1, 1, 1], [0, 0], [1, 1]);
+    assert_eq!(
+        told(&world, [2, 2, 1]),
+        [
+            vec![(midnight, 1, seqs(&["b2.0"]))],
+            vec![(midnight, -1, seqs(&["b2.0"])), (midnight, 1, seqs(&["b3.0"]))],
+            vec![(midnight, -1, seqs(&["b3.0"]))],
+        ]
+    );
+    // As many as the emptier midnight has: one, though two are missing.
+    let world = three_days([1, 1, 1], [2, 1], [0, 0]);
+    let explained = told(&world, [1, 2, 3]);
+    assert_eq!(explained[0][0], (midnight, -1, first));
+    assert_eq!(explained[0][1].1, -1);
+    assert_eq!(explained[2][1], (PartKind::Unexplained, 1, vec![]));
+    // None near the second midnight: nothing passes.
+    let world = three_days([1, 2, 1], [2, 0], [0, 0]);
+    assert_eq!(told(&world, [1, 2, 3])[1], []);
+    // Ours 3, 4, 1: the second day gives one of its own and passes on two.
+    let world = three_days([1, 1, 1], [2, 3], [0, 0]);
+    let explained = told(&world, [1, 3, 4]);
+    let (first, second) = (seqs(&["e1.0", "e1.1"]), seqs(&["e2.0", "e2.1", "e2.2"]));
+    assert_eq!(explained[0], [(midnight, -2, first.clone())]);
+    assert_eq!(explained[1], [(midnight, -3, second.clone()), (midnight, 2, first)]);
+    assert_eq!(explained[2], [(midnight, 3, second)]);
+}
+
 #[test]
 fn unknown_flags_then_snapshots_then_rejects() {
     let noon = november(1).begin_ms() + 720 * MINUTE;
@@ -330,10 +438,10 @@ fn unknown_flags_then_snapshots_then_rejects() {
     let bill = [line(november(1), TAG, 6, 0), line(november(1), "basic_photo", 5, 0)];
     let rejects = [reject(november(1)), reject(november(1)), reject(november(2))];
     let rows = world.explained(&bill, &rejects, None);
-    // basic_photo comes first and takes both rejects of the day.
+    // Two rejects that day: either row could take both, so neither does, and both tell them.
     assert_eq!(
         parts(&rows[0]),
-        [(PartKind::Reject, 2, vec![]), (PartKind::Unexplained, 3, vec![])]
+        [(PartKind::Reject, 0, vec![]), (PartKind::Unexplained, 5, vec![])]
     );
     assert_eq!(rows[0].parts[0].source_keys, ["bad.json"]);
     assert_eq!(
@@ -341,9 +449,50 @@ fn unknown_flags_then_snapshots_then_rejects() {
         [
             (PartKind::UnknownFlag, 1, vec!["s0"]),
             (PartKind::NotFinal, 1, vec!["s1"]),
+            (PartKind::Reject, 0, vec![]),
             (PartKind::Unexplained, 3, vec![])
         ]
     );
+}
+
+/// Counts of rejects per row: (period, tag, count).
+fn rejected(rows: &[Variance]) -> Vec<(String, &str, i64)> {
+    let of_row = |row: &'_ Variance| {
+        let told = row.parts.iter().find(|part| part.kind == PartKind::Reject)?;
+        Some((row.period.to_string(), told.count))
+    };
+    let rows = rows.iter().filter_map(|row| Some((of_row(row)?, row.billing_tag_code.as_str())));
+    rows.map(|((period, count), tag)| (period, tag, count)).collect()
+}
+
+#[test]
+fn rejects_are_shared_out_where_no_row_takes_them_from_another() {
+    let world = World::of(&[]);
+    let days = |days: &[i32]| days.iter().map(|n| reject(november(*n))).collect::<Vec<_>>();
+    let whole_month = |tag, calls| {
+        let mut line = line(november(1), tag, calls, 0);
+        line.usage_to = Some(november(30));
+        line
+    };
+    // Two tags of a day that lack one each: enough for both, or for one of them.
+    let bill = [line(november(5), TAG, 1, 0), line(november(5), "basic_photo", 1, 0)];
+    let (fifth, month) = ("2024-11-05".to_owned(), "2024-11".to_owned());
+    let told = |n| vec![(fifth.clone(), "basic_photo", n), (fifth.clone(), TAG, n)];
+    assert_eq!(rejected(&world.explained(&bill, &days(&[5, 5, 5]), None)), told(1));
+    assert_eq!(rejected(&world.explained(&bill, &days(&[5, 5]), None)), told(1));
+    assert_eq!(rejected(&world.explained(&bill, &days(&[5, 6]), None)), told(0));
+    assert_eq!(rejected(&world.explained(&bill, &days(&[6]), None)), []);
+    // Two tags that are settled by the month lack one and two.
+    let bill = [whole_month("basic_photo", 1), whole_month(TAG, 2)];
+    let told = |a, b| vec![(month.clone(), "basic_photo", a), (month.clone(), TAG, b)];
+    assert_eq!(rejected(&world.explained(&bill, &days(&[3, 9, 30]), None)), told(1, 2));
+    assert_eq!(rejected(&world.explained(&bill, &days(&[3, 9]), None)), told(0, 0));
+    assert_eq!(rejected(&world.explained(&bill, &[reject(day("2024-12-01"))], None)), []);
+    // A month beside a day: the reject of the 5th is the day's only if the month has enough without it.
+    let bill = [line(november(5), TAG, 1, 0), whole_month("basic_photo", 2)];
+    let told = |a, b| vec![(month.clone(), "basic_photo", a), (fifth.clone(), TAG, b)];
+    assert_eq!(rejected(&world.explained(&bill, &days(&[5, 9, 10]), None)), told(2, 1));
+    assert_eq!(rejected(&world.explained(&bill, &days(&[5, 9]), None)), told(0, 0));
 }
 
 fn listed(seq: &str, req_time: i64, is_need_charge: bool) -> ProviderAttempt {
@@ -535,6 +684,12 @@ fn random_worlds_add_up() {
                     _ => {}
                 }
                 assert!(part.seqs.is_sorted(), "seed {seed}");
+                if part.kind == PartKind::Midnight {
+                    assert!(
+                        part.count.abs() <= part.seqs_total,
+                        "seed {seed}: more than there are"
+                    );
+                }
             }
         }
         if !with_list {

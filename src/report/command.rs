@@ -13,7 +13,9 @@ use crate::storage::{self, Place};
 use crate::write::schema;
 use clap::CommandFactory;
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -220,15 +222,25 @@ fn reconcile(args: &ReconcileArgs, json: bool) -> Result<(), Failed> {
         month: args.month,
         as_of_ms: args.as_of,
         dry_run: args.dry_run,
+        html: args.html.is_some(),
+        csv: args.csv.is_some(),
     };
+    let named = [("--html", &args.html), ("--csv", &args.csv)];
+    for (flag, path) in named {
+        if let Some(path) = path {
+            can_be_written(flag, path)?;
+        }
+    }
+    if args.html.is_some() && args.html == args.csv {
+        let what = "--html and --csv name the same file: give each its own";
+        return Err(RunError::Usage(what.into()).into());
+    }
     let report = stopping(|stop| run::reconcile(&pipeline, prices.as_ref(), &asked, stop))?;
     let found = &report.reconciled;
-    if let Some(path) = &args.html {
-        let page = super::html(found).map_err(|error| RunError::Usage(error.to_string()))?;
-        put_file(path, &page)?;
-    }
-    if let Some(path) = &args.csv {
-        put_file(path, &super::differences_csv(found))?;
+    for (path, bytes) in [(&args.html, &report.html), (&args.csv, &report.csv)] {
+        if let (Some(path), Some(bytes)) = (path, bytes) {
+            put_file(path, bytes)?;
+        }
     }
     print(json, &report, || super::reconciled_text(found))?;
     for key in &report.reports {
@@ -244,9 +256,37 @@ fn within(url: &str, key: &str) -> String {
     format!("{}/{key}", url.trim_end_matches('/'))
 }
 
-fn put_file(path: &str, text: &str) -> Result<(), Failed> {
+fn put_file(path: &str, bytes: &[u8]) -> Result<(), Failed> {
     let failed = |error| RunError::Usage(format!("{path}: cannot be written: {error}"));
-    Ok(std::fs::write(path, text).map_err(failed)?)
+    Ok(std::fs::write(path, bytes).map_err(failed)?)
+}
+
+/// Whether a file that was named can be written, before anything is read or committed. What stands there stays as it
+/// is; what does not, does not stand there afterwards either.
+fn can_be_written(flag: &str, path: &str) -> Result<(), RunError> {
+    let mistake = |what: String| Err(RunError::Usage(format!("{flag} {path}: {what}")));
+    let given = Path::new(path);
+    let tried = match std::fs::metadata(given) {
+        Ok(there) if there.is_dir() => {
+            return mistake("is a folder: give the name of a file in it".into());
+        }
+        Ok(there) if there.is_file() => OpenOptions::new().append(true).open(given).map(drop),
+        // A pipe or a terminal: opening it once more would end it.
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let folder = given.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                let folder = folder.display();
+                return mistake(format!("the folder {folder} is not there: make it first"));
+            }
+            let made = OpenOptions::new().write(true).create_new(true).open(given);
+            made.and_then(|_| std::fs::remove_file(given))
+        }
+    };
+    match tried {
+        Ok(()) => Ok(()),
+        Err(error) => mistake(format!("cannot be written: {error}; give a file that can be")),
+    }
 }
 
 fn export(args: &ExportArgs, json: bool) -> Result<(), Failed> {

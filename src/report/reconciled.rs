@@ -209,6 +209,22 @@ fn part_words(kind: PartKind) -> &'static str {
     }
 }
 
+/// What is told and takes nothing of the difference has words of its own.
+fn words_of(part: &Part) -> &'static str {
+    match (part.count, part.kind) {
+        (0, PartKind::Duplicate) => {
+            "no difference: Seqs pulled more than once, counted once; a count of objects would have more"
+        }
+        (0, PartKind::Reject) => {
+            "may be of this row: records of ours set aside, fewer than the rows they could be of"
+        }
+        (0, PartKind::ProviderOnly) => {
+            "may be of this row: in the provider's list only, fewer than the rows they could be of"
+        }
+        (_, kind) => part_words(kind),
+    }
+}
+
 fn totals(r: &Reconciled, text: &mut String) {
     if r.totals.is_empty() {
         return;
@@ -304,7 +320,7 @@ fn differences(r: &Reconciled, text: &mut String) {
         add_row(&mut t, cells, numbers_from);
         for part in &row.parts {
             let mut cells = vec![String::new(); numbers_from - 1];
-            cells.push(format!("  {}{}", part_words(part.kind), example(part)));
+            cells.push(format!("  {}{}", words_of(part), example(part)));
             cells.extend([String::new(), String::new(), signed(part.count)]);
             cells.resize(head.len(), String::new());
             add_row(&mut t, cells, numbers_from);
@@ -361,6 +377,7 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
     let rows: Vec<&Variance> = r.rows.iter().filter(|row| is_difference(row)).collect();
     let part =
         |kind| rows.iter().any(|row| row.parts.iter().any(|p| p.kind == kind && p.count != 0));
+    let any = |kind| rows.iter().any(|row| row.parts.iter().any(|p| p.kind == kind));
     let status = |status| r.rows.iter().any(|row| row.status == status);
     let cost_only = rows.iter().any(|row| {
         row.difference == 0 && cost_difference(row).is_some_and(|difference| !difference.is_zero())
@@ -385,7 +402,7 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
             "Give what has no billing tag one: routes in the pipeline file for attempts, an alias for bill lines.",
         ),
         (
-            part(PartKind::Reject),
+            any(PartKind::Reject),
             "Mend the records set aside (`faceledger rejects`), then run `rejects --retry`.",
         ),
         (

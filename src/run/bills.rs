@@ -8,7 +8,7 @@ use crate::model::{
     UsageDay,
 };
 use crate::pipeline::Pipeline;
-use crate::storage::Place;
+use crate::storage::{Place, StorageError};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
@@ -59,10 +59,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
                 Standing::Counts => {}
             }
             let bytes =
-                file.place.read_all(&file.key).map_err(|error| match error.is_not_found() {
-                    true => RunError::Usage(format!("--bill {}: no such file", file.name)),
-                    false => error.into(),
-                })?;
+                file.place.read_all(&file.key).map_err(|error| of_bill(&file.name, error))?;
             bill::read_all(&file.name, &bytes, &wording)
                 .map_err(|refused| RunError::Usage(refused.to_string()))
         })
@@ -106,12 +103,15 @@ fn keep_rejects(kept: &mut Vec<BillReject>, more: Vec<BillReject>) {
 /// same store.
 fn find(pipeline: &Pipeline, url: &str) -> Result<Vec<File>, RunError> {
     let options = options_for(pipeline, url);
+    can_be_asked(url, &options)?;
+    let failed = |error| of_bill(url, error);
     let is_folder = url.ends_with('/') || std::path::Path::new(url).is_dir();
     if is_folder {
-        let place = Place::open_source(url, &options)?;
+        let place = Place::open_source(url, &options).map_err(failed)?;
         let known = [".zip", ".csv", ".json", ".ndjson", ".jsonl"];
         let files: Vec<File> = place
-            .list(None)?
+            .list(None)
+            .map_err(failed)?
             .into_iter()
             .filter(|object| known.iter().any(|end| object.key.to_ascii_lowercase().ends_with(end)))
             .map(|object| File {
@@ -133,8 +133,49 @@ fn find(pipeline: &Pipeline, url: &str) -> Result<Vec<File>, RunError> {
         Some((folder, key)) => (folder, key),
         None => (".", url),
     };
-    let place = Place::open(folder, &options)?;
+    let place = Place::open(folder, &options).map_err(failed)?;
     Ok(vec![File { name: url.to_owned(), place, key: key.to_owned() }])
+}
+
+/// Schemes of URLs that [`Place`] opens.
+const SCHEMES: [&str; 12] =
+    ["file", "s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl", "https", "http", "memory"];
+
+/// Whether it is a path or a URL that can be asked at all.
+fn can_be_asked(url: &str, options: &BTreeMap<String, String>) -> Result<(), RunError> {
+    let Some((scheme, rest)) = url.split_once("://") else { return Ok(()) };
+    let mistake = |what: String| Err(RunError::Usage(format!("--bill {what}")));
+    // No message shows a password or a signature.
+    let (address, query) = rest.split_once('?').map_or((rest, None), |(a, q)| (a, Some(q)));
+    let address = address.rsplit_once('@').map_or(address, |(_, host)| host);
+    let shown = format!("{scheme}://{address}");
+    if query.is_some() {
+        return mistake(format!(
+            "{shown}: a link with ? (a signed one) is not read: download the file and give its path"
+        ));
+    }
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" if options.get("allow_http").is_none_or(|allowed| allowed != "true") => {
+            mistake(format!("{shown}: plain http is not read: use https://, or give a local file"))
+        }
+        known if SCHEMES.contains(&known) => Ok(()),
+        _ => mistake(format!(
+            "{shown}: there is no reading from {scheme}://; give a local file or folder, or a URL of s3://, gs://, az:// or https://"
+        )),
+    }
+}
+
+/// What went wrong with a bill is for who named it to put right (exit 2), unless it passes by itself.
+fn of_bill(name: &str, error: StorageError) -> RunError {
+    if error.is_not_found() {
+        return RunError::Usage(format!(
+            "--bill {name}: there is no such file or folder; check the path"
+        ));
+    }
+    match error.is_transient() || error.is_stopped() || error.is_changed() {
+        true => error.into(),
+        false => RunError::Usage(format!("--bill {name}: {error}")),
+    }
 }
 
 fn options_for(pipeline: &Pipeline, url: &str) -> BTreeMap<String, String> {

@@ -26,6 +26,7 @@ use crate::write::{
     Commit, OpenTable, WriteError, Writer, reconciled, replace_partitions, schema, small,
 };
 use arrow::array::RecordBatch;
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
@@ -38,7 +39,11 @@ pub struct ReconcileAsked {
     pub month: Option<UsageMonth>,
     /// Milliseconds since the epoch; now, where it is not given.
     pub as_of_ms: Option<i64>,
+    /// Writes nothing in the output.
     pub dry_run: bool,
+    /// Whether the caller wants the HTML page and the CSV of differences, a dry run or not.
+    pub html: bool,
+    pub csv: bool,
 }
 
 /// What was found, and where it was put.
@@ -49,6 +54,11 @@ pub struct ReconcileReport {
     pub commits: Vec<Commit>,
     /// Keys below the output.
     pub reports: Vec<String>,
+    /// The page and the CSV, as they stand in the output, where they were asked for.
+    #[serde(skip)]
+    pub html: Option<Bytes>,
+    #[serde(skip)]
+    pub csv: Option<Bytes>,
 }
 
 /// Folder of the reports below the output. Its name begins with `_`: what lies in it is no data.
@@ -70,9 +80,18 @@ pub fn reconcile(
         stopped(stop)?;
         let job = Job { pipeline, prices, as_of_ms, asked, tables: &tables, bills, stop };
         let (reconciled, lines, differences) = job.go()?;
-        let mut report = ReconcileReport { reconciled, commits: Vec::new(), reports: Vec::new() };
+        // Before anything is committed: what cannot be written down must not be half published.
+        let files = files(&reconciled, asked)?;
+        let file = |end| files.iter().find(|(of, _)| *of == end).map(|(_, bytes)| bytes.clone());
+        let mut report = ReconcileReport {
+            reconciled,
+            commits: Vec::new(),
+            reports: Vec::new(),
+            html: file(HTML).filter(|_| asked.html),
+            csv: file(CSV).filter(|_| asked.csv),
+        };
         if !asked.dry_run {
-            publish(pipeline, &output, now_ms, &mut report, lines, differences)?;
+            publish(pipeline, &output, now_ms, &mut report, lines, differences, files)?;
         }
         Ok(report)
     })
@@ -111,7 +130,7 @@ impl Job<'_> {
         let packages = self.packages();
         let settings = Settings {
             as_of_ms: self.as_of_ms,
-            daily_out_minutes: self.pipeline.reconcile.bill_out_ms / 60_000,
+            daily_out_minutes: self.pipeline.reconcile.bill_out_minutes,
             monthly_out_day: Settings::MONTHLY_OUT_DAY,
             months: Some(&months),
             settlement: &settlement,
@@ -161,6 +180,7 @@ impl Job<'_> {
             + money.as_ref().map_or(0, |money| self.money_over_tolerance(money, &rows));
         let reconciled = Reconciled {
             pipeline: self.pipeline.name.clone(),
+            pipeline_file: self.pipeline.file.clone(),
             account: self.pipeline.account.uin.clone(),
             months: months.iter().map(UsageMonth::to_string).collect(),
             as_of: beijing(self.as_of_ms),
@@ -408,10 +428,11 @@ impl Job<'_> {
             }
         };
         let limits = Limits {
-            midnight_minutes: self.pipeline.reconcile.midnight_ms / 60_000,
+            midnight_minutes: self.pipeline.reconcile.midnight_minutes,
             seqs_max: SEQS_MAX,
         };
-        let wanted = reconcile::wanted(rows);
+        let (rejects, duplicates) = self.set_aside(days)?;
+        let wanted = reconcile::wanted(rows, &duplicates);
         let known_only = self.asked.as_of_ms.is_some();
         let seen = evidence::each_row(
             &self.tables.detail,
@@ -448,7 +469,6 @@ impl Job<'_> {
         if let Some(outcome) = &outcome {
             read.warnings.extend(outcome.warnings.iter().cloned());
         }
-        let (rejects, duplicates) = self.set_aside(days)?;
         let facts = outcome.as_ref().map(|outcome| &outcome.facts);
         reconcile::explain(rows, &seen.evidence, &rejects, &duplicates, facts);
         let (joined, differences) = match outcome {
@@ -479,7 +499,8 @@ impl Job<'_> {
             .filter_map(|input| {
                 let day = day_of(&input.key)?;
                 let rows = input.rows_duplicate + input.rows_changed;
-                Some(DuplicatesOn { day, source_key: input.key, rows })
+                let nothing_new = input.rows_new == 0;
+                Some(DuplicatesOn { day, source_key: input.key, rows, nothing_new })
             })
             .filter(|object| object.rows > 0)
             .collect();
@@ -487,6 +508,33 @@ impl Job<'_> {
         duplicates.sort();
         Ok((rejects, duplicates))
     }
+}
+
+const HTML: &str = "html";
+const CSV: &str = "csv";
+
+/// The reports that go into the output or that the caller asked for, by the end of their name; each is made once.
+fn files(
+    found: &Reconciled,
+    asked: &ReconcileAsked,
+) -> Result<Vec<(&'static str, Bytes)>, RunError> {
+    let unwritten = |error: serde_json::Error| RunError::Usage(error.to_string());
+    let published = !asked.dry_run;
+    let mut files: Vec<(&'static str, Bytes)> = Vec::new();
+    if published || asked.html {
+        files.push((HTML, report::html(found).map_err(unwritten)?.into()));
+    }
+    if published {
+        files.push(("json", serde_json::to_string_pretty(found).map_err(unwritten)?.into()));
+    }
+    if published || asked.csv {
+        files.push((CSV, report::differences_csv(found).into()));
+    }
+    let ticket = found.audit.as_ref().filter(|_| published).map(report::ticket).unwrap_or_default();
+    if !ticket.is_empty() {
+        files.push(("ticket.txt", ticket.into()));
+    }
+    Ok(files)
 }
 
 /// Writes the tables and the reports. Each month's rows take the place of those it had.
@@ -497,6 +545,7 @@ fn publish(
     report: &mut ReconcileReport,
     lines: Vec<BillLine>,
     differences: Option<Differences>,
+    files: Vec<(&'static str, Bytes)>,
 ) -> Result<(), RunError> {
     let run_id = new_run_id(now_ms);
     let (output, lease) = take_lease(pipeline, output, &run_id)?;
@@ -533,20 +582,9 @@ fn publish(
         [month] => format!("reconciliation-{month}"),
         [first, .., last] => format!("reconciliation-{first}-{last}"),
     };
-    let unwritten = |error: serde_json::Error| RunError::Usage(error.to_string());
-    let found = &report.reconciled;
-    let mut files = vec![
-        ("html", report::html(found).map_err(unwritten)?),
-        ("json", serde_json::to_string_pretty(found).map_err(unwritten)?),
-        ("csv", report::differences_csv(found)),
-    ];
-    let ticket = found.audit.as_ref().map(report::ticket).unwrap_or_default();
-    if !ticket.is_empty() {
-        files.push(("ticket.txt", ticket));
-    }
-    for (end, text) in files {
+    for (end, bytes) in files {
         let key = format!("{REPORTS}/{name}.{end}");
-        output.put(&key, text.into())?;
+        output.put(&key, bytes)?;
         report.reports.push(key);
     }
     Ok(())

@@ -166,7 +166,7 @@ async function use() {
   await page.locator('#list [data-part="duplicate"] > button', { hasText: "Show 20 more" }).click();
   assert.equal(await page.locator('#list [data-part="duplicate"] li').count(), 30);
   await page.locator('#list [data-part="duplicate"] li button', { hasText: "Explain" }).first().click();
-  assert.equal(await page.locator("#list code.cmd").textContent(), `faceledger explain faceid.toml ${duplicate.seqs[0]}`);
+  assert.equal(await page.locator("#list code.cmd").textContent(), `faceledger explain 'pipelines/face id.toml' ${duplicate.seqs[0]}`);
   // A day of the chart, by the keyboard; a tag by the legend.
   await page.click("#f-clear");
   await page.locator('[data-chart="days"] g[tabindex="0"]').focus();
@@ -253,6 +253,36 @@ async function looks() {
   await printed.context().close();
 }
 
+// WCAG 2: relative luminance, and the ratio of two colours.
+const luminance = (rgb) => rgb.map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const contrast = (a, b) => { const [x, y] = [luminance(a), luminance(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
+
+// Every number of a card in one line and in its card, every link of the menu on the screen; every text stands out.
+async function fits() {
+  for (const colorScheme of ["light", "dark"]) for (const locale of ["en-GB", "zh-CN"]) for (const width of [1280, 800, 360]) {
+    const page = await open("costly.html", { viewport: { width, height: 900 }, locale, colorScheme }), where = `${colorScheme} ${locale} ${width}`;
+    assert.deepEqual(await page.$$eval(".card .n", (ns) => ns.filter((n) => n.scrollWidth > n.clientWidth || n.clientHeight > 1.5 * parseFloat(getComputedStyle(n).lineHeight)).map((n) => n.textContent)), [], `numbers that do not fit: ${where}`);
+    assert.deepEqual(await page.$$eval(".bar a, .bar button, .bar h1", (as) => as.filter((a) => a.getBoundingClientRect().right > innerWidth || a.getBoundingClientRect().left < 0).map((a) => a.textContent)), [], `what of the bar is off the screen: ${where}`);
+    assert.ok(await page.evaluate(() => document.querySelector(".bar nav").scrollWidth <= document.querySelector(".bar nav").clientWidth), `the menu is cut: ${where}`);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= width, `wider than the screen: ${where}`);
+    const colours = await page.evaluate(() => {
+      const parts = (c) => c.match(/[\d.]+/g).map(Number), found = new Map();
+      for (const element of document.querySelectorAll("#app *")) {
+        if (![...element.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()) || element.closest("svg, :disabled, .sr, [hidden]")) continue;
+        let under = element;
+        while (under && (parts(getComputedStyle(under).backgroundColor)[3] ?? 1) === 0) under = under.parentElement;
+        const pair = [getComputedStyle(element).color, getComputedStyle(under ?? document.body).backgroundColor];
+        found.set(pair.join(" on "), { text: parts(pair[0]), ground: parts(pair[1]), example: element.textContent.slice(0, 40) });
+      }
+      return [...found];
+    });
+    assert.ok(colours.length > 5, `colours of texts: ${where}`);
+    for (const [pair, { text, ground, example }] of colours) assert.ok(contrast(text, ground) >= 4.5, `${pair}, ${where}: ${contrast(text, ground).toFixed(2)} in "${example}"`);
+    if (locale === "en-GB") await picture(page, `costly-${colorScheme}-${width}`, false);
+    await page.context().close();
+  }
+}
+
 async function others() {
   const nothing = await open("nothing.html");
   assert.match(await nothing.locator(".say").textContent(), /Nothing to compare/);
@@ -316,6 +346,7 @@ try {
     await numbers();
     await use();
     await looks();
+    await fits();
     await others();
     // A loose bound, for machines that do other things too: a page that hangs takes much longer.
     await quick(5000, 15000);

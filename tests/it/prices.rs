@@ -193,7 +193,7 @@ const OPENED: &str = "2023-05-01T00:00:00+08:00";
 fn what_is_left_out_of_reconcile_has_defaults() {
     let found = pipeline(OPENED, "").expect("no mistake").reconcile;
     assert_eq!((found.tolerance_calls, found.tolerance_amount), (0, Amount::ZERO));
-    assert_eq!((found.midnight_ms, found.bill_out_ms), (300_000, 43_200_000));
+    assert_eq!((found.midnight_minutes, found.bill_out_minutes), (5, 720));
     assert_eq!(found.prices, None);
     assert!(found.packages.is_empty() && found.editions.is_empty() && found.bill_tags.is_empty());
     assert!(found.transaction_types.is_empty());
@@ -238,7 +238,7 @@ used_before = 10
 "#;
     let found = pipeline(OPENED, more).expect("no mistake").reconcile;
     assert_eq!((found.tolerance_calls, found.tolerance_amount.to_string()), (2, "0.05".into()));
-    assert_eq!((found.midnight_ms, found.bill_out_ms), (0, 30_600_000));
+    assert_eq!((found.midnight_minutes, found.bill_out_minutes), (0, 510));
     assert_eq!(found.prices.as_deref(), Some("prices.toml"));
     assert_eq!(found.account_class, AccountClass::Monthly2021);
     assert_eq!(found.bill_tags["人脸"], "basic_photo");

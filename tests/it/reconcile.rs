@@ -440,6 +440,61 @@ fn other_readers_read_the_tables() {
 }
 
 #[test]
+fn what_cannot_work_is_refused_before_anything_is_read_or_written() {
+    let month = Month::loaded();
+    let output = month.output();
+    let csv = bill("detail.csv");
+    let refused = |words: &[&str], told: &[&str]| {
+        let mut all = vec!["reconcile", "pipelines/demo.toml", "--set", &output];
+        all.extend(words);
+        let ran = faceledger_in(root(), &all, &[]).exits(2);
+        for part in told {
+            assert!(ran.stderr.contains(part), "{words:?}: {}", ran.stderr);
+        }
+        ran
+    };
+    let schemes = "s3://, gs://, az:// or https://";
+    for (name, told) in [
+        ("none.csv", ["--bill none.csv", "check the path"]),
+        ("nowhere/none.csv", ["--bill nowhere/none.csv", "check the path"]),
+        ("nowhere/", ["--bill nowhere/", "check the path"]),
+        ("file:///nowhere/none.zip", ["--bill file:///nowhere/none.zip", "check the path"]),
+        ("http://127.0.0.1:9/bill.csv", ["http://127.0.0.1:9/bill.csv", "use https://"]),
+        ("http://127.0.0.1:9/bills/", ["http://127.0.0.1:9/bills/", "use https://"]),
+        ("ftp://me:secret@host/bill.csv", ["--bill ftp://host/bill.csv", schemes]),
+        ("cos://bucket/bills/", ["--bill cos://bucket/bills/", schemes]),
+        ("https://host/bill.zip?sign=secret", ["--bill https://host/bill.zip:", "download"]),
+    ] {
+        let ran = refused(&["--bill", name], &told);
+        assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
+    }
+    // Files that could not be written are told before the bill is looked at.
+    let path = |name: &str| month.folder.path().join(name).display().to_string();
+    let (folder, lost, same) = (path(""), path("none/report.html"), path("same"));
+    refused(&["--bill", "none.csv", "--html", &folder], &["--html", "is a folder"]);
+    refused(&["--bill", "none.csv", "--csv", &lost], &["--csv", "none is not there"]);
+    refused(&["--bill", &csv, "--csv", &same, "--html", &same], &["the same file"]);
+    assert!(!Path::new(&same).exists());
+    assert!(!month.out().join("reconciliation").exists() && !month.out().join("_reports").exists());
+
+    // A dry run writes what was named and nothing in the output.
+    let (page, differences) = (path("dry.html"), path("dry.csv"));
+    fs::write(&differences, "an earlier one, which is longer than a line").expect("a file");
+    let dry = ["--as-of", AS_OF, "--dry-run", "--html", &page, "--csv", &differences];
+    let found = month.reconcile(&[&csv], &dry, 4);
+    assert_eq!((&found["commits"], &found["reports"]), (&json!([]), &json!([])));
+    assert_eq!(found["pipeline_file"], "pipelines/demo.toml");
+    assert!(!month.out().join("reconciliation").exists() && !month.out().join("_reports").exists());
+    // The same bytes as those of a run that is none.
+    let (page, differences) = (fs::read(page).expect("HTML"), fs::read(differences).expect("CSV"));
+    month.reconcile(&[&csv], &["--as-of", AS_OF], 4);
+    let report =
+        |end: &str| fs::read(month.out().join(format!("_reports/reconciliation-2024-12.{end}")));
+    assert!(page == report("html").expect("HTML"), "the page");
+    assert!(differences == report("csv").expect("CSV"), "the CSV");
+}
+
+#[test]
 fn the_exit_status_says_whether_the_bill_is_right() {
     let month = Month::loaded();
     let csv = bill("detail.csv");

@@ -178,6 +178,7 @@ fn month() -> Reconciled {
         .collect();
     Reconciled {
         pipeline: "faceid".to_owned(),
+        pipeline_file: "pipelines/face id.toml".to_owned(),
         account: "100012345678".to_owned(),
         months: vec!["2024-11".to_owned()],
         as_of: "2024-12-01T07:30:00+08:00".to_owned(),
@@ -408,6 +409,14 @@ fn the_page_works_in_a_browser() {
         fs::write(folder.path().join(name), html(reconciled).expect("a page")).expect("written");
     };
     write("month.html", &month());
+    // Amounts as long as they get: hundreds of millions of yuan, to eight places.
+    let mut costly = month();
+    let money = costly.money.as_mut().expect("money");
+    (money.expected_cost, money.bill_cost) =
+        (yuan("123456789.12345678"), yuan("-123456789.12345678"));
+    let dear = costly.rows.iter_mut().find(|row| row.provider_cost.is_some()).expect("a row");
+    dear.provider_cost = Some(yuan("123456789.12345678"));
+    write("costly.html", &costly);
     write("nothing.html", &Reconciled::default());
     let plain = |status| Reconciled {
         rows: vec![row(day(1), 0, 10, (status == Status::Matched).then_some(10), status)],

@@ -43,9 +43,12 @@ const WORDS = {
     no_match: "Nothing fits the filters.", no_differences: "No differences.", no_rows: "No rows.", no_bill: "No line of the bill was read for this product. Give the detail bill (L3, 明细账单) with --bill.",
     parts: "Why", no_parts: "No reason is recorded for this row.", seqs_n: "{n} Seqs", seqs_cut: "{a} of {n} Seqs stand in this report; the table seq_difference and the CSV have more.",
     copy: "Copy", copied: "Copied", copy_seqs: "Copy {n} Seqs", copy_command: "Copy command", explain: "Explain", show_more: "Show {n} more",
-    explain_hint: "Where this attempt stands (object, record, byte). Put the path of your pipeline file in:", objects: "Objects", bill_lines: "Lines of the bill",
+    explain_hint: "Where this attempt stands (object, record, byte), asked from where this report was made:", objects: "Objects", bill_lines: "Lines of the bill",
     attempts: "Attempts", charged: "Charged", unknown: "Unknown", deducted: "Deducted by packages", billed: "Billed",
     more_than: "There are more Seqs here than the difference: counts alone do not say which of them.",
+    note_again: "These objects repeat Seqs that were there already, of whatever billing tag. A Seq counts once, so this makes no difference here: it is what a count of objects would have too many. Seqs below are those of this row that are known, from objects without anything new; of the others the load history keeps the number: look into the objects for them. `faceledger explain` says of a Seq which object its row was taken from.",
+    note_maybe: "There are fewer than the rows of that time could take, and nothing says which billing tag they are of. Told with each of these rows, counted in none.",
+    note_reject: "A record that was set aside has no Seq and no billing tag: a possible reason, no proof. `faceledger rejects` says for each object what is wrong.",
     seqsearch_sub: "Finds every Seq that stands in this report: parts of differences, the join per Seq, findings of the charge rules.",
     seqsearch_label: "Seq, or the start of one", found: "{n} found", found_none: "This Seq does not stand in this report. That means it makes no difference that was found; `faceledger explain` finds any Seq.",
     found_more: "{n} found; the first {m} are shown.", where: "Where", where_part: "Difference", where_join: "Per Seq", where_audit: "Charge rules", what: "What",
@@ -118,9 +121,12 @@ const WORDS = {
     no_match: "没有符合筛选条件的内容。", no_differences: "没有差异。", no_rows: "没有数据。", no_bill: "没有读到该产品的账单行。请用 --bill 提供 L3 明细账单。",
     parts: "原因", no_parts: "该行没有记录原因。", seqs_n: "{n} 个 Seq", seqs_cut: "本报告列出 {n} 个 Seq 中的 {a} 个；seq_difference 表和 CSV 中有更多。",
     copy: "复制", copied: "已复制", copy_seqs: "复制 {n} 个 Seq", copy_command: "复制命令", explain: "定位", show_more: "再显示 {n} 个",
-    explain_hint: "查看该调用所在位置（对象、记录、字节）。请填入您的任务文件路径：", objects: "对象", bill_lines: "账单行",
+    explain_hint: "查看该调用所在位置（对象、记录、字节），请在生成本报告时所在的目录运行：", objects: "对象", bill_lines: "账单行",
     attempts: "调用", charged: "计费", unknown: "未知", deducted: "资源包抵扣", billed: "计费用量",
     more_than: "这里的 Seq 多于差异数：仅凭次数无法判断是其中哪些。",
+    note_again: "这些对象含有已有的 Seq（不分计费项）。一个 Seq 只计一次，因此不造成差异：只是按对象计数会多出这么多。下方列出的是本行中可确定的 Seq（来自没有新内容的对象）；其余的加载记录只保存数量，请在对象中查看。`faceledger explain` 可查某个 Seq 的数据取自哪个对象。",
+    note_maybe: "数量少于同期各行可能需要的数量，无法判断属于哪个计费项。因此列在每一行中，但不计入任何一行。",
+    note_reject: "未能采用的记录没有 Seq，也没有计费项：只是可能的原因，并非证明。`faceledger rejects` 可查每个对象的问题。",
     seqsearch_sub: "查找本报告中的所有 Seq：差异原因、逐笔核对、计费规则核查结果。",
     seqsearch_label: "Seq 或其开头", found: "找到 {n} 条", found_none: "本报告中没有这个 Seq，即它没有造成已发现的差异；`faceledger explain` 可查任意 Seq。",
     found_more: "找到 {n} 条，显示前 {m} 条。", where: "位置", where_part: "差异", where_join: "逐笔核对", where_audit: "计费规则", what: "内容",
@@ -267,7 +273,7 @@ async function copy(text, button) {
 }
 const copyButton = (label, text) => h("button", { type: "button", class: "small", onclick: (e) => copy(text(), e.currentTarget) }, label);
 const quoted = (word) => (/^[\w.\/:-]+$/.test(word) && !word.startsWith("-") ? word : "'" + word.replace(/'/g, "'\\''") + "'");
-const explainCommand = (seq) => `faceledger explain ${quoted(DATA.pipeline + ".toml")} ${seq.startsWith("-") ? "-- " : ""}${quoted(seq)}`;
+const explainCommand = (seq) => `faceledger explain ${quoted(DATA.pipeline_file || DATA.pipeline + ".toml")} ${seq.startsWith("-") ? "-- " : ""}${quoted(seq)}`;
 
 // Said to those who hear the page.
 const live = h("div", { class: "sr", "aria-live": "polite", id: "live" });
@@ -383,7 +389,7 @@ function nextSteps(differing) {
   const part = (...kinds) => differing.some((r) => r.parts.some((p) => kinds.includes(p.kind) && p.count !== 0));
   const status = (name) => ROWS.some((r) => r.status === name);
   return [["n_bill", !DATA.bill.lines], ["n_rejects", DATA.bill.rejects_total > 0], ["n_unknown_kind", isUnknown()],
-    ["n_unpriced", DATA.money && DATA.money.unpriced_tags.length > 0], ["n_unmapped", status("unmapped")], ["n_reject", part("reject")],
+    ["n_unpriced", DATA.money && DATA.money.unpriced_tags.length > 0], ["n_unmapped", status("unmapped")], ["n_reject", differing.some((r) => r.parts.some((p) => p.kind === "reject"))],
     ["n_not_final", part("not_final")], ["n_unknown_flag", part("unknown_flag")], ["n_midnight", part("midnight")], ["n_duplicate", part("duplicate")],
     ["n_ticket", part("flag_differs", "provider_only", "ours_only")], ["n_unexplained", part("unexplained")],
     ["n_price", differing.some((r) => r.difference === 0 && r.costDifference)], ["n_adjusted", status("adjusted")],
@@ -577,11 +583,16 @@ function detail(row) {
     row.lines.length > 0 && [h("h3", {}, t("bill_lines")), texts(row.lines, null)]];
 }
 function part(p) {
-  return h("div", { class: "part", "data-part": p.kind }, h("div", { class: "head" }, h("b", { class: direction(big(p.count)) }, signed(p.count)), h("span", {}, named("p_", p.kind)), p.seqs_total > 0 && h("span", { class: "muted" }, t("seqs_n", { n: count(p.seqs_total) })),
+  return h("div", { class: "part", "data-part": p.kind }, h("div", { class: "head" }, h("b", { class: direction(big(p.count)) }, signed(p.count)), h("span", {}, named("p_", p.kind)), p.kind !== "reject" && p.seqs_total > 0 && h("span", { class: "muted" }, t("seqs_n", { n: count(p.seqs_total) })),
     p.seqs.length > 1 && copyButton(t("copy_seqs", { n: count(p.seqs.length) }), () => p.seqs.join("\n"))),
-    p.seqs_total > Math.abs(p.count) && h("p", { class: "muted" }, t("more_than")), p.seqs.length > 0 && texts(p.seqs, seqTools),
-    p.seqs_total > p.seqs.length && h("p", { class: "muted" }, t("seqs_cut", { a: count(p.seqs.length), n: count(p.seqs_total) })),
+    note(p), p.seqs.length > 0 && texts(p.seqs, seqTools),
+    !(p.kind === "duplicate" && p.count === 0) && p.seqs.length > 0 && p.seqs_total > p.seqs.length && h("p", { class: "muted" }, t("seqs_cut", { a: count(p.seqs.length), n: count(p.seqs_total) })),
     p.source_keys.length > 0 && [h("span", { class: "muted" }, t("objects")), texts(p.source_keys, null)]);
+}
+// What is to be known of a part. One of count 0 takes nothing of the difference; some have no Seqs.
+function note(p) {
+  const key = p.kind === "duplicate" && p.count === 0 ? "note_again" : p.count === 0 ? "note_maybe" : p.kind === "reject" ? "note_reject" : p.seqs_total > Math.abs(p.count) ? "more_than" : null;
+  return key && h("p", { class: "muted" }, t(key));
 }
 // Some of a list of texts, and more when asked for.
 function texts(items, tools) {
