@@ -253,9 +253,15 @@ fn money(r: &Reconciled, text: &mut String) {
     if let Some(money) = &r.money
         && money.is_compared()
     {
+        let pending = r.rows.iter().filter(|row| row.status == Status::Pending);
+        // Or the two sums would seem to differ by more than the rows do.
+        let not_out = match Amount::checked_sum(pending.filter_map(|row| row.expected_cost)) {
+            Some(sum) if sum != Amount::ZERO => format!(", {sum} of it not billed yet"),
+            _ => String::new(),
+        };
         let _ = writeln!(
             text,
-            "money     {} yuan expected ({}), {} yuan on the bill; rounding: {} on the bill, {} expected",
+            "money     {} yuan expected ({}{not_out}), {} yuan on the bill; rounding: {} on the bill, {} expected",
             money.expected_cost,
             money.price_book,
             money.bill_cost,

@@ -375,6 +375,28 @@ fn the_tables_hold_what_was_printed_and_a_second_time_changes_nothing() {
 }
 
 /// Sums by hand: 198.66666646 of usage - 1.13333333 + 1450 + 1 - 0.08333354; differences 8 (README: 7 - 3 + 2 - 1 + 3).
+/// The 31st is not billed at 09:00 of the next day: 3 calls in WeChat at 1.2, 2 of App at 1.13333333 (cut to eight places as the
+/// day's 2.26666666) and 1 of H5 at 0.3 are 6.16666666 yuan. 196.26666646 - 6.16666666 + 2.23333333 = 192.33333313.
+#[test]
+fn the_summary_says_how_its_sums_of_money_differ() {
+    let month = Month::loaded();
+    let (output, csv) = (month.output(), bill("detail.csv"));
+    let words = [
+        "reconcile",
+        "pipelines/demo.toml",
+        "--bill",
+        &csv,
+        "--as-of",
+        "2025-01-01T09:00:00+08:00",
+        "--set",
+        &output,
+    ];
+    let said = faceledger_in(root(), &words, &[]).exits(4).stdout;
+    assert!(said.contains("and asks 2.23333333 yuan more than expected"), "{said}");
+    let money = "196.26666646 yuan expected (sample contract, 6.16666666 of it not billed yet), 192.33333313 yuan on the bill";
+    assert!(said.contains(money), "{said}");
+}
+
 /// The fourth attempt of 3 December is free here and charged in the provider's list, so the bill counts one more; the
 /// fifth of the 7th stands on the 8th there (sample-data/month/README.md).
 #[test]

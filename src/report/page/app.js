@@ -315,7 +315,7 @@ function paged(id, rows, columns, { sort, onsort, detail, empty: none, label } =
   });
   const body = shown.map((row) => {
     const open = detail && (state.printing || state.open.has(row.index));
-    const line = h("tr", { "data-row": row.index ?? null }, columns.map((c) => h("td", { class: [c.num && "num", c.wrap && "wrap", c.tone && c.tone(row)].filter(Boolean).join(" ") || null }, c.cell(row))),
+    const line = h("tr", { "data-row": row.index ?? null }, columns.map((c) => h("td", { class: [c.num && "num", c.wrap && "wrap", c.day && "day", c.tone && c.tone(row)].filter(Boolean).join(" ") || null }, c.cell(row))),
       detail && h("td", { class: "noprint" }, h("button", { type: "button", class: "small", "aria-expanded": String(Boolean(open)), onclick: () => {
         state.open.has(row.index) ? state.open.delete(row.index) : state.open.add(row.index); update(id); focusIn(id, `tr[data-row="${row.index}"] button`);
       } }, t("details"))));
@@ -675,8 +675,8 @@ function join() {
       rows.length > 0 && copyButton(t("copy_seqs", { n: count(rows.length) }), () => rows.map((d) => d.seq).join("\n"))),
     paged("join", rows, [
       { label: "Seq", wrap: true, cell: (d) => [h("span", { class: "mono" }, d.seq), h("div", { class: "noprint" }, seqTools(d.seq))] }, { label: t("status"), cell: (d) => chip(named("q_", d.status), "bad") },
-      { label: t("our_day"), cell: (d) => d.ours_day ?? "–" }, { label: t("provider_day"), cell: (d) => d.provider_day ?? "–" }, { label: t("our_charge"), cell: (d) => flag(d.ours_charge) }, { label: t("provider_charge"), cell: (d) => flag(d.provider_charge) },
-      { label: t("tag"), wrap: true, cell: (d) => d.billing_tag ?? "–" }, { label: t("rule"), cell: (d) => d.rule_id ?? "–" }, { label: t("hour"), num: true, cell: (d) => d.hour },
+      { label: t("our_day"), day: true, cell: (d) => d.ours_day ?? "–" }, { label: t("provider_day"), day: true, cell: (d) => d.provider_day ?? "–" }, { label: t("our_charge"), cell: (d) => flag(d.ours_charge) }, { label: t("provider_charge"), cell: (d) => flag(d.provider_charge) },
+      { label: t("tag"), wrap: true, cell: (d) => d.billing_tag ?? "–" }, { label: t("rule"), day: true, cell: (d) => d.rule_id ?? "–" }, { label: t("hour"), num: true, cell: (d) => d.hour },
       { label: t("source"), wrap: true, cell: (d) => h("span", { class: "mono" }, d.source_key ? `${d.source_key} #${d.source_record ?? 0}` : d.provider_file ? `${d.provider_file} #${d.provider_row ?? 0}` : "–") }], { empty: j.differences.length ? t("no_match") : t("no_differences") }),
     j.differences_total > j.differences.length && h("p", { class: "muted" }, t("cut", { a: count(j.differences.length), n: count(j.differences_total), t: "seq_difference" })));
 }
