@@ -39,6 +39,12 @@ impl Texts {
         self.ends.reserve_exact(texts);
     }
 
+    /// Lets go of all texts, and keeps the room.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+
     /// Gives room back that is not used.
     pub fn shrink(&mut self) {
         self.text.shrink_to_fit();

@@ -260,7 +260,7 @@ impl Default for LimitsSection {
             memory_max: "2GiB".to_owned(),
             threads: 0,
             batch_objects: 200_000,
-            batch_bytes: "2GiB".to_owned(),
+            batch_bytes: "16GiB".to_owned(),
             retry_for: "3min".to_owned(),
         }
     }

@@ -225,9 +225,9 @@ impl<'l> About<'l> {
         }
     }
 
-    fn count(&self, line: Line, new: fn(&ObjectCount) -> i64, stored: fn(&Input) -> i64) -> i64 {
+    fn count(&self, line: Line, new: fn(&ObjectCount) -> u32, stored: fn(&Input) -> i64) -> i64 {
         match line {
-            Line::New(place) => new(&self.read.counts[place as usize]),
+            Line::New(place) => new(&self.read.counts[place as usize]).into(),
             Line::Stored(place) => stored(&self.stored[place as usize]),
         }
     }
@@ -254,7 +254,7 @@ impl Columns for LineGroup<'_> {
 
     fn column(&self, place: usize) -> Result<ArrayRef, WriteError> {
         let (lines, about) = (self.lines.iter().copied(), self.about);
-        let counts = |new: fn(&ObjectCount) -> i64, stored: fn(&Input) -> i64| -> ArrayRef {
+        let counts = |new: fn(&ObjectCount) -> u32, stored: fn(&Input) -> i64| -> ArrayRef {
             let counts = lines.clone().map(|line| about.count(line, new, stored));
             Arc::new(Int64Array::from_iter_values(counts))
         };

@@ -123,16 +123,16 @@ impl Version {
     }
 }
 
-/// What came of one object.
+/// What came of one object. There are very many: four billion of anything in one of them are told, not counted.
 #[derive(Clone, Debug, Default)]
 pub struct ObjectCount {
     pub read: Version,
-    pub records: i64,
-    pub rows_new: i64,
-    pub rows_duplicate: i64,
-    pub rows_changed: i64,
-    pub rejects: i64,
-    pub rows_outside: i64,
+    pub records: u32,
+    pub rows_new: u32,
+    pub rows_duplicate: u32,
+    pub rows_changed: u32,
+    pub rejects: u32,
+    pub rows_outside: u32,
 }
 
 impl Loaded {
@@ -140,11 +140,13 @@ impl Loaded {
     pub fn settle_fates(&mut self, fates: &HashMap<u32, Fates>) {
         for (object, fates) in fates {
             let count = &mut self.objects[*object as usize];
-            count.rows_new -= fates.duplicate + fates.changed;
-            count.rows_duplicate += fates.duplicate;
-            count.rows_changed += fates.changed;
+            // No more than the rows that were counted as new.
+            count.rows_new -= (fates.duplicate + fates.changed) as u32;
+            count.rows_duplicate += fates.duplicate as u32;
+            count.rows_changed += fates.changed as u32;
         }
-        let sum = |get: fn(&ObjectCount) -> i64| self.objects.iter().map(get).sum::<i64>() as u64;
+        let sum =
+            |get: fn(&ObjectCount) -> u32| self.objects.iter().map(|o| u64::from(get(o))).sum();
         let (new, duplicate, changed) =
             (sum(|o| o.rows_new), sum(|o| o.rows_duplicate), sum(|o| o.rows_changed));
         self.tally.details_new = new;
@@ -246,7 +248,7 @@ pub fn load(context: &Context<'_>, objects: &Objects) -> Result<(Loaded, Unmerge
             bytes_in_vain += outs.iter().map(|out| out.bytes_read).sum::<u64>();
             continue;
         }
-        let (mut loaded, shifts) = put_together(objects, outs);
+        let (mut loaded, shifts) = put_together(objects, outs)?;
         loaded.bytes_read += bytes_in_vain;
         return Ok((loaded, Unmerged { rows: held, shifts }));
     }
@@ -393,13 +395,14 @@ impl Feed<'_> {
 
 /// Sums up in key order. Pieces of an object number their records from 0: each is shifted by what the
 /// pieces before it held.
-fn put_together(objects: &Objects, outs: Vec<ShardOut>) -> (Loaded, Vec<i64>) {
+fn put_together(objects: &Objects, outs: Vec<ShardOut>) -> Result<(Loaded, Vec<i64>), RunError> {
     let mut loaded =
         Loaded { objects: vec![ObjectCount::default(); objects.len()], ..Loaded::default() };
     let mut shifts = Vec::with_capacity(outs.len());
     let mut unreadable = vec![true; objects.len()];
     for out in outs {
-        let shift = out.parts.first().map_or(0, |part| loaded.objects[part.object].records);
+        let records = out.parts.first().map_or(0, |part| loaded.objects[part.object].records);
+        let shift = i64::from(records);
         shifts.push(shift);
         loaded.days.extend(out.days);
         loaded.tally.add(&out.tally);
@@ -411,15 +414,21 @@ fn put_together(objects: &Objects, outs: Vec<ShardOut>) -> (Loaded, Vec<i64>) {
             let count = &mut loaded.objects[part.object];
             // Pieces of an object are all of the version that was listed.
             count.read = part.read;
-            count.records += part.records;
-            count.rows_new += part.rows;
-            count.rejects += part.rejects.len() as i64;
-            count.rows_outside += part.outside;
+            let key = objects.key(part.object);
+            let add = |count: &mut u32, n: i64| {
+                *count = u32::try_from(i64::from(*count) + n).map_err(|_| {
+                    RunError::Usage(format!("{key}: 2^32 records or attempts, or more: split it"))
+                })?;
+                Ok::<_, RunError>(())
+            };
+            add(&mut count.records, part.records)?;
+            add(&mut count.rows_new, part.rows)?;
+            add(&mut count.rejects, part.rejects.len() as i64)?;
+            add(&mut count.rows_outside, part.outside)?;
             let nothing = part.rejects.iter().all(|r| {
                 matches!(r.reason, RejectReason::EmptyObject | RejectReason::BadCompression)
             });
             unreadable[part.object] &= nothing && part.usable == 0;
-            let key = objects.key(part.object);
             loaded.rejects.extend(part.rejects.into_iter().map(|reject| RejectRow {
                 source_key: key.to_owned(),
                 source_record: reject.record + shift,
@@ -439,7 +448,7 @@ fn put_together(objects: &Objects, outs: Vec<ShardOut>) -> (Loaded, Vec<i64>) {
             false => loaded.tally.objects_parsed += 1,
         }
     }
-    (loaded, shifts)
+    Ok((loaded, shifts))
 }
 
 fn read_shard(

@@ -737,10 +737,10 @@ impl<'p> Run<'p> {
                 .copied()
                 .unwrap_or(i64::MIN)
         };
-        // A file, and a row group of it, is held by each thread.
-        let threads = match objects.len() < load::MANY_OBJECTS {
-            true => self.io_threads(&self.output),
-            false => 1,
+        // Each thread holds a file.
+        let threads = match objects.len() >= load::MANY_OBJECTS || rows.has_spilled() {
+            true => 1,
+            false => self.io_threads(&self.output),
         };
         on_threads(threads, &asked, |day| {
             let name = partition(*day);

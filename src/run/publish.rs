@@ -92,13 +92,17 @@ impl Run<'_> {
         let days: Vec<i32> = affected.days.keys().copied().collect();
         let stage = |day: &i32| {
             let mut rows = affected.day(*day)?;
+            let mut left = affected.days.get(day).copied().unwrap_or_default();
             let mut files = Vec::new();
             loop {
                 stopped(self.stop)?;
                 // Who reads the plain folder would count what is staged beside another writer's files.
                 self.still_ours()?;
-                match stage_file(table, *day, &mut rows)? {
-                    Some(file) => files.push(file),
+                match stage_file(table, *day, &mut rows, left)? {
+                    Some(file) => {
+                        left = left.saturating_sub(file.rows);
+                        files.push(file);
+                    }
                     None => return Ok((*day, files)),
                 }
             }
@@ -316,13 +320,14 @@ pub fn preview(affected: &Merged, threads: usize) -> Result<Vec<DailyCharge>, Ru
     Ok(days.into_iter().flatten().collect())
 }
 
-/// The next file of a day; None when all its rows are in files.
+/// The next file of a day of which `left` rows are not yet in files; None when all are.
 fn stage_file(
     table: &OpenTable,
     day: i32,
     rows: &mut DayRows<'_>,
+    left: u64,
 ) -> Result<Option<Staged>, WriteError> {
-    let mut encoder = Encoder::new(table.table)?;
+    let mut encoder = Encoder::with_room(table.table, left)?;
     let (mut n, mut charged, mut free) = (0u64, 0u64, 0u64);
     let (mut first, mut last, mut fetched) = (None, 0, true);
     let mut ranks: Vec<i64> = Vec::new();

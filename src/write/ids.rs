@@ -224,6 +224,35 @@ impl Ids {
         (self.forms.iter().map(|form| *form as u8).collect(), &self.values, &self.text)
     }
 
+    /// Ids that stand in several columns, each in a row of one.
+    pub fn gathered<'i>(each: impl ExactSizeIterator<Item = (&'i Ids, usize)> + Clone) -> Ids {
+        let len = each.len();
+        if each.clone().all(|(ids, _)| ids.values.is_empty()) {
+            return Ids { len, ..Ids::default() };
+        }
+        let form = |ids: &Ids, row| ids.forms.get(row).copied().unwrap_or(Form::Null);
+        let mut text = String::new();
+        let forms = each.clone().map(|(ids, row)| form(ids, row)).collect();
+        let values = each.map(|(ids, row)| match (form(ids, row), ids.get(row)) {
+            (Form::Text, Some(Id::Text(id))) => {
+                let from = text.len() as u128;
+                text.push_str(id);
+                from << 64 | id.len() as u128
+            }
+            _ => ids.values.get(row).copied().unwrap_or_default(),
+        });
+        let values = values.collect();
+        Ids { len, forms, values, text }
+    }
+
+    /// Lets go of all ids, and keeps the room.
+    pub fn clear(&mut self) {
+        self.len = 0;
+        self.forms.clear();
+        self.values.clear();
+        self.text.clear();
+    }
+
     /// `len` ids from their parts; without values they are all null.
     pub fn from_parts(len: usize, forms: &[u8], values: Vec<u128>, text: String) -> Ids {
         const FORMS: [Form; 4] = [Form::Null, Form::Small, Form::Capital, Form::Text];

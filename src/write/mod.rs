@@ -183,7 +183,7 @@ impl OpenTable {
         batches.map_err(|source| self.of_file(&file.path, source))
     }
 
-    /// All rows of a data file, a row group at a time.
+    /// All rows of a data file, some at a time.
     fn read_each(
         &self,
         file: &LiveFile,

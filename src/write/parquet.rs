@@ -38,6 +38,9 @@ pub const ROW_GROUP_ROWS_MAX: usize = 131_072;
 /// name is made of its bytes: some 50 MB.
 pub const FILE_ROWS_MAX: usize = 8 * ROW_GROUP_ROWS_MAX;
 
+/// Bytes of a row in a file, mostly less.
+const ROW_BYTES: usize = 96;
+
 /// One data file, encoded.
 pub struct Encoded {
     pub bytes: Bytes,
@@ -78,11 +81,18 @@ pub struct Encoder<'t> {
 
 impl<'t> Encoder<'t> {
     pub fn new(table: &'t Table) -> Result<Encoder<'t>, WriteError> {
+        Encoder::with_room(table, 0)
+    }
+
+    /// For about so many rows: bytes that grow by doubling are there twice while they are moved. Room that is not
+    /// used is no memory.
+    pub fn with_room(table: &'t Table, rows: u64) -> Result<Encoder<'t>, WriteError> {
         let options = ArrowWriterOptions::new()
             .with_properties(properties(table))
             // Plain types for every reader: a dictionary is an encoding here, not a type.
             .with_skip_arrow_metadata(true);
-        let sink = Vec::with_capacity(1 << 20);
+        let rows = (rows as usize).min(FILE_ROWS_MAX);
+        let sink = Vec::with_capacity((1 << 20) + rows * ROW_BYTES);
         let writer = ArrowWriter::try_new_with_options(sink, table.file_schema.clone(), options)?;
         let (writer, groups) = writer.into_serialized_writer()?;
         Ok(Encoder { table, writer, groups, written: 0, rows: 0 })
@@ -212,7 +222,10 @@ fn properties(table: &Table) -> WriterProperties {
     builder.build()
 }
 
-/// Reads a data file a row group at a time, dictionaries kept where the schema has them.
+/// Rows of a data file that are read at once: their texts are several times what they were in the file.
+const READ_ROWS: usize = 16_384;
+
+/// Reads a data file some rows at a time, dictionaries kept where the schema has them.
 pub fn decode(
     table: &Table,
     bytes: Bytes,
@@ -220,7 +233,7 @@ pub fn decode(
     let options = ArrowReaderOptions::new().with_schema(plain_schema(table));
     let metadata = ArrowReaderMetadata::load(&bytes, options)?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata)
-        .with_batch_size(ROW_GROUP_ROWS_MAX);
+        .with_batch_size(READ_ROWS);
     Ok(builder.build()?.map(|batch| Ok(batch?)))
 }
 

@@ -169,6 +169,19 @@ impl Keys {
         self.text_of(&self.each[place])
     }
 
+    /// Those of stored rows, of no object that was read.
+    pub fn stored(texts: Texts) -> Keys {
+        let each =
+            (0..texts.len() as u32).map(|text| KeyOf { texts: 0, text, object: NONE, piece: NONE });
+        Keys { each: each.collect(), texts: vec![Arc::new(texts)] }
+    }
+
+    /// The texts of those that [`Keys::stored`] made, which stand in the same places.
+    pub fn stored_texts(&self) -> Option<&Texts> {
+        let stored = self.each.first().is_some_and(|key| key.object == NONE);
+        self.texts.first().filter(|_| stored).map(Arc::as_ref)
+    }
+
     fn text_of(&self, key: &KeyOf) -> &str {
         self.texts[key.texts as usize].get(key.text as usize)
     }
@@ -286,22 +299,6 @@ impl Rows {
 
     pub fn each_ids(&self) -> [&Ids; 5] {
         [&self.seq, &self.request_id, &self.biz_token, &self.idcard_hmac, &self.name_hmac]
-    }
-
-    /// Adds a row of others, but for its places in their tables.
-    pub fn push_from(&mut self, others: &Rows, row: usize) {
-        self.rank_time.push(others.rank_time[row]);
-        self.req_time.push(others.req_time[row]);
-        self.seq.push_id(others.seq.get(row));
-        self.request_id.push_id(others.request_id.get(row));
-        self.biz_token.push_id(others.biz_token.get(row));
-        self.idcard_hmac.push_id(others.idcard_hmac.get(row));
-        self.name_hmac.push_id(others.name_hmac.get(row));
-        self.flags.push(others.flags[row]);
-        self.sim.push(others.sim[row]);
-        self.detail_index.push(others.detail_index[row]);
-        self.detail_count.push(others.detail_count[row]);
-        self.source_record.push(others.source_record[row]);
     }
 
     /// Bytes held, nearly.
@@ -532,6 +529,8 @@ impl RowsBuilder {
         let label = |text: Option<&str>| text.map(|text| Cow::Owned(text.to_owned()));
 
         let mut builder = RowsBuilder::default();
+        // The dictionary may be that of a row group, of which these rows are a part.
+        let mut place_of_key = vec![NONE; source_key.texts.len()];
         let n = batch.num_rows();
         for row in 0..n {
             let settlement = settlement_date.value(row);
@@ -583,13 +582,14 @@ impl RowsBuilder {
             ));
             let hundredths = sim.is_valid(row).then(|| sim.value(row) as i32);
             builder.rows.sim.push(hundredths.unwrap_or(NO_SIM));
-            builder.rows.source_key.push(source_key.places.keys().value(row) as u32);
-        }
-        builder.own.reserve(source_key.texts.len(), source_key.texts.value_data().len());
-        for (text, key) in source_key.texts.iter().enumerate() {
-            builder.own.push(key.unwrap_or_default());
-            let text = text as u32;
-            builder.keys.push(KeyOf { texts: 0, text, object: NONE, piece: NONE });
+            let key = source_key.places.keys().value(row) as usize;
+            if place_of_key[key] == NONE {
+                place_of_key[key] = builder.own.len() as u32;
+                builder.own.push(source_key.texts.value(key));
+                let text = place_of_key[key];
+                builder.keys.push(KeyOf { texts: 0, text, object: NONE, piece: NONE });
+            }
+            builder.rows.source_key.push(place_of_key[key]);
         }
         builder.rows.stored = true;
         let ids = |name: &str| {

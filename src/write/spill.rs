@@ -8,10 +8,11 @@
 use super::WriteError;
 use super::ids::{Id, Ids, Interned};
 use super::merge::{Facts, GatheredGroup, Part, RowRef, SeqSet, Snapshot, settle_one};
-use super::rows::{Class, Flags, KeyOf, Keys, Rows, Said};
+use super::rows::{Class, Flags, KeyOf, Keys, NONE, Rows, Said};
+use crate::model::Texts;
 use rayon::prelude::*;
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -19,13 +20,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Rows of a block: what is read at once of each run.
-const BLOCK_ROWS: usize = 4096;
+const BLOCK_ROWS: usize = 1024;
 
 /// Parts of the Seqs. Each is gone through by one thread in memory of its own.
 const PARTS: usize = 256;
 
-/// Bytes of a part's records that are written at once.
-const PART_BYTES: usize = 16 << 10;
+/// Records of a part that are written at once.
+const PART_RECORDS: usize = 256;
 
 /// Rows of a load, held or on disk.
 pub struct Held {
@@ -51,6 +52,7 @@ pub struct Run {
     file: Mutex<File>,
     classes: Arc<[Class]>,
     saids: Arc<[Said]>,
+    /// The objects of rows that were read. Those of stored rows are on disk with them: there may be as many as rows.
     keys: Arc<Keys>,
     records: Mutex<File>,
     /// Of each part, where its records stand.
@@ -79,11 +81,18 @@ struct Record<'p> {
     rank_time: i64,
     source_record: i64,
     detail_index: i32,
-    key: u32,
+    key: RecordKey<'p>,
     run: u32,
     row: u32,
     day: i32,
     facts: Facts,
+}
+
+/// The object a row came from: its place among those of the run, or, of a stored row, its key.
+#[derive(Clone, Copy)]
+enum RecordKey<'p> {
+    Read(u32),
+    Stored(&'p str),
 }
 
 impl Held {
@@ -136,8 +145,9 @@ impl Held {
             SeqSet::hashes(&self.now.lock().unwrap_or_else(PoisonError::into_inner).rows);
         let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         for part in 0..PARTS {
-            let bytes = part_bytes(&runs, part).map_err(|e| self.failed(e))?;
-            hashes.extend(records(&bytes).map(|record| record.id.hash()));
+            for (run, records) in records_of(&runs, part).map_err(|e| self.failed(e))? {
+                hashes.extend(records.each(run).map(|record| record.id.hash()));
+            }
         }
         Ok(SeqSet::from_hashes(hashes))
     }
@@ -187,12 +197,20 @@ fn write_run(folder: &Path, number: u32, stored: bool, rows: Vec<Rows>) -> std::
     order.sort_unstable_by(|(d, t, a), (e, u, b)| {
         (d, t).cmp(&(e, u)).then_with(|| seq(a).cmp(&seq(b)))
     });
-    let tables = Tables::new(&rows);
+    let tables = Tables::new(&rows, stored);
     let mut blocks = Vec::new();
     let mut parts: Vec<Vec<(u64, usize)>> = vec![Vec::new(); PARTS];
-    let mut waiting: Vec<Vec<u8>> = vec![Vec::new(); PARTS];
+    let mut waiting: Vec<Records> = (0..PARTS).map(|_| Records::default()).collect();
     let (mut at, mut parts_at, mut first) = (0u64, 0u64, 0u32);
     let mut bytes = Vec::new();
+    let mut write_part = |part: usize, waiting: &mut Records| {
+        let mut bytes = Vec::with_capacity(PART_RECORDS * 48);
+        waiting.write(&mut bytes);
+        waiting.clear();
+        parts[part].push((parts_at, bytes.len()));
+        parts_at += bytes.len() as u64;
+        parts_file.write_all(&bytes)
+    };
     for day in order.chunk_by(|a, b| a.0 == b.0) {
         for chunk in day.chunks(BLOCK_ROWS) {
             bytes.clear();
@@ -204,21 +222,16 @@ fn write_run(folder: &Path, number: u32, stored: bool, rows: Vec<Rows>) -> std::
             for row in 0..block.len() {
                 let hash = block.seq(row).hash();
                 let part = (hash >> (64 - PARTS.ilog2())) as usize;
-                write_record(&mut waiting[part], &block, &tables, row, number, first + row as u32);
-                if waiting[part].len() >= PART_BYTES {
-                    parts_file.write_all(&waiting[part])?;
-                    parts[part].push((parts_at, waiting[part].len()));
-                    parts_at += waiting[part].len() as u64;
-                    waiting[part].clear();
+                waiting[part].push(&block, &tables, row, first + row as u32);
+                if waiting[part].len() == PART_RECORDS {
+                    write_part(part, &mut waiting[part])?;
                 }
             }
             first += block.len() as u32;
         }
     }
-    for (part, waiting) in waiting.iter().enumerate().filter(|(_, waiting)| !waiting.is_empty()) {
-        parts_file.write_all(waiting)?;
-        parts[part].push((parts_at, waiting.len()));
-        parts_at += waiting.len() as u64;
+    for (part, waiting) in waiting.iter_mut().enumerate().filter(|(_, held)| held.len() > 0) {
+        write_part(part, waiting)?;
     }
     Ok(Run {
         number,
@@ -242,12 +255,12 @@ struct Tables {
     /// By batch: where its classes, and its saids, stand here.
     class_of: Vec<Vec<u32>>,
     said_of: Vec<Vec<u32>>,
-    /// By batch: where its keys begin here.
+    /// By batch: where its keys begin here; none of stored rows.
     key_from: Vec<u32>,
 }
 
 impl Tables {
-    fn new(rows: &[Rows]) -> Tables {
+    fn new(rows: &[Rows], stored: bool) -> Tables {
         let mut tables = Tables {
             classes: Interned::default(),
             saids: Interned::default(),
@@ -263,24 +276,62 @@ impl Tables {
             let saids = rows.saids.iter();
             let places = saids.map(|s| tables.saids.place(s, |held| held == s, || s.clone()));
             tables.said_of.push(places.collect());
-            tables.key_from.push(tables.keys.len() as u32);
-            tables.keys.extend(&rows.keys);
+            if !stored {
+                tables.key_from.push(tables.keys.len() as u32);
+                tables.keys.extend(&rows.keys);
+            }
         }
         tables
     }
 
-    /// Rows of one block; the places in it are those of the run.
+    /// Rows of one block; the places in it are those of the run, but for the keys of stored rows.
     fn block(&self, rows: &[Rows], order: &[(i32, i64, RowRef)]) -> Rows {
-        let mut block = Rows::default();
-        for (_, _, r) in order {
-            let (batch, row) = (r.batch as usize, r.row as usize);
-            block.push_from(&rows[batch], row);
-            block.class.push(self.class_of[batch][rows[batch].class[row] as usize]);
-            block.said.push(self.said_of[batch][rows[batch].said[row] as usize]);
-            block.source_key.push(self.key_from[batch] + rows[batch].source_key[row]);
+        // A column at a time: rows lie all over the memory, and what is asked for side by side comes sooner.
+        let at = || order.iter().map(|(_, _, r)| (r.batch as usize, r.row as usize));
+        let of = || at().map(|(batch, row)| (&rows[batch], row));
+        let (source_key, keys) = match self.key_from.is_empty() {
+            true => keys_of(rows, order),
+            false => {
+                let place = |(b, row): (usize, usize)| self.key_from[b] + rows[b].source_key[row];
+                (at().map(place).collect(), Arc::default())
+            }
+        };
+        Rows {
+            rank_time: of().map(|(rows, row)| rows.rank_time[row]).collect(),
+            req_time: order.iter().map(|(_, req_time, _)| *req_time).collect(),
+            seq: Ids::gathered(of().map(|(rows, row)| (&rows.seq, row))),
+            request_id: Ids::gathered(of().map(|(rows, row)| (&rows.request_id, row))),
+            biz_token: Ids::gathered(of().map(|(rows, row)| (&rows.biz_token, row))),
+            idcard_hmac: Ids::gathered(of().map(|(rows, row)| (&rows.idcard_hmac, row))),
+            name_hmac: Ids::gathered(of().map(|(rows, row)| (&rows.name_hmac, row))),
+            flags: of().map(|(rows, row)| rows.flags[row]).collect(),
+            class: at().map(|(b, row)| self.class_of[b][rows[b].class[row] as usize]).collect(),
+            said: at().map(|(b, row)| self.said_of[b][rows[b].said[row] as usize]).collect(),
+            sim: of().map(|(rows, row)| rows.sim[row]).collect(),
+            detail_index: of().map(|(rows, row)| rows.detail_index[row]).collect(),
+            detail_count: of().map(|(rows, row)| rows.detail_count[row]).collect(),
+            source_key,
+            keys,
+            source_record: of().map(|(rows, row)| rows.source_record[row]).collect(),
+            ..Rows::default()
         }
-        block
     }
+}
+
+/// The keys of a block of stored rows, each once, and the place of each row's.
+fn keys_of(rows: &[Rows], order: &[(i32, i64, RowRef)]) -> (Vec<u32>, Arc<Keys>) {
+    let mut texts = Texts::default();
+    let mut places: HashMap<(u32, u32), u32> = HashMap::new();
+    let place = |(_, _, r): &(i32, i64, RowRef)| {
+        let rows = &rows[r.batch as usize];
+        let key = rows.source_key[r.row as usize];
+        *places.entry((r.batch, key)).or_insert_with(|| {
+            texts.push(rows.keys.text(key as usize));
+            texts.len() as u32 - 1
+        })
+    };
+    let each = order.iter().map(place).collect();
+    (each, Arc::new(Keys::stored(texts)))
 }
 
 /// Numbers and texts, one after the other.
@@ -298,9 +349,23 @@ impl<'b> Bytes<'b> {
         self.take(N).try_into().unwrap_or([0; N])
     }
 
-    fn each<const N: usize, T>(&mut self, n: usize, from: fn([u8; N]) -> T) -> Vec<T> {
-        let bytes = self.take(N * n);
-        bytes.chunks_exact(N).map(|b| from(b.try_into().unwrap_or([0; N]))).collect()
+    fn each<const N: usize, T>(&mut self, n: usize, from: impl Fn([u8; N]) -> T) -> Vec<T> {
+        let (each, _) = self.take(N * n).as_chunks::<N>();
+        each.iter().map(|bytes| from(*bytes)).collect()
+    }
+
+    /// What [`put_near`] wrote of `n` numbers.
+    fn near<T: Clone>(&mut self, n: usize, from: impl Fn(i64) -> T) -> Vec<T> {
+        let [width] = self.array();
+        let least = i64::from_le_bytes(self.array());
+        let of = |distance: u64| from(least.wrapping_add(distance as i64));
+        match width {
+            0 => vec![of(0); n],
+            1 => self.each(n, |b| of(u8::from_le_bytes(b).into())),
+            2 => self.each(n, |b| of(u16::from_le_bytes(b).into())),
+            4 => self.each(n, |b| of(u32::from_le_bytes(b).into())),
+            _ => self.each(n, |b| of(u64::from_le_bytes(b))),
+        }
     }
 }
 
@@ -309,39 +374,98 @@ fn put<const N: usize, T: Copy>(out: &mut Vec<u8>, numbers: &[T], to: fn(T) -> [
     numbers.iter().for_each(|n| out.extend_from_slice(&to(*n)));
 }
 
+/// Whole numbers as their distances from the least, each in as many bytes as the greatest takes.
+fn put_near<T: Copy + Into<i64>>(out: &mut Vec<u8>, numbers: &[T]) {
+    let (mut least, mut greatest) = (i64::MAX, i64::MIN);
+    for n in numbers {
+        let n: i64 = (*n).into();
+        (least, greatest) = (least.min(n), greatest.max(n));
+    }
+    let (least, span) = match numbers.is_empty() {
+        true => (0, 0),
+        false => (least, greatest.wrapping_sub(least) as u64),
+    };
+    let bits = u64::BITS - span.leading_zeros();
+    let width = if bits == 0 { 0 } else { bits.div_ceil(8).next_power_of_two() };
+    out.push(width as u8);
+    out.extend_from_slice(&least.to_le_bytes());
+    fn each<const N: usize>(out: &mut Vec<u8>, distances: impl Iterator<Item = [u8; N]>) {
+        distances.for_each(|bytes| out.extend_from_slice(&bytes));
+    }
+    out.reserve(width as usize * numbers.len());
+    let distances = numbers.iter().map(|n| (*n).into().wrapping_sub(least) as u64);
+    match width {
+        0 => {}
+        1 => each(out, distances.map(|n| (n as u8).to_le_bytes())),
+        2 => each(out, distances.map(|n| (n as u16).to_le_bytes())),
+        4 => each(out, distances.map(|n| (n as u32).to_le_bytes())),
+        _ => each(out, distances.map(u64::to_le_bytes)),
+    }
+}
+
+impl Texts {
+    fn write(&self, out: &mut Vec<u8>) {
+        put(out, &[self.len() as u32], u32::to_le_bytes);
+        let lens: Vec<u32> = self.iter().map(|text| text.len() as u32).collect();
+        put_near(out, &lens);
+        self.iter().for_each(|text| out.extend_from_slice(text.as_bytes()));
+    }
+
+    fn read(bytes: &mut Bytes<'_>) -> Texts {
+        let n = u32::from_le_bytes(bytes.array()) as usize;
+        let lens = bytes.near(n, |len| len as usize);
+        let mut texts = Texts::default();
+        texts.reserve(n, lens.iter().sum());
+        for len in lens {
+            texts.push(&String::from_utf8_lossy(bytes.take(len)));
+        }
+        texts
+    }
+}
+
 impl Rows {
-    /// All columns but the tables they point into.
+    /// All columns but the tables they point into; the keys, too, of stored rows.
     fn write(&self, out: &mut Vec<u8>) {
         put(out, &[self.len() as u32], u32::to_le_bytes);
         for numbers in [&self.rank_time, &self.req_time, &self.source_record] {
-            put(out, numbers, i64::to_le_bytes);
+            put_near(out, numbers);
         }
         for numbers in [&self.sim, &self.detail_index, &self.detail_count] {
-            put(out, numbers, i32::to_le_bytes);
+            put_near(out, numbers);
         }
         for places in [&self.class, &self.said, &self.source_key] {
-            put(out, places, u32::to_le_bytes);
+            put_near(out, places);
         }
-        put(out, &self.flags, |flags| [flags.bits()]);
+        let flags: Vec<u8> = self.flags.iter().map(|flags| flags.bits()).collect();
+        put_near(out, &flags);
         for ids in self.each_ids() {
             ids.write(out);
         }
+        if let Some(keys) = self.keys.stored_texts() {
+            keys.write(out);
+        }
     }
 
-    fn read(bytes: &[u8]) -> Rows {
+    fn read(bytes: &[u8], stored: bool) -> Rows {
         let mut bytes = Bytes(bytes);
         let n = u32::from_le_bytes(bytes.array()) as usize;
-        let mut longs = || bytes.each(n, i64::from_le_bytes);
+        let mut longs = || bytes.near(n, |n| n);
         let (rank_time, req_time, source_record) = (longs(), longs(), longs());
-        let mut ints = || bytes.each(n, i32::from_le_bytes);
+        let mut ints = || bytes.near(n, |n| n as i32);
         let (sim, detail_index, detail_count) = (ints(), ints(), ints());
-        let mut places = || bytes.each(n, u32::from_le_bytes);
+        let mut places = || bytes.near(n, |n| n as u32);
         let (class, said, source_key) = (places(), places(), places());
-        let flags = bytes.each(n, |[bits]| Flags::from_bits(bits));
+        let flags = bytes.near(n, |bits| Flags::from_bits(bits as u8));
         let mut ids = || Ids::read(&mut bytes, n);
         let (seq, request_id, biz_token) = (ids(), ids(), ids());
         let (idcard_hmac, name_hmac) = (ids(), ids());
+        let keys = match stored {
+            true => Arc::new(Keys::stored(Texts::read(&mut bytes))),
+            false => Arc::default(),
+        };
         Rows {
+            keys,
+            stored,
             rank_time,
             req_time,
             source_record,
@@ -367,7 +491,7 @@ impl Ids {
         let (forms, values, text) = self.parts();
         // Nulls alone have no values.
         put(out, &[values.len() as u32, text.len() as u32], u32::to_le_bytes);
-        out.extend_from_slice(&forms);
+        put_near(out, &forms);
         put(out, values, u128::to_le_bytes);
         out.extend_from_slice(text.as_bytes());
     }
@@ -375,83 +499,149 @@ impl Ids {
     fn read(bytes: &mut Bytes<'_>, n: usize) -> Ids {
         let (held, text) =
             (u32::from_le_bytes(bytes.array()) as usize, u32::from_le_bytes(bytes.array()));
-        let forms = bytes.take(held);
+        let forms = bytes.near(held, |form| form as u8);
         let values = bytes.each(held, u128::from_le_bytes);
         let text = String::from_utf8_lossy(bytes.take(text as usize)).into_owned();
-        Ids::from_parts(n, forms, values, text)
+        Ids::from_parts(n, &forms, values, text)
     }
 }
 
-/// What merging has to know of a row, behind the others of its part.
-fn write_record(
-    out: &mut Vec<u8>,
-    block: &Rows,
-    tables: &Tables,
-    row: usize,
-    run: u32,
-    place: u32,
-) {
-    let class = &tables.classes.values()[block.class[row] as usize];
-    let said = &tables.saids.values()[block.said[row] as usize];
-    let text;
-    let (form, bits, rest): (u8, u128, &[u8]) = match block.seq(row) {
-        Id::Uuid { bits, capital } => (u8::from(capital), bits, &[]),
-        Id::Text(seq) => {
-            text = seq.as_bytes();
-            (2, text.len() as u128, text)
-        }
-    };
-    out.push(form);
-    out.extend_from_slice(&bits.to_le_bytes());
-    out.extend_from_slice(&block.rank_time[row].to_le_bytes());
-    out.extend_from_slice(&block.source_record[row].to_le_bytes());
-    out.extend_from_slice(&block.req_time[row].to_le_bytes());
-    out.extend_from_slice(&block.detail_index[row].to_le_bytes());
-    for number in [block.source_key[row], run, place] {
-        out.extend_from_slice(&number.to_le_bytes());
-    }
-    out.extend_from_slice(&class.usage_date.to_le_bytes());
-    out.push(block.flags[row].bits());
-    out.push(u8::from(said.errcode.is_some()));
-    out.extend_from_slice(&said.errcode.unwrap_or_default().to_le_bytes());
-    out.extend_from_slice(rest);
+/// What merging has to know of some rows of a run and a part of the Seqs.
+#[derive(Default)]
+struct Records {
+    seq: Ids,
+    rank_time: Vec<i64>,
+    source_record: Vec<i64>,
+    req_time: Vec<i64>,
+    detail_index: Vec<i32>,
+    /// Of rows that were read; of stored ones the texts.
+    key: Vec<u32>,
+    key_text: Texts,
+    row: Vec<u32>,
+    day: Vec<i32>,
+    flags: Vec<u8>,
+    /// Of those that have one, and behind it whether they have.
+    errcode: Vec<i32>,
+    coded: Vec<u8>,
 }
 
-fn records(bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
-    let mut bytes = Bytes(bytes);
-    std::iter::from_fn(move || {
-        if bytes.0.is_empty() {
-            return None;
+impl Records {
+    fn len(&self) -> usize {
+        self.row.len()
+    }
+
+    /// Adds the record of a row of a block, which is the `place`th of the run.
+    fn push(&mut self, block: &Rows, tables: &Tables, row: usize, place: u32) {
+        let class = &tables.classes.values()[block.class[row] as usize];
+        let said = &tables.saids.values()[block.said[row] as usize];
+        self.seq.push_id(Some(block.seq(row)));
+        self.rank_time.push(block.rank_time[row]);
+        self.source_record.push(block.source_record[row]);
+        self.req_time.push(block.req_time[row]);
+        self.detail_index.push(block.detail_index[row]);
+        match block.keys.stored_texts() {
+            Some(keys) => self.key_text.push(keys.get(block.source_key[row] as usize)),
+            None => self.key.push(block.source_key[row]),
         }
-        let [form] = bytes.array();
-        let bits = u128::from_le_bytes(bytes.array());
-        let [rank_time, source_record, req_time] =
-            [(); 3].map(|()| i64::from_le_bytes(bytes.array()));
-        let detail_index = i32::from_le_bytes(bytes.array());
-        let [key, run, row] = [(); 3].map(|()| u32::from_le_bytes(bytes.array()));
-        let day = i32::from_le_bytes(bytes.array());
-        let [flags, known] = bytes.array();
-        let errcode = i32::from_le_bytes(bytes.array());
-        let id = match form {
-            2 => Id::Text(std::str::from_utf8(bytes.take(bits as usize)).unwrap_or_default()),
-            capital => Id::Uuid { bits, capital: capital == 1 },
+        self.row.push(place);
+        self.day.push(class.usage_date);
+        self.flags.push(block.flags[row].bits());
+        self.errcode.push(said.errcode.unwrap_or_default());
+        self.coded.push(u8::from(said.errcode.is_some()));
+    }
+
+    /// Lets go of all, and keeps the room.
+    fn clear(&mut self) {
+        self.seq.clear();
+        for numbers in [&mut self.rank_time, &mut self.source_record, &mut self.req_time] {
+            numbers.clear();
+        }
+        for numbers in [&mut self.detail_index, &mut self.day, &mut self.errcode] {
+            numbers.clear();
+        }
+        for places in [&mut self.key, &mut self.row] {
+            places.clear();
+        }
+        self.key_text.clear();
+        for bits in [&mut self.flags, &mut self.coded] {
+            bits.clear();
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        put(out, &[self.len() as u32], u32::to_le_bytes);
+        self.seq.write(out);
+        for numbers in [&self.rank_time, &self.source_record, &self.req_time] {
+            put_near(out, numbers);
+        }
+        for numbers in [&self.detail_index, &self.day, &self.errcode] {
+            put_near(out, numbers);
+        }
+        put_near(out, &self.row);
+        match self.key.is_empty() {
+            true => self.key_text.write(out),
+            false => put_near(out, &self.key),
+        }
+        for bits in [&self.flags, &self.coded] {
+            put_near(out, bits);
+        }
+    }
+
+    fn read(bytes: &mut Bytes<'_>, stored: bool) -> Records {
+        let n = u32::from_le_bytes(bytes.array()) as usize;
+        let seq = Ids::read(bytes, n);
+        let mut longs = || bytes.near(n, |n| n);
+        let (rank_time, source_record, req_time) = (longs(), longs(), longs());
+        let mut ints = || bytes.near(n, |n| n as i32);
+        let (detail_index, day, errcode) = (ints(), ints(), ints());
+        let row = bytes.near(n, |n| n as u32);
+        let (key, key_text) = match stored {
+            true => (Vec::new(), Texts::read(bytes)),
+            false => (bytes.near(n, |n| n as u32), Texts::default()),
         };
-        let is_need_charge = Flags::from_bits(flags).is_need_charge();
-        let facts = Facts { is_need_charge, errcode: (known == 1).then_some(errcode), req_time };
-        Some(Record { id, rank_time, source_record, detail_index, key, run, row, day, facts })
-    })
+        let mut bits = || bytes.near(n, |n| n as u8);
+        let (flags, coded) = (bits(), bits());
+        let rank = Records { seq, rank_time, source_record, req_time, ..Records::default() };
+        Records { detail_index, key, key_text, row, day, flags, errcode, coded, ..rank }
+    }
+
+    /// Each of them, as of the `run`th run.
+    fn each(&self, run: u32) -> impl Iterator<Item = Record<'_>> {
+        (0..self.len()).map(move |n| Record {
+            id: self.seq.get(n).unwrap_or(Id::Text("")),
+            rank_time: self.rank_time[n],
+            source_record: self.source_record[n],
+            detail_index: self.detail_index[n],
+            key: match self.key.get(n) {
+                Some(key) => RecordKey::Read(*key),
+                None => RecordKey::Stored(self.key_text.get(n)),
+            },
+            run,
+            row: self.row[n],
+            day: self.day[n],
+            facts: Facts {
+                is_need_charge: Flags::from_bits(self.flags[n]).is_need_charge(),
+                errcode: (self.coded[n] == 1).then_some(self.errcode[n]),
+                req_time: self.req_time[n],
+            },
+        })
+    }
 }
 
-fn part_bytes(runs: &[Run], part: usize) -> std::io::Result<Vec<u8>> {
+/// The records of a part of the Seqs, and the run of each batch of them.
+fn records_of(runs: &[Run], part: usize) -> std::io::Result<Vec<(u32, Records)>> {
+    let mut all = Vec::new();
     let mut bytes = Vec::new();
     for run in runs {
         let mut file = run.records.lock().unwrap_or_else(PoisonError::into_inner);
         for (from, n) in &run.parts[part] {
+            bytes.clear();
             file.seek(SeekFrom::Start(*from))?;
             (&mut *file).take(*n as u64).read_to_end(&mut bytes)?;
+            all.push((run.number, Records::read(&mut Bytes(&bytes), run.stored)));
         }
     }
-    Ok(bytes)
+    Ok(all)
 }
 
 /// Runs, and which of their rows give way.
@@ -479,18 +669,22 @@ impl Spilled {
     }
 
     fn settle_part(&self, part: usize) -> Result<Part, WriteError> {
-        let bytes = part_bytes(&self.runs, part).map_err(failed_read)?;
-        let mut all: Vec<Record<'_>> = records(&bytes).collect();
-        let shifted = |record: &Record<'_>| {
-            let key = &self.runs[record.run as usize].keys[record.key as usize];
-            record.source_record + self.shift(key)
+        let records = records_of(&self.runs, part).map_err(failed_read)?;
+        let mut all: Vec<Record<'_>> =
+            records.iter().flat_map(|(run, records)| records.each(*run)).collect();
+        // Of no object that was read, and of no piece of it, are stored rows.
+        let key_of = |r: &Record<'_>| match r.key {
+            RecordKey::Read(place) => Some(self.runs[r.run as usize].keys[place as usize]),
+            RecordKey::Stored(_) => None,
         };
-        let key = |r: &Record<'_>| self.runs[r.run as usize].keys.text(r.key as usize);
+        let shifted = |record: &Record<'_>| {
+            record.source_record + key_of(record).map_or(0, |key| self.shift(&key))
+        };
         let stored = |r: &Record<'_>| self.runs[r.run as usize].stored;
         all.sort_unstable_by(|a, b| {
             a.id.cmp(&b.id)
                 .then_with(|| a.rank_time.cmp(&b.rank_time))
-                .then_with(|| key(a).cmp(key(b)))
+                .then_with(|| self.key(a).cmp(self.key(b)))
                 .then_with(|| shifted(a).cmp(&shifted(b)))
                 .then_with(|| a.detail_index.cmp(&b.detail_index))
                 .then_with(|| stored(b).cmp(&stored(a)))
@@ -502,7 +696,7 @@ impl Spilled {
                 stored: stored(record),
                 day: record.day,
                 facts: record.facts,
-                object: self.runs[record.run as usize].keys[record.key as usize].object,
+                object: key_of(record).map_or(NONE, |key| key.object),
                 seq: record.id,
             });
             for loser in snapshots.iter().rev().skip(1) {
@@ -513,8 +707,14 @@ impl Spilled {
         Ok(part)
     }
 
+    fn key<'r>(&'r self, record: &Record<'r>) -> &'r str {
+        match record.key {
+            RecordKey::Read(place) => self.runs[record.run as usize].keys.text(place as usize),
+            RecordKey::Stored(text) => text,
+        }
+    }
+
     fn shift(&self, key: &KeyOf) -> i64 {
-        // Stored rows are of no piece.
         self.shifts.get(key.piece as usize).copied().unwrap_or(0)
     }
 
@@ -697,15 +897,16 @@ impl Run {
             file.seek(SeekFrom::Start(from))?;
             file.read_exact(&mut bytes)?;
         }
-        let mut rows = Rows::read(&bytes);
-        for row in 0..rows.len() {
-            let piece = self.keys[rows.source_key[row] as usize].piece as usize;
-            rows.source_record[row] += shifts.get(piece).copied().unwrap_or(0);
+        let mut rows = Rows::read(&bytes, self.stored);
+        if !self.stored {
+            for row in 0..rows.len() {
+                let piece = self.keys[rows.source_key[row] as usize].piece as usize;
+                rows.source_record[row] += shifts.get(piece).copied().unwrap_or(0);
+            }
+            rows.keys = self.keys.clone();
         }
         rows.classes = self.classes.clone();
         rows.saids = self.saids.clone();
-        rows.keys = self.keys.clone();
-        rows.stored = self.stored;
         Ok(rows)
     }
 }
@@ -731,6 +932,27 @@ mod tests {
     use crate::model::{Attempt, Record, UsageDay};
     use arrow::array::RecordBatch;
     use std::collections::{BTreeSet, HashMap};
+
+    /// Whatever the distance between numbers, they come out as they went in; those that are near take few bytes.
+    #[test]
+    fn near_numbers_come_out_as_they_went_in() {
+        let cases: [(&[i64], usize); 8] = [
+            (&[], 0),
+            (&[7, 7, 7], 0),
+            (&[-1, 254], 1),
+            (&[-1, 255], 2),
+            (&[0, 65_536, 3], 4),
+            (&[1_772_296_082_585, 1_772_296_082_585 + 0xFFFF_FFFF], 4),
+            (&[0, 0x1_0000_0000], 8),
+            (&[i64::MIN, 0, i64::MAX], 8),
+        ];
+        for (numbers, width) in cases {
+            let mut out = Vec::new();
+            put_near(&mut out, numbers);
+            assert_eq!(out.len(), 9 + width * numbers.len(), "{numbers:?}");
+            assert_eq!(Bytes(&out).near(numbers.len(), |n| n), numbers);
+        }
+    }
 
     struct Rng(u64);
 
