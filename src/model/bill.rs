@@ -1,6 +1,8 @@
 //! The bill: its lines as the cloud gives them, read exactly.
 
 use super::{Amount, UsageDay, UsageMonth};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 codes! {
     /// What a line of the bill is about.
@@ -29,9 +31,9 @@ pub struct BillLine {
     /// 账单记录 ID, where the bill gives one.
     pub line_id: Option<String>,
     /// Payer's UIN (支付者 UIN).
-    pub account: String,
-    pub owner_uin: Option<String>,
-    pub operator_uin: Option<String>,
+    pub account: Arc<str>,
+    pub owner_uin: Option<Arc<str>>,
+    pub operator_uin: Option<Arc<str>>,
     /// First and last Beijing day of the usage (开始使用时间, 结束使用时间; the end is inclusive).
     pub usage_from: Option<UsageDay>,
     pub usage_to: Option<UsageDay>,
@@ -41,39 +43,39 @@ pub struct BillLine {
     pub bill_day: Option<UsageDay>,
     pub kind: Option<LineKind>,
     /// 交易类型, as a code where one is known or given (`postpay_deduct_d`), and its name as received.
-    pub action_type: Option<String>,
-    pub action_type_name: Option<String>,
+    pub action_type: Option<Arc<str>>,
+    pub action_type_name: Option<Arc<str>>,
     /// 计费模式 as received.
-    pub pay_mode: Option<String>,
-    pub business_code: Option<String>,
+    pub pay_mode: Option<Arc<str>>,
+    pub business_code: Option<Arc<str>>,
     /// 产品名称.
-    pub business_name: Option<String>,
-    pub product_code: Option<String>,
+    pub business_name: Option<Arc<str>>,
+    pub product_code: Option<Arc<str>>,
     /// 子产品名称: what the billing tag is made of.
-    pub product_name: Option<String>,
-    pub component_code: Option<String>,
+    pub product_name: Option<Arc<str>>,
+    pub component_code: Option<Arc<str>>,
     /// 组件类型.
-    pub component_name: Option<String>,
-    pub item_code: Option<String>,
+    pub component_name: Option<Arc<str>>,
+    pub item_code: Option<Arc<str>>,
     /// 组件名称.
-    pub item_name: Option<String>,
+    pub item_name: Option<Arc<str>>,
     pub resource_id: Option<String>,
     /// 实例类型 as received: `资源包` marks lines of a package itself.
-    pub instance_type: Option<String>,
+    pub instance_type: Option<Arc<str>>,
     /// Label and code of the billing tag, or `unmapped`: given by the catalogue, not by the bill.
-    pub billing_tag: String,
-    pub billing_tag_code: String,
+    pub billing_tag: Arc<str>,
+    pub billing_tag_code: Arc<str>,
     /// 组件刊例价, 组件单价, 组件价格单位.
     pub list_price: Option<Amount>,
     pub contract_price: Option<Amount>,
-    pub price_unit: Option<String>,
+    pub price_unit: Option<Arc<str>>,
     /// 组件原始用量 (RealTotalMeasure): before packages.
     pub usage_total: Option<Amount>,
     /// 抵扣用量 (DeductedMeasure).
     pub usage_deducted: Option<Amount>,
     /// 组件用量 (UsedAmount): what is billed.
     pub usage_billed: Option<Amount>,
-    pub usage_unit: Option<String>,
+    pub usage_unit: Option<Arc<str>>,
     /// 组件原价.
     pub cost_list: Option<Amount>,
     /// 优惠后总价 (RealCost): vouchers + incentive + transfer + cash.
@@ -83,14 +85,54 @@ pub struct BillLine {
     pub transfer: Option<Amount>,
     pub cash: Option<Amount>,
     /// Only international bills name one, in a column or behind the header of the cost; amounts are in it then.
-    pub currency: Option<String>,
+    pub currency: Option<Arc<str>>,
     /// The file (within a zip: `archive.zip!member.csv`), and the row in it: the line of a CSV from 1, header included;
     /// the record of a JSON file from 0, counting components.
-    pub source_file: String,
+    pub source_file: Arc<str>,
     pub source_row: i64,
 }
 
 impl BillLine {
+    /// What lines mostly have in common: a bill has very many lines, and few of each of these.
+    fn labels(&mut self) -> impl Iterator<Item = &mut Arc<str>> {
+        let always = [
+            &mut self.account,
+            &mut self.billing_tag,
+            &mut self.billing_tag_code,
+            &mut self.source_file,
+        ];
+        let some = [
+            &mut self.owner_uin,
+            &mut self.operator_uin,
+            &mut self.action_type,
+            &mut self.action_type_name,
+            &mut self.pay_mode,
+            &mut self.business_code,
+            &mut self.business_name,
+            &mut self.product_code,
+            &mut self.product_name,
+            &mut self.component_code,
+            &mut self.component_name,
+            &mut self.item_code,
+            &mut self.item_name,
+            &mut self.instance_type,
+            &mut self.price_unit,
+            &mut self.usage_unit,
+            &mut self.currency,
+        ];
+        always.into_iter().chain(some.into_iter().flatten())
+    }
+
+    /// Makes what it has in common with lines before it the same text in memory; `held` are theirs.
+    pub fn share(&mut self, held: &mut HashSet<Arc<str>>) {
+        for label in self.labels() {
+            match held.get(label) {
+                Some(same) => *label = same.clone(),
+                None => _ = held.insert(label.clone()),
+            }
+        }
+    }
+
     /// Usage before packages as a count of calls: `usage_total`, else what was billed and what was deducted.
     pub fn calls(&self) -> Option<i64> {
         let total = self.usage_total.or_else(|| {

@@ -216,7 +216,11 @@ pub fn counts(
     let mut by_month: BTreeSet<TagMonth> = BTreeSet::new();
     for (line, day, spans) in &placed {
         if *spans && line.kind == Some(LineKind::Usage) {
-            by_month.insert((line.account.clone(), line.billing_tag_code.clone(), day.month()));
+            by_month.insert((
+                line.account.to_string(),
+                line.billing_tag_code.to_string(),
+                day.month(),
+            ));
         }
     }
     let period = |account: &str, tag_code: &str, day: UsageDay| {
@@ -239,10 +243,10 @@ pub fn counts(
             true => Period::Month(day.month()),
             false => period(&line.account, &line.billing_tag_code, *day),
         };
-        let key = (line.account.clone(), period, line.billing_tag_code.clone());
+        let key = (line.account.to_string(), period, line.billing_tag_code.to_string());
         let sum = sums.entry(key).or_default();
         if sum.label.is_empty() {
-            sum.label.clone_from(&line.billing_tag);
+            sum.label = line.billing_tag.to_string();
         }
         sum.add_line(line).map_err(|what| overflow(what, &line.billing_tag, period))?;
     }
@@ -393,8 +397,8 @@ impl<'b> Packages<'b> {
         let bought = known.iter().filter(|line| line.kind == Some(LineKind::PackagePurchase));
         let bought = bought.filter_map(|line| {
             Some(PackageSpan {
-                account: line.account.clone(),
-                billing_tag_code: line.billing_tag_code.clone(),
+                account: line.account.to_string(),
+                billing_tag_code: line.billing_tag_code.to_string(),
                 from: line.usage_from?,
                 until: line.usage_to?.plus(1),
             })
@@ -402,7 +406,7 @@ impl<'b> Packages<'b> {
         let mut lines: BTreeMap<_, DaysWithLines> = BTreeMap::new();
         for (line, day, _) in placed.iter().filter(|(l, ..)| l.kind == Some(LineKind::Usage)) {
             let above_zero = |n: Option<Amount>| n.is_some_and(|n| n > Amount::ZERO);
-            let place = (line.account.as_str(), line.billing_tag_code.as_str());
+            let place = (&*line.account, &*line.billing_tag_code);
             let (billed, deducted) = lines.entry(place).or_default().entry(*day).or_default();
             *billed |= above_zero(line.usage_billed);
             *deducted |= above_zero(line.usage_deducted);
@@ -439,7 +443,7 @@ fn incomplete_months(rows: &[Variance], placed: &[(&BillLine, UsageDay, bool)]) 
     let mut covered: BTreeMap<(&str, UsageMonth), UsageDay> = BTreeMap::new();
     for (line, day, _) in placed.iter().filter(|(line, ..)| line.kind == Some(LineKind::Usage)) {
         let last = line.usage_to.filter(|to| to.month() == day.month()).unwrap_or(*day);
-        let held = covered.entry((line.account.as_str(), day.month())).or_insert(last);
+        let held = covered.entry((&*line.account, day.month())).or_insert(last);
         *held = last.max(*held);
     }
     let mut missing: BTreeMap<(&str, UsageMonth), BTreeSet<UsageDay>> = BTreeMap::new();

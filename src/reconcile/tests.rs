@@ -662,7 +662,7 @@ fn random_worlds_add_up() {
                     && within(UsageDay::of_instant(a.time))
             });
             let theirs = bill.iter().filter(|l| {
-                l.billing_tag_code == row.billing_tag_code && l.usage_from.is_some_and(within)
+                *l.billing_tag_code == row.billing_tag_code && l.usage_from.is_some_and(within)
             });
             let (ours, calls) =
                 (ours.count() as i64, theirs.map(|l| l.calls().unwrap()).sum::<i64>());

@@ -11,7 +11,8 @@ use crate::pipeline::Pipeline;
 use crate::storage::{Place, StorageError};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 
 /// What the bills say.
 pub struct Bills {
@@ -75,7 +76,11 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         bills.read.warnings.extend(content.notes);
         bills.read.lines_other_products += content.file.lines_other_products;
         bills.read.files.push(content.file);
-        bills.lines.extend(collected.lines);
+        match bills.lines.is_empty() {
+            // Mostly it is one file: nothing of it is copied.
+            true => bills.lines = collected.lines,
+            false => bills.lines.extend(collected.lines),
+        }
         bills.attempts.extend(collected.attempts);
         bills.read.rejects_total += collected.rejects.len() as i64;
         keep_rejects(&mut bills.read.rejects, collected.rejects);
@@ -195,36 +200,58 @@ fn options_for(pipeline: &Pipeline, url: &str) -> BTreeMap<String, String> {
 /// Leaves out lines that another file has, too; how many. Within one file lines that look alike are two, and so are lines
 /// whose ids differ; only API pages have ids, so a line of a CSV is the same as one that says the same otherwise.
 fn leave_out_repeated(lines: &mut Vec<BillLine>) -> usize {
-    let keep: Vec<bool> = {
-        // The file that had such a line first: by what it says, apart for lines with and without an id; by its id.
-        let mut without: HashMap<_, &str> = HashMap::with_capacity(lines.len());
-        let mut with: HashMap<_, &str> = HashMap::new();
-        let mut ids: HashMap<_, &str> = HashMap::new();
-        let mut keep = Vec::with_capacity(lines.len());
-        for line in lines.iter() {
-            let file = line.source_file.as_str();
-            let says = || all_it_says(line);
-            let known = match &line.line_id {
-                Some(id) => {
-                    let first = *ids.entry((id, all_it_says(line))).or_insert(file);
-                    first != file || without.get(&says()).is_some_and(|first| *first != file)
-                }
-                None => {
-                    let first = *without.entry(says()).or_insert(file);
-                    first != file || with.get(&says()).is_some_and(|first| *first != file)
-                }
-            };
-            if line.line_id.is_some() {
-                with.entry(says()).or_insert(file);
+    let file = |place: usize| &*lines[place].source_file;
+    if (1..lines.len()).all(|place| file(place) == file(0)) {
+        return 0;
+    }
+    // The first line that says the same: apart for lines with and without an id; of those with one, by their id.
+    let (mut without, mut with, mut ids) =
+        (Firsts::default(), Firsts::default(), Firsts::default());
+    let says = |place: usize| all_it_says(&lines[place]);
+    let named = |place: usize| (&lines[place].line_id, says(place));
+    let mut keep = Vec::with_capacity(lines.len());
+    for place in 0..lines.len() {
+        let in_another = |first: Option<usize>| first.is_some_and(|at| file(at) != file(place));
+        let known = match lines[place].line_id.is_some() {
+            true => {
+                with.of(place, &says);
+                in_another(Some(ids.of(place, &named))) || in_another(without.find(place, &says))
             }
-            keep.push(!known);
-        }
-        keep
-    };
+            false => {
+                in_another(Some(without.of(place, &says))) || in_another(with.find(place, &says))
+            }
+        };
+        keep.push(!known);
+    }
     let before = lines.len();
     let mut keep = keep.into_iter();
     lines.retain(|_| keep.next().unwrap_or(true));
     before - lines.len()
+}
+
+/// The first of the lines that are alike, by their places: what they say stands in the lines alone.
+#[derive(Default)]
+struct Firsts {
+    places: hashbrown::HashTable<usize>,
+    hasher: hashbrown::DefaultHashBuilder,
+}
+
+impl Firsts {
+    /// The first one that says what the one at `place` does.
+    fn find<K: Hash + Eq>(&self, place: usize, says: &impl Fn(usize) -> K) -> Option<usize> {
+        let said = says(place);
+        self.places.find(self.hasher.hash_one(&said), |first| says(*first) == said).copied()
+    }
+
+    /// The same, which is itself where there is none before it.
+    fn of<K: Hash + Eq>(&mut self, place: usize, says: &impl Fn(usize) -> K) -> usize {
+        let first = self.find(place, says);
+        first.unwrap_or_else(|| {
+            let hash = |place: &usize| self.hasher.hash_one(says(*place));
+            self.places.insert_unique(hash(&place), place, hash);
+            place
+        })
+    }
 }
 
 /// What makes two lines the same one: all they say but their ids and where they stand.
@@ -295,7 +322,7 @@ fn unknown_kinds(lines: &[BillLine], wording: &Wording) -> Vec<String> {
 
 /// Lines of other payers, told: their rows stand apart, and no price of this pipeline is theirs.
 pub fn of_others(lines: &[BillLine], account: &str) -> Option<String> {
-    let others = lines.iter().filter(|line| line.account != account).count();
+    let others = lines.iter().filter(|line| *line.account != *account).count();
     (others > 0).then(|| {
         format!(
             "{others} lines are of other payers (支付者 UIN) than account.uin {account}: their rows stand apart, and \
@@ -355,7 +382,7 @@ fn refuse_merged_days(pipeline: &Pipeline, lines: &[BillLine]) -> Result<(), Run
     let merged = lines.iter().find_map(|line| {
         let (from, to) = (line.usage_from?, line.usage_to?);
         let is_merged = line.kind == Some(LineKind::Usage)
-            && line.account == pipeline.account.uin
+            && *line.account == pipeline.account.uin
             && to.date32() - from.date32() > END_DAYS_MAX
             && line.action_type.as_deref() != Some("postpay_deduct_m")
             && settles_daily(&line.billing_tag_code);
@@ -374,6 +401,7 @@ fn refuse_merged_days(pipeline: &Pipeline, lines: &[BillLine]) -> Result<(), Run
 fn tag(pipeline: &Pipeline, lines: &mut [BillLine]) -> Result<(), RunError> {
     let map = pipeline.reconcile.bill_tags.iter().map(|(name, code)| (name.as_str(), *code));
     let map = BillTags::new(map).map_err(|unknown| RunError::Usage(unknown.to_string()))?;
+    let mut tags = HashMap::new();
     for line in lines {
         let names = BillNames {
             product_name: line.product_name.as_deref(),
@@ -384,8 +412,9 @@ fn tag(pipeline: &Pipeline, lines: &mut [BillLine]) -> Result<(), RunError> {
             item_code: line.item_code.as_deref(),
         };
         let tag = Catalogue::get().tag(billing_tag_of_bill(&names, &map));
-        line.billing_tag = tag.label.to_owned();
-        line.billing_tag_code = tag.code.to_owned();
+        let texts = || (Arc::from(tag.label), Arc::from(tag.code));
+        let (label, code): &(Arc<str>, Arc<str>) = tags.entry(tag.code).or_insert_with(texts);
+        (line.billing_tag, line.billing_tag_code) = (label.clone(), code.clone());
     }
     Ok(())
 }

@@ -40,8 +40,8 @@ const COLUMNS: [&str; 14] = [
 ];
 
 /// Shows every row of these days to `see`, on all threads: each begins with `new` for each stretch of files, and what
-/// they saw is put together by `merge`, in no certain order. Each thread holds one file's columns at a time, so that
-/// memory is threads times a file's rows (a million), whatever the table holds.
+/// they saw is put together by `merge`, in no certain order. Each thread holds one file's columns at a time, as they
+/// stand in it, so that memory is threads times a file (a million rows), whatever the table holds.
 pub fn each_row<T: Send>(
     detail: &OpenTable,
     days: &BTreeSet<UsageDay>,
@@ -61,7 +61,8 @@ pub fn each_row<T: Send>(
         .par_iter()
         .try_fold(&new, |mut seen, (day, file)| {
             stopped(stop)?;
-            for batch in detail.read(file, Some(&COLUMNS))? {
+            for batch in detail.read_columns(file, &COLUMNS)? {
+                let batch = batch?;
                 let columns = Columns::of(&batch)?;
                 for row in 0..batch.num_rows() {
                     see(&mut seen, &columns.row(*day, row));

@@ -6,7 +6,8 @@
 use super::bills::Foreign;
 use super::evidence::{self, Row};
 use super::{
-    RunError, Tables, bills, export, in_pool, new_run_id, now_ms, read_small, stopped, take_lease,
+    RunError, Tables, bills, export, in_pool, memory, new_run_id, now_ms, read_small, stopped,
+    take_lease,
 };
 use crate::classify::{AuditedAttempt, Auditor, Catalogue, TagId};
 use crate::model::{
@@ -76,6 +77,8 @@ pub fn reconcile(
         let as_of_ms = asked.as_of_ms.unwrap_or(now_ms);
         let output = Place::open(&pipeline.output.url, &pipeline.output.options)?;
         let tables = Tables::open_existing(&output)?;
+        // Of a large bill most memory is held for a moment.
+        memory::give_back_soon();
         let bills = bills::read(pipeline, &asked.bills, as_of_ms)?;
         stopped(stop)?;
         let job = Job { pipeline, prices, as_of_ms, asked, tables: &tables, bills, stop };
@@ -204,7 +207,7 @@ impl Job<'_> {
         let month_of = |line: &BillLine| line.usage_from.map(UsageDay::month).or(line.bill_month);
         let unknown = self.bills.lines.iter().filter(|line| {
             bills::is_of_unknown_kind(line, &wording)
-                && line.account == self.pipeline.account.uin
+                && *line.account == self.pipeline.account.uin
                 && line.pay_time.is_none_or(|time| time <= self.as_of_ms)
                 && self.asked.month.is_none_or(|month| month_of(line) == Some(month))
         });
@@ -321,7 +324,7 @@ impl Job<'_> {
                 cost: row.provider_cost,
             })
             .collect();
-        let lines = self.bills.lines.iter().filter(|line| line.account == *account);
+        let lines = self.bills.lines.iter().filter(|line| *line.account == **account);
         let rounding = lines.filter(|line| line.kind == Some(LineKind::Rounding));
         let rounding = Amount::checked_sum(rounding.filter_map(|line| line.cost));
         // Of all days: packages are used up from the first day on.
@@ -550,13 +553,16 @@ fn publish(
     let run_id = new_run_id(now_ms);
     let (output, lease) = take_lease(pipeline, output, &run_id)?;
     let months: Vec<String> = report.reconciled.months.clone();
-    let mut of_bill: BTreeMap<String, Vec<BillLine>> = BTreeMap::new();
-    for line in lines {
+    let mut of_bill: BTreeMap<String, Vec<&BillLine>> = BTreeMap::new();
+    for line in &lines {
         // A line of no month at all belongs to no partition that a reader would look for.
         if let Some(month) = line.bill_month.or(line.usage_from.map(UsageDay::month)) {
             of_bill.entry(month.to_string()).or_default().push(line);
         }
     }
+    // Lines are let go before their batches are sorted and encoded.
+    let of_bill = batches(of_bill, small::bill_line_batch)?;
+    drop(lines);
     let mut of_rows: BTreeMap<String, Vec<Variance>> =
         months.iter().map(|month| (month.clone(), Vec::new())).collect();
     for row in &report.reconciled.rows {
@@ -571,9 +577,17 @@ fn publish(
     }
     let put = Put { output: &output, run_id, now_ms, retain_ms: pipeline.output.retain_ms };
     for commit in [
-        put.months(&schema::BILL_LINE, of_bill, small::bill_line_batch, &lease)?,
-        put.months(&schema::RECONCILIATION, of_rows, reconciled::reconciliation_batch, &lease)?,
-        put.months(&schema::SEQ_DIFFERENCE, of_seqs, reconciled::seq_difference_batch, &lease)?,
+        put.months(&schema::BILL_LINE, of_bill, &lease)?,
+        put.months(
+            &schema::RECONCILIATION,
+            batches(of_rows, reconciled::reconciliation_batch)?,
+            &lease,
+        )?,
+        put.months(
+            &schema::SEQ_DIFFERENCE,
+            batches(of_seqs, reconciled::seq_difference_batch)?,
+            &lease,
+        )?,
     ] {
         report.commits.push(commit);
     }
@@ -601,14 +615,24 @@ struct Put<'p> {
     retain_ms: i64,
 }
 
+/// The rows of months as batches.
+fn batches<T>(
+    months: BTreeMap<String, Vec<T>>,
+    batch: fn(&[T]) -> Result<RecordBatch, WriteError>,
+) -> Result<Vec<(String, Vec<RecordBatch>)>, WriteError> {
+    let of_month = |(month, rows): (String, Vec<T>)| {
+        Ok((month, rows.chunks(BATCH_ROWS).map(batch).collect::<Result<_, WriteError>>()?))
+    };
+    months.into_iter().map(of_month).collect()
+}
+
 impl Put<'_> {
     /// Rows of months take the place of those that the table has of these months, in one commit; the same rows are no
     /// commit.
-    fn months<T>(
+    fn months(
         &self,
         table: &'static schema::Table,
-        months: BTreeMap<String, Vec<T>>,
-        batch: fn(&[T]) -> Result<RecordBatch, WriteError>,
+        months: Vec<(String, Vec<RecordBatch>)>,
         lease: &Lease,
     ) -> Result<Commit, RunError> {
         let mut table = OpenTable::open(self.output, table)?;
@@ -621,12 +645,6 @@ impl Put<'_> {
         };
         lease.check()?;
         table.delete_litter(&writer)?;
-        let months = months.into_iter().map(|(month, rows)| {
-            // Rows are let go before batches are sorted and encoded.
-            let batches = rows.chunks(BATCH_ROWS).map(batch).collect::<Result<Vec<_>, _>>()?;
-            Ok((month, batches))
-        });
-        let months = months.collect::<Result<Vec<_>, WriteError>>()?;
         lease.check()?;
         Ok(replace_partitions(&mut table, months, &writer)?)
     }

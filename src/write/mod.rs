@@ -176,11 +176,33 @@ impl OpenTable {
         let batches = match columns {
             None => self.read_each(file).and_then(Iterator::collect),
             Some(columns) => {
-                let fetch = |range: Range<u64>| Ok(self.place.read_range(&file.path, range)?);
-                parquet::decode_columns(self.table, file.size, &fetch, columns)
+                let each = self.columns_of(file, columns, parquet::ROW_GROUP_ROWS_MAX);
+                each.and_then(Iterator::collect)
             }
         };
         batches.map_err(|source| self.of_file(&file.path, source))
+    }
+
+    /// Some columns of a data file, some rows at a time: as they stand in the file all are held, as Arrow columns those
+    /// rows alone.
+    pub fn read_columns(
+        &self,
+        file: &LiveFile,
+        columns: &[&str],
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, WriteError>>, WriteError> {
+        let each = self.columns_of(file, columns, parquet::READ_ROWS);
+        let each = each.map_err(|source| self.of_file(&file.path, source))?;
+        Ok(each.map(|batch| batch.map_err(|source| self.of_file(&file.path, source))))
+    }
+
+    fn columns_of(
+        &self,
+        file: &LiveFile,
+        columns: &[&str],
+        rows: usize,
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, WriteError>> + use<>, WriteError> {
+        let fetch = |range: Range<u64>| Ok(self.place.read_range(&file.path, range)?);
+        parquet::decode_columns(self.table, file.size, &fetch, columns, rows)
     }
 
     /// All rows of a data file, some at a time.

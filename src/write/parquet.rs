@@ -223,7 +223,7 @@ fn properties(table: &Table) -> WriterProperties {
 }
 
 /// Rows of a data file that are read at once: their texts are several times what they were in the file.
-const READ_ROWS: usize = 16_384;
+pub const READ_ROWS: usize = 16_384;
 
 /// Reads a data file some rows at a time, dictionaries kept where the schema has them.
 pub fn decode(
@@ -240,13 +240,15 @@ pub fn decode(
 /// Bytes at the end of a file that mostly hold its footer.
 const TAIL_BYTES: u64 = 64 << 10;
 
-/// Reads some columns of a data file of `size` bytes, fetching no more than its footer and those columns.
+/// Reads some columns of a data file of `size` bytes, fetching no more than its footer and those columns, and gives
+/// `rows` at a time at most.
 pub fn decode_columns(
     table: &Table,
     size: u64,
     fetch: &dyn Fn(Range<u64>) -> Result<Bytes, WriteError>,
     columns: &[&str],
-) -> Result<Vec<RecordBatch>, WriteError> {
+    rows: usize,
+) -> Result<impl Iterator<Item = Result<RecordBatch, WriteError>> + use<>, WriteError> {
     let mut tail_bytes = TAIL_BYTES.min(size);
     let (footer, mut parts) = loop {
         let from = size - tail_bytes;
@@ -275,9 +277,9 @@ pub fn decode_columns(
     let metadata = ArrowReaderMetadata::try_new(Arc::new(footer), options)?;
     let builder =
         ParquetRecordBatchReaderBuilder::new_with_metadata(Parts { size, parts }, metadata)
-            .with_batch_size(ROW_GROUP_ROWS_MAX)
+            .with_batch_size(rows)
             .with_projection(wanted);
-    Ok(builder.build()?.collect::<Result<Vec<_>, _>>()?)
+    Ok(builder.build()?.map(|batch| Ok(batch?)))
 }
 
 /// A file of which some parts are here, by the byte they start at.

@@ -114,7 +114,9 @@ mod tests {
             line(3, "2024-11-01", "-2"),
             line(4, "2024-11-02", "0"),
         ];
-        let batch = |lines: &[BillLine]| bill_line_batch(lines).expect("a batch");
+        let batch = |lines: &[BillLine]| {
+            bill_line_batch(&lines.iter().collect::<Vec<_>>()).expect("a batch")
+        };
         let put = |month: &str, batches: Vec<RecordBatch>, txn| {
             let mut table = OpenTable::open(&output, &BILL_LINE).expect("opens");
             replace_partitions(&mut table, vec![(month.into(), batches)], &writer(txn))

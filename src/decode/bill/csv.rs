@@ -387,7 +387,7 @@ impl Bill {
             }
         }
         if draft.line.currency.is_none() {
-            draft.line.currency.clone_from(&header.currency);
+            draft.line.currency = header.currency.as_deref().map(Into::into);
         }
         draft.name_kind(reading.wording);
         let aggregates = header.has(Field::OrderId)
@@ -402,7 +402,7 @@ impl Bill {
         }
         match draft.finish(self.month) {
             Drafted::Line(line) => {
-                let line = BillLine { source_file: name.to_owned(), source_row: row, ..*line };
+                let line = BillLine { source_file: name.into(), source_row: row, ..*line };
                 reading.line(line);
             }
             Drafted::Reject { column, reason, message } => {

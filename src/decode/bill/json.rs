@@ -244,7 +244,7 @@ fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages)
         let month = reading.delivery.as_ref().map(|d| d.month());
         match draft.finish(month) {
             Drafted::Line(line) => {
-                let source_file = pages.name.clone();
+                let source_file = pages.name.as_str().into();
                 pages.says_total |= line.usage_total.is_some();
                 pages.says_deducted |= line.usage_deducted.is_some();
                 reading.line(BillLine { source_file, source_row: row, ..*line });

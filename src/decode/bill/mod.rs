@@ -20,7 +20,9 @@ pub use delivery::{Delivery, DeliveryDate, Period, Standing, delivery, standings
 pub use names::{Wording, is_known_transaction};
 
 use crate::model::{Amount, BillFile, BillLine, BillReject, LineKind, ProviderAttempt};
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 /// Members of an archive at most. A month of split files has a few.
 pub const MEMBERS_MAX: usize = 1_000;
@@ -215,6 +217,8 @@ struct Reading<'r> {
     /// Whether the file says what packages deducted: `-` is nothing then.
     says_deducted: bool,
     uneven: Uneven,
+    /// What lines have in common, once each.
+    labels: HashSet<Arc<str>>,
     sink: &'r mut dyn BillSink,
 }
 
@@ -239,16 +243,18 @@ impl<'r> Reading<'r> {
             delivery: delivery(name),
             says_deducted: true,
             uneven: Uneven::default(),
+            labels: HashSet::new(),
             sink,
         }
     }
 
-    fn line(&mut self, line: BillLine) {
+    fn line(&mut self, mut line: BillLine) {
         self.content.file.lines += 1;
+        line.share(&mut self.labels);
         if self.is_uneven(&line) {
             self.uneven.count += 1;
             if self.uneven.first.len() < UNEVEN_NAMED {
-                self.uneven.first.push((line.source_file.clone(), line.source_row));
+                self.uneven.first.push((line.source_file.to_string(), line.source_row));
             }
         }
         self.sink.line(line);

@@ -4,6 +4,7 @@ use super::value;
 use crate::model::{Amount, BillLine, BillReject, LineKind, UsageMonth};
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::LazyLock;
 
 #[derive(Deserialize)]
@@ -329,37 +330,37 @@ pub enum Drafted {
 impl Draft {
     /// Sets a fact. `text` is cleaned; `number` reads amounts.
     pub fn set(&mut self, field: Field, text: &str, number: fn(&str) -> Result<Amount, String>) {
-        let text_of = || Some(text.to_owned());
+        let label = || Some(Arc::from(text));
         let line = &mut self.line;
         match field {
-            Field::LineId => line.line_id = text_of(),
+            Field::LineId => line.line_id = Some(text.to_owned()),
             Field::Account => match text.bytes().all(|b| b.is_ascii_digit()) {
-                true => line.account = text.to_owned(),
+                true => line.account = text.into(),
                 false => self.fail(
                     field,
                     "account_invalid",
                     "is no UIN, which is digits; spreadsheets rewrite long numbers: take the file as it was downloaded",
                 ),
             },
-            Field::OwnerUin => line.owner_uin = text_of(),
-            Field::OperatorUin => line.operator_uin = text_of(),
+            Field::OwnerUin => line.owner_uin = label(),
+            Field::OperatorUin => line.operator_uin = label(),
             Field::OrderId | Field::TransactionId => self.order = true,
-            Field::ActionType => line.action_type = text_of(),
-            Field::ActionTypeName => line.action_type_name = text_of(),
-            Field::PayMode => line.pay_mode = text_of(),
-            Field::BusinessCode => line.business_code = text_of(),
-            Field::BusinessName => line.business_name = text_of(),
-            Field::ProductCode => line.product_code = text_of(),
-            Field::ProductName => line.product_name = text_of(),
-            Field::ComponentCode => line.component_code = text_of(),
-            Field::ComponentName => line.component_name = text_of(),
-            Field::ItemCode => line.item_code = text_of(),
-            Field::ItemName => line.item_name = text_of(),
-            Field::ResourceId => line.resource_id = text_of(),
-            Field::InstanceType => line.instance_type = text_of(),
-            Field::PriceUnit => line.price_unit = text_of(),
-            Field::UsageUnit => line.usage_unit = text_of(),
-            Field::Currency => line.currency = text_of(),
+            Field::ActionType => line.action_type = label(),
+            Field::ActionTypeName => line.action_type_name = label(),
+            Field::PayMode => line.pay_mode = label(),
+            Field::BusinessCode => line.business_code = label(),
+            Field::BusinessName => line.business_name = label(),
+            Field::ProductCode => line.product_code = label(),
+            Field::ProductName => line.product_name = label(),
+            Field::ComponentCode => line.component_code = label(),
+            Field::ComponentName => line.component_name = label(),
+            Field::ItemCode => line.item_code = label(),
+            Field::ItemName => line.item_name = label(),
+            Field::ResourceId => line.resource_id = Some(text.to_owned()),
+            Field::InstanceType => line.instance_type = label(),
+            Field::PriceUnit => line.price_unit = label(),
+            Field::UsageUnit => line.usage_unit = label(),
+            Field::Currency => line.currency = label(),
             Field::Remarks => {
                 self.remarks |= NAMES.file.reissued.iter().any(|mark| text.contains(mark.as_str()));
             }
@@ -437,11 +438,11 @@ impl Draft {
         let mut kind = own.or(action.map(|a| a.kind)).unwrap_or(LineKind::Other);
         if let Some(action) = action {
             if line.action_type.is_none() {
-                line.action_type = action.code.map(str::to_owned);
+                line.action_type = action.code.map(Arc::from);
             }
             self.by_day = action.by_day && kind == LineKind::Usage;
         }
-        let holds = |text: &Option<String>, marks: &[String]| {
+        let holds = |text: &Option<Arc<str>>, marks: &[String]| {
             text.as_ref().is_some_and(|text| marks.iter().any(|mark| text.contains(mark.as_str())))
         };
         let file = NAMES.file;
