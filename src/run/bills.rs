@@ -210,9 +210,9 @@ fn leave_out_repeated(lines: &mut Vec<BillLine>) -> usize {
     let says = |place: usize| all_it_says(&lines[place]);
     let named = |place: usize| (&lines[place].line_id, says(place));
     let mut keep = Vec::with_capacity(lines.len());
-    for place in 0..lines.len() {
+    for (place, line) in lines.iter().enumerate() {
         let in_another = |first: Option<usize>| first.is_some_and(|at| file(at) != file(place));
-        let known = match lines[place].line_id.is_some() {
+        let known = match line.line_id.is_some() {
             true => {
                 with.of(place, &says);
                 in_another(Some(ids.of(place, &named))) || in_another(without.find(place, &says))
