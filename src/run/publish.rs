@@ -1,7 +1,7 @@
 //! From rows to published tables: stage, settle, check, commit.
 
 use super::history::{Line, Lines, Read};
-use super::load::{Loaded, Version};
+use super::load::{self, Loaded, Version};
 use super::{LastRuns, Run, RunError, Tables, on_threads, partition, rfc3339, rows_of, stopped};
 use crate::classify::Catalogue;
 use crate::model::{Broken, DailyCharge, UsageDay, UsageMonth};
@@ -13,6 +13,7 @@ use crate::write::small::{self, RejectRow};
 use crate::write::{self, Commit, OpenTable, Staged, WriteError, Writer, schema};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What is to be published.
 pub struct Job<'j> {
@@ -34,6 +35,9 @@ pub struct Published {
     pub settled: BTreeSet<i32>,
 }
 
+/// With so many bytes of memory, two days of rows on disk are written side by side.
+const TWO_DAYS_MEMORY_MIN: u64 = 1 << 30;
+
 /// Files of one partition of a small table at most: the commit that would pass it rewrites them as one.
 const SMALL_FILES_MAX: usize = 8;
 
@@ -46,7 +50,7 @@ impl Run<'_> {
         writer: &Writer,
     ) -> Result<Published, RunError> {
         // Data files, invisible as yet, and the sums of what they hold, read back from the store.
-        let staged = self.stage_days(&tables.detail, job.affected)?;
+        let staged = self.stage_days(&tables.detail, job)?;
         self.phases.end("write");
         let mut settled: BTreeSet<i32> = job.affected.days.keys().copied().collect();
         settled.extend(&job.loaded.days);
@@ -87,8 +91,9 @@ impl Run<'_> {
     fn stage_days(
         &self,
         table: &OpenTable,
-        affected: &Merged,
+        job: &Job<'_>,
     ) -> Result<BTreeMap<i32, Vec<Staged>>, RunError> {
+        let affected = &*job.affected;
         let days: Vec<i32> = affected.days.keys().copied().collect();
         let stage = |day: &i32| {
             let mut rows = affected.day(*day)?;
@@ -107,11 +112,25 @@ impl Run<'_> {
                 }
             }
         };
-        match affected.is_spilled() {
-            // A file and a row group for each thread would be held: the columns of one day keep them busy, too.
-            true => days.iter().map(stage).collect(),
-            false => days.par_iter().map(stage).collect(),
+        if !affected.is_spilled() {
+            return days.par_iter().map(stage).collect();
         }
+        // Of each day a file and a row group are held. Two keep the processors busy while rows of one are put in order;
+        // the columns of one do nearly.
+        let next = AtomicUsize::new(0);
+        let take = || {
+            let mut done = Vec::new();
+            while let Some(day) = days.get(next.fetch_add(1, Ordering::Relaxed)) {
+                done.push(stage(day)?);
+            }
+            Ok::<_, RunError>(done)
+        };
+        let room = self.pipeline.limits.memory_max >= TWO_DAYS_MEMORY_MIN;
+        let (one, other) = match room && job.objects.len() < load::MANY_OBJECTS {
+            true => rayon::join(take, take),
+            false => (take(), Ok(Vec::new())),
+        };
+        Ok(one?.into_iter().chain(other?).collect())
     }
 
     /// Daily charges of some days: from the staged files of those that change, else from the live ones.
