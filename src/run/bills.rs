@@ -5,7 +5,7 @@ use crate::classify::{BillNames, BillTags, Catalogue, TagId, billing_tag_of_bill
 use crate::decode::bill::{self, BillContent, Collected, Standing, Wording};
 use crate::model::{
     Amount, BillLine, BillRead, BillReject, LineKind, PriceBook, ProviderAttempt, Settlement,
-    UsageDay,
+    UsageDay, UsageMonth,
 };
 use crate::pipeline::Pipeline;
 use crate::storage::{Place, StorageError};
@@ -67,6 +67,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         .collect::<Result<_, RunError>>()?;
 
     let mut bills = Bills { lines: Vec::new(), attempts: Vec::new(), read: BillRead::default() };
+    let mut pages = Pages::new();
     for ((content, collected), standing) in each.into_iter().zip(&standings) {
         if matches!(standing, Standing::NotYet) {
             let name = &content.file.name;
@@ -75,6 +76,11 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         }
         bills.read.warnings.extend(content.notes);
         bills.read.lines_other_products += content.file.lines_other_products;
+        if let Some(held) = content.pages {
+            let month = collected.lines.iter().find_map(|line| line.bill_month);
+            let all = pages.entry((month, held.total)).or_default();
+            all.push((content.file.name.clone(), held.details));
+        }
         bills.read.files.push(content.file);
         match bills.lines.is_empty() {
             // Mostly it is one file: nothing of it is copied.
@@ -85,6 +91,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         bills.read.rejects_total += collected.rejects.len() as i64;
         keep_rejects(&mut bills.read.rejects, collected.rejects);
     }
+    bills.read.warnings.extend(missing_pages(&pages));
     let repeated = leave_out_repeated(&mut bills.lines);
     if repeated > 0 {
         bills
@@ -92,6 +99,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
             .warnings
             .push(format!("{repeated} lines stand in more than one of the files, and count once"));
     }
+    bills.read.warnings.extend(alike(&bills.lines));
     bills.read.warnings.extend(unknown_kinds(&bills.lines, &wording));
     tag(pipeline, &mut bills.lines)?;
     refuse_merged_days(pipeline, &bills.lines)?;
@@ -227,6 +235,54 @@ fn leave_out_repeated(lines: &mut Vec<BillLine>) -> usize {
     let mut keep = keep.into_iter();
     lines.retain(|_| keep.next().unwrap_or(true));
     before - lines.len()
+}
+
+/// The files of API pages of one month and one Total, and the bill lines of each.
+type Pages = BTreeMap<(Option<UsageMonth>, i64), Vec<(String, i64)>>;
+
+/// Pages that say there are more bill lines than all of them hold.
+fn missing_pages(pages: &Pages) -> Vec<String> {
+    let held = |files: &[(String, i64)]| files.iter().map(|(_, details)| details).sum::<i64>();
+    let missing = pages.iter().filter(|((_, total), files)| held(files) < *total);
+    let told = missing.map(|((_, total), files)| {
+        let first = &files[0].0;
+        let these = match files.len() {
+            1 => "this file holds".to_owned(),
+            n => format!("the {n} files that say so hold"),
+        };
+        format!(
+            "{first}: Total says {total} bill lines, {these} {}: see that the other pages are given, too",
+            held(files)
+        )
+    });
+    told.collect()
+}
+
+/// Tells of lines that say the same as one before them in their file: they count, and may be charged twice.
+fn alike(lines: &[BillLine]) -> Option<String> {
+    let mut firsts = Firsts::default();
+    let says = |place: usize| (&lines[place].source_file, all_it_says(&lines[place]));
+    let mut count = 0;
+    let mut example = None;
+    for (place, line) in lines.iter().enumerate() {
+        if line.kind != Some(LineKind::Usage) || line.calls().is_none_or(|calls| calls == 0) {
+            continue;
+        }
+        let first = firsts.of(place, &says);
+        if first != place {
+            count += 1;
+            example.get_or_insert((first, place));
+        }
+    }
+    let (first, second) = example?;
+    Some(format!(
+        "{count} of the lines of usage say the same as another of their file but for their ids, and count: look whether they are \
+         charged twice ({}: rows {} and {}{})",
+        lines[first].source_file,
+        lines[first].source_row,
+        lines[second].source_row,
+        if count > 1 { ", …" } else { "" }
+    ))
 }
 
 /// The first of the lines that are alike, by their places: what they say stands in the lines alone.
@@ -365,9 +421,6 @@ impl Foreign {
     }
 }
 
-/// So many days the end of a day's usage may stand after its beginning: an exclusive end is the next midnight.
-const END_DAYS_MAX: i32 = 1;
-
 /// Refuses a bill in which the days of one tag are one line, though account and tag settle daily: it was aggregated by
 /// month. A month's transaction (月结) is none, and the tag of an unmapped line may settle monthly.
 fn refuse_merged_days(pipeline: &Pipeline, lines: &[BillLine]) -> Result<(), RunError> {
@@ -383,7 +436,7 @@ fn refuse_merged_days(pipeline: &Pipeline, lines: &[BillLine]) -> Result<(), Run
         let (from, to) = (line.usage_from?, line.usage_to?);
         let is_merged = line.kind == Some(LineKind::Usage)
             && *line.account == pipeline.account.uin
-            && to.date32() - from.date32() > END_DAYS_MAX
+            && from < to
             && line.action_type.as_deref() != Some("postpay_deduct_m")
             && settles_daily(&line.billing_tag_code);
         is_merged.then_some((line, from, to))

@@ -687,6 +687,17 @@ fn days_merged_by_month_are_refused_where_the_account_settles_daily() {
     for part in ["made.csv", "row 3", "按月聚合", "明细账单", "2024-12-01 to 2024-12-31"] {
         assert!(ran.stderr.contains(part), "{}", ran.stderr);
     }
+    // Two days are no day either; a day that ends at the next midnight is one.
+    let two = line(UIN, WECHAT_NAME, "按量计费日结", [1, 2], "6", "7.2");
+    let bill = month.bill(HEADER, &[day.clone(), two]);
+    let words = ["reconcile", "pipelines/demo.toml", "--bill", &bill, "--set", &output];
+    let ran = faceledger_in(root(), &words, &[]).exits(2);
+    assert!(ran.stderr.contains("2024-12-01 to 2024-12-02"), "{}", ran.stderr);
+    let midnight = day.replace("2024-12-02 23:59:59", "2024-12-03 00:00:00");
+    assert_ne!(midnight, day);
+    let bill = month.bill(HEADER, &[midnight]);
+    let found = month.reconcile(&[&bill], &["--as-of", AS_OF, "--dry-run"], 4);
+    assert_eq!(row_of(&found, "2024-12-02", H5)["difference"], 0);
     // A month's own transaction, and the lines of an account that settles monthly.
     let monthly = merged.replace("日结", "月结");
     let bill = month.bill(HEADER, &[day.clone(), monthly]);
@@ -696,6 +707,30 @@ fn days_merged_by_month_are_refused_where_the_account_settles_daily() {
     // On 1 January the month's bill is not out: nothing differs as yet.
     let found = month.reconcile(&[&bill], &["--as-of", AS_OF, "--dry-run", "--set", opened], 0);
     assert_eq!(row_of(&found, "2024-12", WECHAT)["provider_calls"], 93);
+}
+
+/// The same line twice counts twice, and is told; of 3 charged WeChat attempts on the 1st the bill has 6 then.
+#[test]
+fn lines_that_say_the_same_are_told() {
+    let month = Month::loaded();
+    let wechat = line(UIN, WECHAT_NAME, "按量计费日结", [1, 1], "3", "3.6");
+    let h5 = line(UIN, H5_NAME, "按量计费日结", [1, 1], "1", "0.3");
+    let bill = month.bill(HEADER, &[wechat.clone(), h5, wechat]);
+    let found = month.reconcile(&[&bill], &["--as-of", AS_OF, "--dry-run"], 4);
+    assert_eq!(row_of(&found, "2024-12-01", WECHAT)["difference"], 3);
+    let told = warning(&found, "say the same as another");
+    assert!(told.starts_with("1 of the lines") && told.contains("rows 2 and 4)"), "{told}");
+}
+
+/// Two pages of 97 bill lines: together they are all, one of them is not (48 and 49 by the README's own make.py).
+#[test]
+fn pages_are_missing_only_where_all_that_are_given_do_not_reach_the_total() {
+    let month = Month::loaded();
+    let pages = [bill("describe-bill-detail-1.json"), bill("describe-bill-detail-2.json")];
+    let both = month.reconcile(&[&pages[0], &pages[1]], &["--as-of", AS_OF, "--dry-run"], 4);
+    assert!(!warnings(&both).iter().any(|w| w.contains("Total says")), "{both}");
+    let one = month.reconcile(&[&pages[0]], &["--as-of", AS_OF, "--dry-run"], 4);
+    warning(&one, "Total says 97 bill lines, this file holds 48");
 }
 
 #[test]

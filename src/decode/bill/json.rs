@@ -2,7 +2,7 @@
 //! `Response` around them. Numbers are read as they are written, texts or not: no float is ever made of one.
 
 use super::names::{self, Draft, Drafted, Field};
-use super::{BillRefused, Reading, UTF8_MARK, value, wechat};
+use super::{BillRefused, PagesHeld, Reading, UTF8_MARK, value, wechat};
 use crate::decode::json::{Cursor, Parsed, Scalar, path_of};
 use crate::model::BillLine;
 use std::borrow::Cow;
@@ -69,11 +69,8 @@ pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), B
     if pages.bill_pages > 0 {
         reading.note_measures(name, pages.says_total, pages.says_deducted || pages.says_total);
     }
-    if pages.details < pages.total {
-        let (total, details) = (pages.total, pages.details);
-        reading.note(format_args!(
-            "{name}: Total says {total} bill lines, this file holds {details}: see that the other pages are given, too"
-        ));
+    if pages.total > 0 {
+        reading.content.pages = Some(PagesHeld { total: pages.total, details: pages.details });
     }
     if pages.more {
         reading.note(format_args!(

@@ -69,8 +69,19 @@ pub struct BillContent {
     pub totals: i64,
     /// Attempts of the provider's own list.
     pub attempts: i64,
+    /// Of API pages that say how many bill lines there are.
+    pub pages: Option<PagesHeld>,
     /// For people: members of an archive that were passed over, pages that are missing.
     pub notes: Vec<String>,
+}
+
+/// Pages of `DescribeBillDetail`, each of which holds a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PagesHeld {
+    /// Bill lines of all pages, as these say (Total; the API keeps it for 24 hours).
+    pub total: i64,
+    /// Bill lines that these hold.
+    pub details: i64,
 }
 
 /// A file that cannot be reconciled: what it is, and what to download instead. Names are those of files and columns.

@@ -317,6 +317,8 @@ pub struct Draft {
     remarks: bool,
     order: bool,
     by_day: bool,
+    /// The end of the usage is told as a midnight: the first moment after it.
+    ends_before: bool,
     /// The first cell that could not be read.
     fault: Option<(Field, &'static str, String)>,
 }
@@ -377,7 +379,10 @@ impl Draft {
                 None => self.no_time(field),
             },
             Field::UsageTo => match value::day(text) {
-                day @ Some(_) => line.usage_to = day,
+                day @ Some(_) => {
+                    line.usage_to = day;
+                    self.ends_before = value::is_midnight(text);
+                }
                 None => self.no_time(field),
             },
             Field::PayTime => match value::instant(text) {
@@ -467,6 +472,10 @@ impl Draft {
     /// The line, once its kind is named. `month` is that of the file.
     pub fn finish(mut self, month: Option<UsageMonth>) -> Drafted {
         let line = &mut self.line;
+        // An end at 23:59:59 is inclusive; a midnight that is not the beginning, too, is the next day's.
+        if self.ends_before && line.usage_from < line.usage_to {
+            line.usage_to = line.usage_to.map(|day| day.plus(-1));
+        }
         if line.bill_month.is_none() {
             line.bill_month = month
                 .or(line.bill_day.map(|day| day.month()))

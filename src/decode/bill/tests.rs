@@ -583,11 +583,8 @@ fn pages_of_the_api_are_one_line_a_component() {
     );
     assert_eq!(three.bill_month, UsageMonth::parse("2019-06"));
     assert_eq!((three.source_row, four.source_row), (0, 1));
-    assert!(
-        content.notes[0].contains("Total says 2 bill lines, this file holds 1"),
-        "{:?}",
-        content.notes
-    );
+    assert_eq!(content.pages, Some(PagesHeld { total: 2, details: 1 }));
+    assert_eq!(content.notes, Vec::<String>::new());
 }
 
 #[test]
@@ -712,6 +709,28 @@ fn a_later_file_of_a_month_replaces_the_earlier_ones() {
     assert_eq!(at("2024-11-05"), [by(1), c(), by(1), c(), n(), n(), c(), c()]);
     assert_eq!(at("2024-12-01"), [by(4), by(4), by(4), c(), c(), n(), c(), c()]);
     assert_eq!(at("2024-12-02"), [by(5), by(5), by(5), c(), by(5), c(), c(), c()]);
+}
+
+/// The end of a usage is inclusive; a midnight behind its beginning is the first moment of the next day.
+#[test]
+fn a_usage_that_ends_at_midnight_ends_the_day_before() {
+    let days = |from: &str, to: &str| {
+        let line = one(&[("开始使用时间", from), ("结束使用时间", to)]);
+        [line.usage_from, line.usage_to]
+            .map(|day| day.map(|day| day.to_string()).unwrap_or_default())
+    };
+    let first = "2024-11-01 00:00:00";
+    for (to, day) in [
+        ("2024-11-01 23:59:59", "2024-11-01"),
+        ("2024-11-02 00:00:00", "2024-11-01"),
+        ("2024/11/2 0:00", "2024-11-01"),
+        ("2024-11-01 00:00:00", "2024-11-01"),
+        // A day alone is that day.
+        ("2024-11-02", "2024-11-02"),
+        ("2024-11-02 00:00:01", "2024-11-02"),
+    ] {
+        assert_eq!(days(first, to), ["2024-11-01", day], "{to}");
+    }
 }
 
 #[test]

@@ -100,6 +100,12 @@ pub fn instant(text: &str) -> Option<i64> {
     Some(day.begin_ms() + seconds * 1000)
 }
 
+/// Whether such a time names a midnight, and not a day alone.
+pub fn is_midnight(text: &str) -> bool {
+    let begins = |ms: i64| UsageDay::of_instant(ms).begin_ms() == ms;
+    text.contains(':') && instant(text).is_some_and(begins)
+}
+
 /// The Beijing day of such a time.
 pub fn day(text: &str) -> Option<UsageDay> {
     instant(text).map(UsageDay::of_instant)
