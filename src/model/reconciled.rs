@@ -117,7 +117,8 @@ pub struct Money {
     pub bill_cost_unpriced: Amount,
     /// Sum of the bill's rounding lines (月度计费精度差异).
     pub bill_rounding: Amount,
-    /// What fen make of the lines of eight places: rounded to fen minus exact, per month added up.
+    /// What fen make of the lines of eight places: rounded to fen minus exact, per month added up. A rounding line that
+    /// gives it back has the other sign (which sign lines of the cloud have is not published).
     pub expected_rounding: Amount,
 }
 

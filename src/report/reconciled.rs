@@ -261,7 +261,7 @@ fn money(r: &Reconciled, text: &mut String) {
         };
         let _ = writeln!(
             text,
-            "money     {} yuan expected ({}{not_out}), {} yuan on the bill; rounding: {} on the bill, {} expected",
+            "money     {} yuan expected ({}{not_out}), {} yuan on the bill; rounding lines of the bill: {}; deducted in fen, minus exact, is expected to be {}",
             money.expected_cost,
             money.price_book,
             money.bill_cost,
