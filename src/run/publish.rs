@@ -13,7 +13,6 @@ use crate::write::small::{self, RejectRow};
 use crate::write::{self, Commit, OpenTable, Staged, WriteError, Writer, schema};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What is to be published.
 pub struct Job<'j> {
@@ -117,20 +116,12 @@ impl Run<'_> {
         }
         // Of each day a file and a row group are held. Two keep the processors busy while rows of one are put in order;
         // the columns of one do nearly.
-        let next = AtomicUsize::new(0);
-        let take = || {
-            let mut done = Vec::new();
-            while let Some(day) = days.get(next.fetch_add(1, Ordering::Relaxed)) {
-                done.push(stage(day)?);
-            }
-            Ok::<_, RunError>(done)
-        };
         let room = self.pipeline.limits.memory_max >= TWO_DAYS_MEMORY_MIN;
-        let (one, other) = match room && job.objects.len() < load::MANY_OBJECTS {
-            true => rayon::join(take, take),
-            false => (take(), Ok(Vec::new())),
-        };
-        Ok(one?.into_iter().chain(other?).collect())
+        let at_once = if room && job.objects.len() < load::MANY_OBJECTS { 2 } else { 1 };
+        let one_by_one =
+            |days: &[i32]| days.iter().map(stage).collect::<Result<Vec<_>, RunError>>();
+        let parts = days.par_chunks(days.len().div_ceil(at_once).max(1)).map(one_by_one);
+        Ok(parts.collect::<Result<Vec<_>, RunError>>()?.into_iter().flatten().collect())
     }
 
     /// Daily charges of some days: from the staged files of those that change, else from the live ones.

@@ -530,7 +530,7 @@ impl RowsBuilder {
 
         let mut builder = RowsBuilder::default();
         // The dictionary may be that of a row group, of which these rows are a part.
-        let mut place_of_key = vec![NONE; source_key.texts.len()];
+        let (mut keys, mut place_of_key) = (Texts::default(), vec![NONE; source_key.texts.len()]);
         let n = batch.num_rows();
         for row in 0..n {
             let settlement = settlement_date.value(row);
@@ -584,10 +584,8 @@ impl RowsBuilder {
             builder.rows.sim.push(hundredths.unwrap_or(NO_SIM));
             let key = source_key.places.keys().value(row) as usize;
             if place_of_key[key] == NONE {
-                place_of_key[key] = builder.own.len() as u32;
-                builder.own.push(source_key.texts.value(key));
-                let text = place_of_key[key];
-                builder.keys.push(KeyOf { texts: 0, text, object: NONE, piece: NONE });
+                place_of_key[key] = keys.len() as u32;
+                keys.push(source_key.texts.value(key));
             }
             builder.rows.source_key.push(place_of_key[key]);
         }
@@ -614,7 +612,8 @@ impl RowsBuilder {
             source_record: column("source_record").as_primitive::<Int64Type>().values().to_vec(),
             ..builder.rows
         };
-        Ok(builder.finish())
+        keys.shrink();
+        Ok(Rows { keys: Arc::new(Keys::stored(keys)), ..builder.finish() })
     }
 }
 

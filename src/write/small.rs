@@ -347,6 +347,9 @@ pub fn bill_lines(
     let line_id = c.texts("line_id")?;
     let source_file = c.texts("source_file")?;
     let source_row = c.longs("source_row")?;
+    fn text<T: for<'t> From<&'t str>>(column: &StringArray, row: usize) -> Option<T> {
+        column.is_valid(row).then(|| column.value(row).into())
+    }
     let amount = |column: &Decimal128Array, row: usize| {
         column.is_valid(row).then(|| Amount::from_units(column.value(row))).flatten()
     };
@@ -361,38 +364,36 @@ pub fn bill_lines(
             kind: LineKind::ALL.iter().copied().find(|k| k.code() == kind.value(i)),
             billing_tag: billing_tag.value(i).into(),
             billing_tag_code: billing_tag_code.value(i).into(),
-            action_type: action_type.is_valid(i).then(|| action_type.value(i).into()),
-            action_type_name: action_type_name
-                .is_valid(i)
-                .then(|| action_type_name.value(i).into()),
-            pay_mode: pay_mode.is_valid(i).then(|| pay_mode.value(i).into()),
-            business_code: business_code.is_valid(i).then(|| business_code.value(i).into()),
-            business_name: business_name.is_valid(i).then(|| business_name.value(i).into()),
-            product_code: product_code.is_valid(i).then(|| product_code.value(i).into()),
-            product_name: product_name.is_valid(i).then(|| product_name.value(i).into()),
-            component_code: component_code.is_valid(i).then(|| component_code.value(i).into()),
-            component_name: component_name.is_valid(i).then(|| component_name.value(i).into()),
-            item_code: item_code.is_valid(i).then(|| item_code.value(i).into()),
-            item_name: item_name.is_valid(i).then(|| item_name.value(i).into()),
-            resource_id: resource_id.is_valid(i).then(|| resource_id.value(i).into()),
-            instance_type: instance_type.is_valid(i).then(|| instance_type.value(i).into()),
-            owner_uin: owner_uin.is_valid(i).then(|| owner_uin.value(i).into()),
-            operator_uin: operator_uin.is_valid(i).then(|| operator_uin.value(i).into()),
+            action_type: text(&action_type, i),
+            action_type_name: text(&action_type_name, i),
+            pay_mode: text(&pay_mode, i),
+            business_code: text(&business_code, i),
+            business_name: text(&business_name, i),
+            product_code: text(&product_code, i),
+            product_name: text(&product_name, i),
+            component_code: text(&component_code, i),
+            component_name: text(&component_name, i),
+            item_code: text(&item_code, i),
+            item_name: text(&item_name, i),
+            resource_id: text(&resource_id, i),
+            instance_type: text(&instance_type, i),
+            owner_uin: text(&owner_uin, i),
+            operator_uin: text(&operator_uin, i),
             list_price: amount(&list_price, i),
             contract_price: amount(&contract_price, i),
-            price_unit: price_unit.is_valid(i).then(|| price_unit.value(i).into()),
+            price_unit: text(&price_unit, i),
             usage_total: amount(&usage_total, i),
             usage_deducted: amount(&usage_deducted, i),
             usage_billed: amount(&usage_billed, i),
-            usage_unit: usage_unit.is_valid(i).then(|| usage_unit.value(i).into()),
+            usage_unit: text(&usage_unit, i),
             cost_list: amount(&cost_list, i),
             cost: amount(&cost, i),
             voucher: amount(&voucher, i),
             incentive: amount(&incentive, i),
             transfer: amount(&transfer, i),
             cash: amount(&cash, i),
-            currency: currency.is_valid(i).then(|| currency.value(i).into()),
-            line_id: line_id.is_valid(i).then(|| line_id.value(i).into()),
+            currency: text(&currency, i),
+            line_id: text(&line_id, i),
             source_file: source_file.value(i).into(),
             source_row: source_row.value(i),
         })

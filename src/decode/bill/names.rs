@@ -4,8 +4,7 @@ use super::value;
 use crate::model::{Amount, BillLine, BillReject, LineKind, UsageMonth};
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
