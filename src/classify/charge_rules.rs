@@ -256,6 +256,7 @@ pub struct Auditor {
     /// First match first.
     routes: Vec<EditionRoute>,
     checked: i64,
+    no_table: i64,
     not_listed: i64,
     charged_against_rule: i64,
     free_against_rule: i64,
@@ -282,9 +283,13 @@ impl Auditor {
 
     /// Holds one attempt against the rules. Without a flag it is neither right nor wrong, and not counted as checked.
     pub fn see(&mut self, attempt: &AuditedAttempt<'_>) {
-        let verdict = match (self.edition(attempt.product, attempt.channel), attempt.errcode) {
-            (Some(edition), Some(code)) => ChargeRules::get().verdict(edition, attempt.day, code),
-            _ => Verdict::NotListed,
+        let Some(edition) = self.edition(attempt.product, attempt.channel) else {
+            self.no_table += 1;
+            return;
+        };
+        let verdict = match attempt.errcode {
+            Some(code) => ChargeRules::get().verdict(edition, attempt.day, code),
+            None => Verdict::NotListed,
         };
         let (published, rule) = match verdict {
             Verdict::NotListed => {
@@ -333,6 +338,7 @@ impl Auditor {
     /// Takes in what another auditor has seen.
     pub fn merge(&mut self, other: Auditor) {
         self.checked += other.checked;
+        self.no_table += other.no_table;
         self.not_listed += other.not_listed;
         self.charged_against_rule += other.charged_against_rule;
         self.free_against_rule += other.free_against_rule;
@@ -362,6 +368,7 @@ impl Auditor {
             .collect();
         Audit {
             checked: self.checked,
+            no_table: self.no_table,
             not_listed: self.not_listed,
             charged_against_rule: self.charged_against_rule,
             free_against_rule: self.free_against_rule,

@@ -133,12 +133,44 @@ impl BillLine {
         }
     }
 
-    /// Usage before packages as a count of calls: `usage_total`, else what was billed and what was deducted.
+    /// Usage before packages as a count of calls: `usage_total`, else what was billed and what was deducted; times
+    /// what its unit is.
     pub fn calls(&self) -> Option<i64> {
         let total = self.usage_total.or_else(|| {
             self.usage_billed?.checked_add(self.usage_deducted.unwrap_or(Amount::ZERO))
         })?;
-        total.as_count()
+        self.in_calls(total)?.as_count()
+    }
+
+    /// A measure of usage in single calls; None where that does not fit.
+    pub fn in_calls(&self, usage: Amount) -> Option<Amount> {
+        usage.checked_mul_count(self.calls_of_unit())
+    }
+
+    /// Calls of one unit (组件用量单位): 1, unless it begins with a number or a word for one (万次, 千次, 1000 次).
+    fn calls_of_unit(&self) -> i64 {
+        let Some(unit) = self.usage_unit.as_deref() else { return 1 };
+        let unit: String = unit.chars().filter(|c| !c.is_whitespace() && *c != ',').collect();
+        let behind = unit.trim_start_matches(|c: char| c.is_ascii_digit());
+        let digits = &unit[..unit.len() - behind.len()];
+        let number = if digits.is_empty() { Some(1) } else { digits.parse::<i64>().ok() };
+        let words = [
+            ("百万", 1_000_000),
+            ("千万", 10_000_000),
+            ("亿", 100_000_000),
+            ("万", 10_000),
+            ("千", 1_000),
+        ];
+        let word = words.iter().find(|(word, _)| behind.starts_with(word)).map(|(_, times)| *times);
+        let thousand = (!digits.is_empty() && behind.starts_with(['k', 'K'])).then_some(1_000);
+        let times = word.or(thousand).unwrap_or(1);
+        number.filter(|n| *n > 0).and_then(|n| n.checked_mul(times)).unwrap_or(1)
+    }
+
+    /// Whether it is about a package itself, or a change of one, and no usage.
+    pub fn is_of_package(&self) -> bool {
+        self.instance_type.as_deref().is_some_and(|kind| kind.contains("资源包"))
+            || self.action_type.as_deref().is_some_and(|action| action.starts_with("prepay"))
     }
 
     /// Whether its amounts are yuan: mainland bills name no currency.

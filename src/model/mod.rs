@@ -42,8 +42,8 @@ pub use day::{UsageDay, UsageMonth};
 pub use format::{Compression, Envelope, Format};
 pub use prices::{AccountClass, DayCost, Package, Price, PriceBook, Rate, Tier, TierVolume};
 pub use reconciled::{
-    Audit, AuditFinding, BillFile, BillRead, Money, PackageUse, Reconciled, SeqGroup, SeqJoin,
-    StatusTotal, WaterfallRow,
+    Audit, AuditFinding, Beside, BesideKind, BillFile, BillRead, Money, OtherProduct, PackageUse,
+    Reconciled, SeqGroup, SeqJoin, StatusTotal, WaterfallRow,
 };
 pub use reject::{Reject, RejectReason};
 pub use tally::{Broken, Tally};

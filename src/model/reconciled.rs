@@ -4,6 +4,64 @@ use super::{Amount, BillReject, Period, SeqDifference, SeqStatus, Status, UsageD
 use serde::Serialize;
 use std::collections::BTreeSet;
 
+codes! {
+    /// What a bill asks or says that is in no row, or of which a row holds only a part against our records. A bill with
+    /// such things over tolerance is never told as right, whatever the rows say.
+    BesideKind {
+        /// Lines of our product and account whose transaction is not known, or known to be neither usage, nor what
+        /// changes it, a package or rounding.
+        UnknownKind = "unknown_kind",
+        /// Lines that could not be read.
+        Rejected = "rejected",
+        /// Lines of products whose names hold one of ours, and which nobody has named: counted as other products.
+        ProductLikeOurs = "product_like_ours",
+        /// Usage lines that give no whole number of calls: counted as none.
+        NoCount = "no_count",
+        /// Usage lines whose three measures contradict each other (before packages - deducted is not billed).
+        MeasuresDisagree = "measures_disagree",
+        /// Rounding lines that ask more than rounding every line of the bill could make.
+        RoundingTooLarge = "rounding_too_large",
+        /// Packages bought or given back that the pipeline does not name, where money is compared.
+        PackageNotNamed = "package_not_named",
+        /// Lines of rows with an amount that is not in yuan, where money is compared.
+        Currency = "currency",
+        /// Packages bought or given back that the pipeline names, or of which counts alone speak: never over tolerance,
+        /// and their own prices are not checked.
+        Package = "package",
+        /// What the bill asks for tags and days that the price book has no price for.
+        NoPrice = "no_price",
+        /// The price book is not in yuan: no amount is compared.
+        PriceBookCurrency = "price_book_currency",
+    }
+}
+
+/// What is beside the rows, by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Beside {
+    pub kind: BesideKind,
+    /// Lines of the bill; 0 where it is about none.
+    pub lines: i64,
+    /// What they come to, yuan; null where it is not known.
+    pub cost: Option<Amount>,
+    /// The same without regard to sign: what adds up to nothing is not nothing.
+    pub cost_gross: Option<Amount>,
+    /// Whether that is more than the pipeline tolerates; what is not known always is.
+    pub over_tolerance: bool,
+}
+
+/// Lines of another product.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OtherProduct {
+    /// 产品名称 (else its code) as received.
+    pub name: String,
+    pub lines: i64,
+    /// 优惠后总价, whatever its currency; and the same without regard to sign.
+    pub cost: Amount,
+    pub cost_gross: Amount,
+    /// Its name holds one of ours.
+    pub like_ours: bool,
+}
+
 /// The outcome of `reconcile`. Serialised, it is what `--json` prints and the HTML report holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Reconciled {
@@ -28,9 +86,19 @@ pub struct Reconciled {
     /// Where the pipeline names a price book.
     pub money: Option<Money>,
     pub audit: Option<Audit>,
-    /// Calls that one row may differ by, and rows that differ by more.
+    /// Calls and yuan that one row may differ by, and rows that differ by more.
     pub tolerance_calls: i64,
+    pub tolerance_amount: Amount,
     pub over_tolerance: i64,
+    /// What of the bill no row holds, one per kind that occurs.
+    pub beside: Vec<Beside>,
+}
+
+impl Reconciled {
+    /// Whether anything, a row or what is beside the rows, is more than the pipeline tolerates.
+    pub fn is_over_tolerance(&self) -> bool {
+        self.over_tolerance > 0 || self.beside.iter().any(|beside| beside.over_tolerance)
+    }
 }
 
 /// The bill as it was read.
@@ -40,13 +108,8 @@ pub struct BillRead {
     pub lines: i64,
     /// Lines of other products: counted and set aside.
     pub lines_other_products: i64,
-    /// Lines of our product and account, of the months compared, whose transaction is not known (or known to be neither
-    /// usage, nor what changes it, a package or rounding): in no row, and so in no sum of rows.
-    pub lines_unknown_kind: i64,
-    /// What they come to, yuan; null without such lines, and where amounts are not compared because they are not yuan.
-    pub cost_unknown_kind: Option<Amount>,
-    /// Whether that is more than the tolerance.
-    pub unknown_kind_over_tolerance: bool,
+    /// By product, the most expensive first.
+    pub other_products: Vec<OtherProduct>,
     pub rejects: Vec<BillReject>,
     pub rejects_total: i64,
     /// For people: a month that is not complete, files that a later one replaced.
@@ -204,7 +267,9 @@ pub struct PackageUse {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Audit {
     pub checked: i64,
-    /// Attempts whose code no published table lists.
+    /// Attempts of products and channels of which no published table is known to hold.
+    pub no_table: i64,
+    /// Attempts whose code their table does not list.
     pub not_listed: i64,
     /// Charged though the rules say free.
     pub charged_against_rule: i64,

@@ -37,7 +37,8 @@ codes! {
         UnknownFlag = "unknown_flag",
         /// The result could still grow when it was pulled.
         NotFinal = "not_final",
-        /// What a count without regard to Seq would have counted twice: always of count 0, `seqs_total` says how many.
+        /// What a count without regard to Seq has counted twice: attempts that came more than once and that we hold once;
+        /// `seqs_total` says how many of them there are.
         Duplicate = "duplicate",
         /// Records or attempts of that day that were set aside.
         Reject = "reject",
@@ -145,6 +146,17 @@ pub struct Variance {
     pub parts: Vec<Part>,
     /// Line ids (else file and row) of the bill.
     pub lines: Vec<String>,
+}
+
+impl Variance {
+    /// The bill's cost minus what the price book makes of our records; `None` without a price, while the bill is not
+    /// out, and where the sum does not fit. No line costs nothing.
+    pub fn cost_difference(&self) -> Option<Amount> {
+        if self.status == Status::Pending {
+            return None;
+        }
+        self.provider_cost.unwrap_or(Amount::ZERO).checked_sub(self.expected_cost?)
+    }
 }
 
 /// One row of `seq_difference`: one Seq on which the provider's list and ours do not agree.

@@ -28,6 +28,11 @@ pub struct Settings<'s> {
     pub tag_code: &'s dyn Fn(&str) -> &'static str,
     /// Packages known otherwise than from the bill.
     pub packages: &'s [PackageSpan],
+    /// Calls of an account, tag (its code) and day that these packages have room for, those of the days before taken
+    /// from them.
+    pub room: &'s dyn Fn(&str, &str, UsageDay) -> i64,
+    /// How the bills read, where their names say it.
+    pub statistics: Option<Statistics>,
 }
 
 impl Settings<'_> {
@@ -59,6 +64,13 @@ pub struct PackageSpan {
     pub until: UsageDay,
 }
 
+impl PackageSpan {
+    /// Whether another one is of the same account and tag.
+    fn is_of(&self, other: &PackageSpan) -> bool {
+        (&self.account, &self.billing_tag_code) == (&other.account, &other.billing_tag_code)
+    }
+}
+
 /// 账单统计周期: which usage a bill's month holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Statistics {
@@ -86,7 +98,18 @@ pub struct Counted {
     pub lines_beside: i64,
     /// Lines of usage without a day.
     pub lines_without_day: i64,
+    /// Lines of usage that give no whole number of calls.
+    pub lines_without_count: i64,
+    /// Lines in rows whose amounts are not yuan.
+    pub lines_foreign: i64,
+    /// Rows with such a line: their `provider_cost` is null, as a part of it is not known.
+    pub foreign: BTreeSet<RowKey>,
+    /// The months of bills that were given.
+    pub bill_months: BTreeSet<UsageMonth>,
 }
+
+/// Account, period and tag code: what a row is known by.
+pub type RowKey = (String, Period, String);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CountError {
@@ -108,6 +131,7 @@ struct Sum {
     deducted: Option<Amount>,
     billed: Option<Amount>,
     cost: Option<Amount>,
+    foreign_lines: i64,
     lines: Vec<String>,
 }
 
@@ -130,11 +154,17 @@ impl Sum {
             let sum = self.calls.unwrap_or(0).checked_add(calls);
             self.calls = Some(sum.ok_or("calls of the bill")?);
         }
+        self.foreign_lines += i64::from(!line.is_in_yuan());
         for (what, into, amount) in [
             ("deducted usage", &mut self.deducted, line.usage_deducted),
             ("billed usage", &mut self.billed, line.usage_billed),
             ("cost", &mut self.cost, line.cost),
         ] {
+            let of_usage = what != "cost";
+            let amount = match amount {
+                Some(usage) if of_usage => Some(line.in_calls(usage).ok_or(what)?),
+                amount => amount,
+            };
             if let Some(amount) = amount {
                 let sum = into.unwrap_or(Amount::ZERO).checked_add(amount);
                 *into = Some(sum.ok_or(what)?);
@@ -155,7 +185,6 @@ fn line_name(line: &BillLine) -> String {
 
 /// Account, tag code and month: the lines of one tag that may have to add up to a month.
 type TagMonth = (String, String, UsageMonth);
-type Key = (String, Period, String);
 
 /// Joins ours with the bill.
 ///
@@ -203,13 +232,18 @@ pub fn counts(
             counted.lines_without_day
         ));
     }
-    let uncounted = placed
+    let mut uncounted = placed
         .iter()
-        .filter(|(line, ..)| line.kind == Some(LineKind::Usage) && line.calls().is_none())
-        .count();
-    if uncounted > 0 {
+        .map(|(line, ..)| line)
+        .filter(|line| line.kind == Some(LineKind::Usage) && line.calls().is_none());
+    if let Some(first) = uncounted.next() {
+        counted.lines_without_count = 1 + uncounted.count() as i64;
         counted.warnings.push(format!(
-            "{uncounted} lines of usage give no whole number of calls and count as none: look at 组件原始用量 and its unit"
+            "{} lines of usage give no whole number of calls and count as none: look at 组件原始用量 and its unit ({} row {}{})",
+            counted.lines_without_count,
+            first.source_file,
+            first.source_row,
+            if counted.lines_without_count > 1 { ", …" } else { "" }
         ));
     }
 
@@ -230,7 +264,7 @@ pub fn counts(
         if monthly { Period::Month(month) } else { Period::Day(day) }
     };
 
-    let mut sums: BTreeMap<Key, Sum> = BTreeMap::new();
+    let mut sums: BTreeMap<RowKey, Sum> = BTreeMap::new();
     for row in ours {
         let code = (settings.tag_code)(&row.billing_tag);
         let period = period(&row.account, code, row.usage_date);
@@ -251,17 +285,38 @@ pub fn counts(
         sum.add_line(line).map_err(|what| overflow(what, &line.billing_tag, period))?;
     }
 
-    let coverage = Coverage::of(&placed);
+    let coverage = Coverage::of(&placed, settings.statistics);
     counted.statistics = coverage.statistics;
-    let packages = Packages::of(&known, &placed, settings.packages);
+    let packages = Packages::of(&known, &placed, settings);
+    let mut in_other_bills: BTreeMap<UsageMonth, BTreeSet<UsageDay>> = BTreeMap::new();
     for ((account, period, code), sum) in sums {
         let asked = settings.months.is_some_and(|months| months.contains(&period.month()));
-        if asked || !sum.lines.is_empty() || coverage.holds(settings, &account, &code, period) {
+        let held = coverage.holds(settings, &account, &code, period);
+        // By deduction time the usage of a month's last day is in the next bill: without that one nothing is known of it.
+        let elsewhere = coverage.statistics == Statistics::ByPay && !held;
+        if sum.lines.is_empty() && elsewhere && asked && sum.charged > 0 {
+            let (_, last) = period.days();
+            let bill = (settings.settlement)(&account, &code).date(last).month();
+            in_other_bills.entry(bill).or_default().insert(last);
+        }
+        if !sum.lines.is_empty() || held || asked && !elsewhere {
+            if sum.foreign_lines > 0 {
+                counted.lines_foreign += sum.foreign_lines;
+                counted.foreign.insert((account.clone(), period, code.clone()));
+            }
             counted.rows.push(variance(account, period, code, sum, settings, &packages)?);
         }
     }
     counted.rows.sort_by(|a, b| row_order(a).cmp(&row_order(b)));
+    counted.warnings.extend(in_other_bills.iter().map(|(bill, days)| {
+        format!(
+            "by deduction time (按扣费周期) the usage of {} stands in the bill of {bill}, which was not given: left out",
+            named(days)
+        )
+    }));
     counted.warnings.extend(incomplete_months(&counted.rows, &placed));
+    counted.warnings.extend(running_months(&counted.rows));
+    counted.bill_months = coverage.months;
     Ok(counted)
 }
 
@@ -276,11 +331,9 @@ fn row_order(row: &Variance) -> (&str, UsageDay, Period, &str, &str) {
 
 /// Whether a line counts usage, or changes a line that did. A package that is returned is no usage.
 fn is_of_usage(line: &BillLine) -> bool {
-    let of_package = line.instance_type.as_deref().is_some_and(|kind| kind.contains("资源包"))
-        || line.action_type.as_deref().is_some_and(|action| action.starts_with("prepay"));
     match line.kind {
         Some(LineKind::Usage) => true,
-        Some(LineKind::Adjustment | LineKind::Refund) => !of_package,
+        Some(LineKind::Adjustment | LineKind::Refund) => !line.is_of_package(),
         Some(LineKind::PackagePurchase | LineKind::Rounding | LineKind::Other) | None => false,
     }
 }
@@ -299,9 +352,12 @@ fn variance(
     let covered = !has_lines
         && sum.charged > 0
         && code != UNMAPPED
-        && packages.cover(&account, &code, period);
-    // Of a bill that is not out, and of usage that a package has taken, no line is missing.
+        && packages.cover(&account, &code, period, sum.charged);
+    // Of a bill that is not out, and of usage that a package has taken, no line is missing. What stands of it early may
+    // not be all.
+    let early = pending && code != UNMAPPED && sum.adjusting_lines == 0;
     let difference = match sum.calls {
+        _ if early => 0,
         None if !has_lines && (pending || covered) => 0,
         calls => calls
             .unwrap_or(0)
@@ -342,7 +398,7 @@ fn variance(
         provider_calls: sum.calls,
         provider_deducted: sum.deducted,
         provider_billed: sum.billed,
-        provider_cost: sum.cost,
+        provider_cost: sum.cost.filter(|_| sum.foreign_lines == 0),
         expected_cost: None,
         difference,
         parts: Vec::new(),
@@ -358,14 +414,14 @@ struct Coverage {
 }
 
 impl Coverage {
-    fn of(placed: &[(&BillLine, UsageDay, bool)]) -> Coverage {
+    fn of(placed: &[(&BillLine, UsageDay, bool)], told: Option<Statistics>) -> Coverage {
         let usage = || placed.iter().filter(|(line, ..)| line.kind == Some(LineKind::Usage));
         // A bill that holds the usage of another month is one by deduction time.
         let by_pay =
             usage().any(|(line, day, _)| line.bill_month.is_some_and(|month| month > day.month()));
         let months = usage().map(|(line, day, _)| line.bill_month.unwrap_or(day.month())).collect();
-        let statistics = if by_pay { Statistics::ByPay } else { Statistics::ByUsage };
-        Coverage { statistics, months }
+        let seen = if by_pay { Statistics::ByPay } else { Statistics::ByUsage };
+        Coverage { statistics: told.unwrap_or(seen), months }
     }
 
     fn holds(&self, settings: &Settings<'_>, account: &str, code: &str, period: Period) -> bool {
@@ -383,7 +439,11 @@ type DaysWithLines = BTreeMap<UsageDay, (bool, bool)>;
 
 /// What is known of packages: spans, and what the lines of a tag deduct.
 struct Packages<'b> {
-    spans: Vec<PackageSpan>,
+    /// Those that the pipeline names, which have room for so many calls a day and no more.
+    named: &'b [PackageSpan],
+    room: &'b dyn Fn(&str, &str, UsageDay) -> i64,
+    /// Those that the bill says were bought: how large they are it does not say.
+    bought: Vec<PackageSpan>,
     /// Per account and tag code, the days (first, for a month) with lines of usage: anything billed, anything deducted.
     lines: BTreeMap<(&'b str, &'b str), DaysWithLines>,
 }
@@ -392,7 +452,7 @@ impl<'b> Packages<'b> {
     fn of(
         known: &[&'b BillLine],
         placed: &[(&'b BillLine, UsageDay, bool)],
-        given: &[PackageSpan],
+        settings: &Settings<'b>,
     ) -> Packages<'b> {
         let bought = known.iter().filter(|line| line.kind == Some(LineKind::PackagePurchase));
         let bought = bought.filter_map(|line| {
@@ -411,13 +471,20 @@ impl<'b> Packages<'b> {
             *billed |= above_zero(line.usage_billed);
             *deducted |= above_zero(line.usage_deducted);
         }
-        Packages { spans: given.iter().cloned().chain(bought).collect(), lines }
+        let (named, room) = (settings.packages, settings.room);
+        // One that the pipeline names is no other one.
+        let bought = bought
+            .filter(|span| {
+                !named.iter().any(|package| package.is_of(span) && package.from == span.from)
+            })
+            .collect();
+        Packages { named, room, bought, lines }
     }
 
-    /// Whether a package explains that a period has no line. Either one is known to be valid, and the lines before
-    /// and after do not show that it was used up; or the nearest lines on both sides were deducted from one, so that
-    /// it was there in between.
-    fn cover(&self, account: &str, code: &str, period: Period) -> bool {
+    /// Whether a package explains that a period has no line of so many charged calls. Either one is known to be valid,
+    /// with room for all of them where its size is known, and the lines before and after do not show that it was used
+    /// up; or the nearest lines on both sides were deducted from one, so that it was there in between.
+    fn cover(&self, account: &str, code: &str, period: Period, charged: i64) -> bool {
         let (first, last) = period.days();
         let lines = self.lines.get(&(account, code));
         let before = lines.and_then(|days| days.range(..first).next_back());
@@ -425,47 +492,107 @@ impl<'b> Packages<'b> {
         // Used up before: a line since the package began was billed. Used up after: the next one deducts nothing.
         let left_before = |from: UsageDay| before.is_none_or(|(day, l)| *day < from || !l.0);
         let left_after = |until: UsageDay| after.is_none_or(|(day, l)| *day >= until || l.1);
-        let known = self.spans.iter().any(|span| {
+        let is_left = |span: &&PackageSpan| {
             (span.account.as_str(), span.billing_tag_code.as_str()) == (account, code)
-                && span.from <= first
-                && last < span.until
+                && span.from <= last
+                && first < span.until
                 && left_before(span.from)
                 && left_after(span.until)
-        });
+        };
+        let whole = |span: &PackageSpan| span.from <= first && last < span.until;
+        let room = || {
+            let days = super::each_day(period).map(|day| (self.room)(account, code, day));
+            days.fold(0, i64::saturating_add)
+        };
+        let known = self.bought.iter().filter(is_left).any(whole)
+            || self.named.iter().any(|span| is_left(&span)) && room() >= charged;
         let shown = before.is_some_and(|(_, (billed, deducted))| *deducted && !billed)
             && after.is_some_and(|(_, (_, deducted))| *deducted);
         known || shown
     }
 }
 
-/// Months whose later days have charges of ours and no line of any tag, though their bills are out.
-fn incomplete_months(rows: &[Variance], placed: &[(&BillLine, UsageDay, bool)]) -> Vec<String> {
-    let mut covered: BTreeMap<(&str, UsageMonth), UsageDay> = BTreeMap::new();
-    for (line, day, _) in placed.iter().filter(|(line, ..)| line.kind == Some(LineKind::Usage)) {
-        let last = line.usage_to.filter(|to| to.month() == day.month()).unwrap_or(*day);
-        let held = covered.entry((&*line.account, day.month())).or_insert(last);
-        *held = last.max(*held);
+/// A few days by name, for messages.
+fn named<T: ToString>(days: &BTreeSet<T>) -> String {
+    const NAMED: usize = 3;
+    let mut told: Vec<String> = days.iter().take(NAMED).map(T::to_string).collect();
+    if days.len() > NAMED {
+        told.push(format!("{} more", days.len() - NAMED));
     }
-    let mut missing: BTreeMap<(&str, UsageMonth), BTreeSet<UsageDay>> = BTreeMap::new();
-    for row in rows.iter().filter(|row| row.status == Status::OursOnly) {
-        let (_, last) = row.period.days();
+    told.join(", ")
+}
+
+/// Days of a month of which one side has nothing at all, whatever the tag, where the other has charges.
+fn incomplete_months(rows: &[Variance], placed: &[(&BillLine, UsageDay, bool)]) -> Vec<String> {
+    let mut on_bill: BTreeMap<(&str, UsageMonth), BTreeSet<UsageDay>> = BTreeMap::new();
+    for (line, day, _) in placed.iter().filter(|(line, ..)| line.kind == Some(LineKind::Usage)) {
+        on_bill.entry((&*line.account, day.month())).or_default().insert(*day);
+    }
+    let mut ours: BTreeMap<(&str, UsageMonth), BTreeSet<UsageDay>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.ours_attempts > 0) {
         let place = (row.account.as_str(), row.period.month());
-        if covered.get(&place).is_none_or(|covered| last > *covered) {
-            missing.entry(place).or_default().insert(last);
+        ours.entry(place).or_default().insert(row.period.days().0);
+    }
+    let mut missing: BTreeMap<(&str, UsageMonth), [BTreeSet<UsageDay>; 2]> = BTreeMap::new();
+    for row in rows {
+        let (first, _) = row.period.days();
+        let place = (row.account.as_str(), row.period.month());
+        let (side, there) = match row.status {
+            Status::OursOnly => (0, on_bill.get(&place)),
+            Status::ProviderOnly => (1, ours.get(&place)),
+            _ => continue,
+        };
+        let has_day = there.is_some_and(|days| match row.period {
+            Period::Day(day) => days.contains(&day),
+            Period::Month(_) => true,
+        });
+        if !has_day {
+            missing.entry(place).or_default()[side].insert(first);
         }
     }
-    let warning = |((account, month), days): (&(&str, UsageMonth), &BTreeSet<UsageDay>)| {
-        let until = match covered.get(&(*account, *month)) {
-            Some(day) => format!("the bill of account {account} has usage of {month} up to {day}"),
-            None => format!("the bill of account {account} has no usage of {month}"),
+    let mut warnings = Vec::new();
+    for ((account, month), [bill, own]) in &missing {
+        let place = (*account, *month);
+        let until = |days: Option<&BTreeSet<UsageDay>>| {
+            let last = days.and_then(BTreeSet::last);
+            last.map_or("none of the month".to_owned(), |day| format!("some up to {day}"))
         };
-        let n = days.len();
-        let next = month.first_day().first_of_next_month().month();
+        if !bill.is_empty() {
+            let next = month.first_day().first_of_next_month().month();
+            warnings.push(format!(
+                "the bill of account {account} has no line at all of {} days of {month} on which ours has charges ({}), and {}: is \
+                 it the file of the whole month? Under 按扣费周期 the last day stands in the bill of {next}",
+                bill.len(),
+                named(bill),
+                until(on_bill.get(&place))
+            ));
+        }
+        if !own.is_empty() {
+            warnings.push(format!(
+                "our records of account {account} have nothing at all of {} days of {month} which the bill charges ({}), and {}: \
+                 are all results of the month loaded?",
+                own.len(),
+                named(own),
+                until(ours.get(&place))
+            ));
+        }
+    }
+    warnings
+}
+
+/// Months whose bill is not complete yet.
+fn running_months(rows: &[Variance]) -> Vec<String> {
+    let mut pending: BTreeMap<UsageMonth, BTreeSet<Period>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.status == Status::Pending) {
+        pending.entry(row.period.month()).or_default().insert(row.period);
+    }
+    let told = |(month, periods): (&UsageMonth, &BTreeSet<Period>)| {
         format!(
-            "{until}, and ours has charges on {n} later days whose bill is out: is it the file of the whole month? Under 按扣费周期 the last day stands in the bill of {next}"
+            "{month} is not complete: the bill of {} is not out yet at that time; reconcile the month again when it is",
+            named(periods)
         )
     };
-    missing.iter().map(warning).collect()
+    pending.iter().map(told).collect()
 }
 
 /// The rows of some months: to be taken after [`super::explain`], which balances a day with its neighbour even where
@@ -493,13 +620,24 @@ pub fn totals(rows: &[Variance]) -> Option<Vec<StatusTotal>> {
     Some(totals.into_values().collect())
 }
 
-/// Rows that differ by more than `tolerance_calls`.
-pub fn over_tolerance(rows: &[Variance], tolerance_calls: i64) -> i64 {
-    rows.iter().filter(|row| is_over_tolerance(row, tolerance_calls)).count() as i64
+/// What one row may differ by.
+#[derive(Clone, Copy, Debug)]
+pub struct Tolerance {
+    pub calls: i64,
+    /// Yuan.
+    pub amount: Amount,
 }
 
-/// Whether a row differs by more than `tolerance_calls`. What is pending differs from nothing yet.
-pub fn is_over_tolerance(row: &Variance, tolerance_calls: i64) -> bool {
-    let tolerance = u64::try_from(tolerance_calls).unwrap_or(0);
-    row.status != Status::Pending && row.difference.unsigned_abs() > tolerance
+impl Tolerance {
+    /// Whether a row differs by more, in calls or in money. What is pending differs from nothing yet; what the bill asks
+    /// for no tag at all is held against nothing.
+    pub fn is_passed_by(&self, row: &Variance) -> bool {
+        if row.status == Status::Pending {
+            return false;
+        }
+        let calls = row.difference.unsigned_abs() > u64::try_from(self.calls).unwrap_or(0);
+        let untagged = row.provider_cost.filter(|_| row.status == Status::Unmapped);
+        let money = row.cost_difference().or(untagged);
+        calls || money.is_some_and(|cost| cost.abs() > self.amount)
+    }
 }

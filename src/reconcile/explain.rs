@@ -285,17 +285,17 @@ struct Rest {
 ///    apart any two differences of a busy tag would balance, which says nothing.
 /// 3. **Unknown flag**: the bill counts more; up to the attempts whose flag is null.
 /// 4. **Not final**: the bill counts more; up to the attempts in snapshots that could still grow.
-/// 5. **Rejects**: the bill counts more; up to the records set aside under that day, each used once over all tags. A
-///    record that was set aside has no tag: where there are fewer of them than rows of that time could take, it is not
-///    known whose they are, and each of these rows has them as a part of count 0.
-/// 6. **Unexplained**: the rest. Where ours is more its Seqs are the charged attempts, any of which can be the one.
+/// 5. **Duplicates**: the bill counts more; up to the attempts that ours holds once and that came more than once: so much
+///    higher is a count without regard to Seq. First those of the row itself whose Seqs are known (rows taken from objects
+///    that had nothing new), then what the load history says of that day, of whatever tag, each used once.
+/// 6. **Rejects**: the bill counts more; up to the records set aside under that day, each used once over all tags.
+/// 7. **Unexplained**: the rest. Where ours is more its Seqs are the charged attempts, any of which can be the one.
 ///
-/// 3 to 5 are possible reasons and no proof. They are left out where the provider's list covers the whole variance:
-/// what it does not say by Seq has another reason.
+/// What is known of a day and not of a tag (5, 6) is used only where there is enough of it for all rows of that time that
+/// could take it: else it is not known whose it is, and each of these rows has it as a part of count 0.
 ///
-/// Duplicates never change the difference, because a Seq is counted once. Where the bill counts more, those of the day (of
-/// all tags: the load history knows objects and counts, not tags) stand as a part of count 0: so much higher would be a
-/// count without regard to Seq. Its Seqs are those of the row that are known: the ones in objects that had nothing new.
+/// 3 to 6 are possible reasons and no proof. They are left out where the provider's list covers the whole variance: what
+/// it does not say by Seq has another reason; duplicates are told there as a part of count 0.
 ///
 /// Panics when the parts do not add up, or `rows` are not those that `wanted` was made of: bugs of ours.
 pub fn explain(
@@ -319,9 +319,9 @@ pub fn explain(
     }
     work.midnight();
     work.flags();
+    work.duplicates(duplicates, evidence.limits.seqs_max);
     work.rejects(rejects, evidence.limits.seqs_max);
     work.unexplained();
-    work.duplicates(duplicates, evidence.limits.seqs_max);
     for row in rows {
         let sum: i64 = row.parts.iter().map(|part| part.count).sum();
         assert_eq!(sum, row.difference, "the parts of {} {}", row.period, row.billing_tag_code);
@@ -614,29 +614,54 @@ impl<'e> Work<'_, 'e> {
     }
 
     fn duplicates(&mut self, duplicates: &[DuplicatesOn], keys_max: usize) {
-        let mut by_day: BTreeMap<UsageDay, (i64, BTreeSet<&str>)> = BTreeMap::new();
+        let mut held: BTreeMap<UsageDay, i64> = BTreeMap::new();
+        let mut objects: BTreeMap<UsageDay, BTreeSet<&str>> = BTreeMap::new();
         for object in duplicates.iter().filter(|object| object.rows > 0) {
-            let (rows, keys) = by_day.entry(object.day).or_default();
+            let rows = held.entry(object.day).or_default();
             *rows = rows.saturating_add(object.rows);
-            keys.insert(&object.source_key);
+            objects.entry(object.day).or_default().insert(&object.source_key);
         }
-        for row in self.differing() {
-            if self.rows[row].difference <= 0 || self.rows[row].ours_attempts == 0 {
-                continue;
-            }
-            let (mut total, mut keys) = (0_i64, BTreeSet::new());
+        // What has no attempt of ours has none that came twice.
+        let rows = self
+            .differing()
+            .filter(|row| self.rows[*row].difference > 0 && self.rows[*row].ours_attempts > 0);
+        let rows: Vec<usize> = rows.collect();
+        let total = |held: &BTreeMap<UsageDay, i64>, period: Period| {
+            let (first, last) = period.days();
+            held.range(first..=last).fold(0_i64, |sum, (_, rows)| sum.saturating_add(*rows))
+        };
+        let mut told = Vec::new();
+        let mut left = held.clone();
+        for row in rows.iter().copied() {
+            let again = self.found(row).map_or(0, |found| found.again.count);
+            let open = if self.rests[row].listed { 0 } else { self.rests[row].difference.max(0) };
+            let count = again.min(open);
+            self.rests[row].difference -= count;
+            told.push((row, count));
+            let mut used = count;
             for day in each_day(self.rows[row].period) {
-                if let Some((rows, of_day)) = by_day.get(&day) {
-                    total = total.saturating_add(*rows);
-                    keys.extend(of_day.iter().copied());
-                }
+                let rest = left.entry(day).or_default();
+                let part = used.min(*rest);
+                *rest -= part;
+                used -= part;
             }
-            if total > 0 {
+        }
+        let open = rows.into_iter().filter(|row| !self.rests[*row].listed);
+        let shared: BTreeMap<usize, i64> = self.shared(&left, open.collect()).into_iter().collect();
+        for (row, known) in told {
+            self.rests[row].difference += known;
+            let found = self.found(row).map(|found| &found.again);
+            let (first, last) = self.rows[row].period.days();
+            let keys: BTreeSet<&str> =
+                objects.range(first..=last).flat_map(|(_, keys)| keys.iter().copied()).collect();
+            let again = found.map_or(0, |found| found.count);
+            let seqs_total = total(&held, self.rows[row].period).max(again);
+            if seqs_total > 0 {
+                let count = known + shared.get(&row).copied().unwrap_or(0);
                 let source_keys = keys.into_iter().take(keys_max).map(str::to_owned).collect();
+                let seqs = found.into_iter().flat_map(|found| found.seqs.iter().cloned()).collect();
                 let kind = PartKind::Duplicate;
-                let again = self.found(row).map(|found| found.again.seqs.iter().cloned());
-                let seqs = again.into_iter().flatten().collect();
-                self.push(row, Part { kind, count: 0, seqs, seqs_total: total, source_keys });
+                self.push(row, Part { kind, count, seqs, seqs_total, source_keys });
             }
         }
     }

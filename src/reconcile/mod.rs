@@ -13,8 +13,8 @@ mod seqs;
 mod tests;
 
 pub use counts::{
-    CountError, Counted, PackageSpan, Settings, Statistics, counts, is_over_tolerance, of_months,
-    over_tolerance, totals,
+    CountError, Counted, PackageSpan, RowKey, Settings, Statistics, Tolerance, counts, of_months,
+    totals,
 };
 pub use explain::{
     DuplicatesOn, Evidence, Found, Limits, MIDNIGHT_MINUTES, RejectOn, SEQS_MAX, Wanted, explain,

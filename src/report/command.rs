@@ -246,9 +246,9 @@ fn reconcile(args: &ReconcileArgs, json: bool) -> Result<(), Failed> {
     for key in &report.reports {
         talk(&format!("faceledger: wrote {}\n", within(&pipeline.output.url, key)));
     }
-    match found.over_tolerance + i64::from(found.bill.unknown_kind_over_tolerance) {
-        0 => Ok(()),
-        _ => Err(Failed::Said(Exit::BillDiffers)),
+    match found.is_over_tolerance() {
+        false => Ok(()),
+        true => Err(Failed::Said(Exit::BillDiffers)),
     }
 }
 

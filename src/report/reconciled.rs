@@ -1,7 +1,9 @@
 //! The outcome of a reconciliation for people: a summary on the terminal, a CSV of the differences for a spreadsheet.
 
 use super::text::{add_row, grouped, plural, printed, table};
-use crate::model::{Amount, Money, Part, PartKind, Reconciled, Status, Variance};
+use crate::model::{
+    Amount, Beside, BesideKind, Money, Part, PartKind, Reconciled, Status, Variance,
+};
 use std::fmt::Write;
 
 /// Differences shown on a terminal; all of them stand in the table, the CSV and the HTML report.
@@ -38,20 +40,11 @@ pub fn text(reconciled: &Reconciled) -> String {
     text
 }
 
-/// The bill's cost minus what the price book makes of our records; `None` without a price book, while the bill is not
-/// out, and where neither is known. No line costs nothing.
-fn cost_difference(row: &Variance) -> Option<Amount> {
-    if row.status == Status::Pending {
-        return None;
-    }
-    row.provider_cost.unwrap_or(Amount::ZERO).checked_sub(row.expected_cost?)
-}
-
 /// A row that someone has to look at: other counts, other money, or something that changed or is not known.
 fn is_difference(row: &Variance) -> bool {
     let settled = [Status::Matched, Status::CoveredByPackage].contains(&row.status);
     let counts = !settled && row.status != Status::Pending;
-    counts || cost_difference(row).is_some_and(|d| !d.is_zero())
+    counts || row.cost_difference().is_some_and(|d| !d.is_zero())
 }
 
 /// `+3`, `-3`, `0`.
@@ -67,21 +60,39 @@ fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or("-".to_owned(), |v| v.to_string())
 }
 
+/// Calls and yuan, as one tolerance.
+fn tolerance(r: &Reconciled) -> String {
+    let calls = plural(r.tolerance_calls.unsigned_abs(), "call");
+    match &r.money {
+        Some(money) if money.is_compared() => format!("{calls} and {} yuan", r.tolerance_amount),
+        _ => calls,
+    }
+}
+
 fn headline(r: &Reconciled) -> String {
     let differing: Vec<&Variance> = r.rows.iter().filter(|row| is_difference(row)).collect();
     let pending = r.rows.iter().filter(|row| row.status == Status::Pending).count();
+    let beside: Vec<String> =
+        r.beside.iter().filter(|b| b.over_tolerance).map(beside_words).collect();
     // Where no row has a price there is no amount to speak of.
-    let money = Amount::checked_sum(r.rows.iter().filter_map(cost_difference))
-        .filter(|_| r.money.as_ref().is_some_and(Money::is_compared))
+    let compared = r.money.as_ref().is_some_and(Money::is_compared);
+    let money = Amount::checked_sum(r.rows.iter().filter_map(Variance::cost_difference))
+        .filter(|_| compared)
         .map(|sum| (sum, format!("{} yuan", sum.abs())));
     let mut said = if r.rows.is_empty() {
         "NOTHING TO COMPARE: neither our records nor the bill have anything for these months."
             .to_owned()
+    } else if pending == r.rows.len() {
+        "THE BILL IS NOT OUT YET: no row can be compared.".to_owned()
     } else if differing.is_empty() {
-        let agree = format!("all of {} agree.", plural((r.rows.len() - pending) as u64, "row"));
-        match unknown_kind(r) {
-            None => format!("THE BILL IS RIGHT: {agree}"),
-            Some(_) => format!("NOT ALL OF THE BILL COULD BE COMPARED: {agree}"),
+        let rows = plural((r.rows.len() - pending) as u64, "row");
+        let agree = match compared {
+            true => format!("all of {rows} agree in calls and money."),
+            false => format!("all of {rows} agree in their calls; money was not compared."),
+        };
+        match beside.is_empty() {
+            true => format!("THE BILL IS RIGHT: {agree}"),
+            false => format!("NOT ALL OF THE BILL COULD BE COMPARED: {agree}"),
         }
     } else {
         let counted = differing.iter().filter(|row| row.difference != 0);
@@ -109,19 +120,16 @@ fn headline(r: &Reconciled) -> String {
                 format!(", and asks {yuan} less than expected")
             }
             Some(_) => ", and asks what is expected".to_owned(),
-            None => String::new(),
+            None => "; money was not compared".to_owned(),
         };
         let within = match r.over_tolerance {
-            0 => format!(
-                " No row is over the tolerance of {}.",
-                plural(r.tolerance_calls.unsigned_abs(), "call")
-            ),
+            0 => format!(" No row is over the tolerance of {}.", tolerance(r)),
             over => format!(
                 " {} of {} {} over the tolerance of {}.",
                 grouped(over),
                 plural(r.rows.len() as u64, "row"),
                 if over == 1 { "is" } else { "are" },
-                plural(r.tolerance_calls.unsigned_abs(), "call")
+                tolerance(r)
             ),
         };
         format!(
@@ -129,18 +137,10 @@ fn headline(r: &Reconciled) -> String {
             plural(differing.len() as u64, "row")
         )
     };
-    if let Some(lines) = unknown_kind(r) {
-        let _ = write!(said, " In no row: {lines}.");
+    if !beside.is_empty() {
+        let _ = write!(said, " Not compared: {}.", beside.join("; "));
     }
-    let unpriced = r.money.as_ref().map_or(0, |money| money.unpriced_tags.len());
-    if unpriced > 0 {
-        let _ = write!(
-            said,
-            " Left out of the money: {} without a price.",
-            plural(unpriced as u64, "tag")
-        );
-    }
-    if pending > 0 {
+    if pending > 0 && pending < r.rows.len() {
         let _ = write!(said, " The bill of {} is not out yet.", plural(pending as u64, "row"));
     }
     if r.bill.lines == 0 {
@@ -149,15 +149,35 @@ fn headline(r: &Reconciled) -> String {
     said
 }
 
-/// The lines of unknown kind and what they come to, where that is not nothing (or not known).
-fn unknown_kind(r: &Reconciled) -> Option<String> {
-    let bill = &r.bill;
-    if bill.lines_unknown_kind == 0 || bill.cost_unknown_kind.is_some_and(Amount::is_zero) {
-        return None;
+/// What is beside the rows, and what it comes to.
+fn beside_words(beside: &Beside) -> String {
+    let lines = plural(beside.lines.unsigned_abs(), "line");
+    let what = match beside.kind {
+        BesideKind::UnknownKind => format!("{lines} of unknown kind"),
+        BesideKind::Rejected => format!("{lines} of the bill that could not be read"),
+        BesideKind::ProductLikeOurs => format!("{lines} of products that may be ours"),
+        BesideKind::NoCount => format!("{lines} without a whole number of calls"),
+        BesideKind::MeasuresDisagree => {
+            format!("{lines} whose usage, deducted and billed contradict each other")
+        }
+        BesideKind::RoundingTooLarge => {
+            format!("{lines} of rounding, more than the lines of the bill could be rounded by")
+        }
+        BesideKind::PackageNotNamed => {
+            format!("{lines} of packages that the pipeline file does not name")
+        }
+        BesideKind::Package => format!("{lines} of packages (their own prices are not checked)"),
+        BesideKind::Currency => format!("the money of rows with {lines} not in yuan"),
+        BesideKind::NoPrice => "what has no price in the price book".to_owned(),
+        BesideKind::PriceBookCurrency => "money, as the price book is not in yuan".to_owned(),
+    };
+    match (beside.cost, beside.cost_gross) {
+        (Some(net), Some(gross)) if net.abs() != gross => {
+            format!("{what}, {} yuan ({gross} without regard to sign)", signed_yuan(net))
+        }
+        (Some(net), _) => format!("{what}, {} yuan", signed_yuan(net)),
+        (None, _) => what,
     }
-    let lines = plural(bill.lines_unknown_kind.unsigned_abs(), "line");
-    let cost = bill.cost_unknown_kind.map(|cost| format!(", {} yuan", signed_yuan(cost)));
-    Some(format!("{lines} of unknown kind{}", cost.unwrap_or_default()))
 }
 
 fn bill_read(r: &Reconciled, text: &mut String) {
@@ -173,10 +193,14 @@ fn bill_read(r: &Reconciled, text: &mut String) {
         let _ = writeln!(text, "WARNING   {warning}");
     }
     for reject in r.bill.rejects.iter().take(5) {
+        let column = match reject.column.as_str() {
+            "" => String::new(),
+            column => format!(", {column}"),
+        };
         let _ = writeln!(
             text,
-            "reject    {} row {}, {}: {}",
-            reject.file, reject.row, reject.column, reject.message
+            "reject    {} row {}{column}: {}",
+            reject.file, reject.row, reject.message
         );
     }
 }
@@ -278,8 +302,8 @@ fn money(r: &Reconciled, text: &mut String) {
             money.unpriced_tags.join(", ")
         );
     }
-    if let Some(lines) = unknown_kind(r) {
-        let _ = writeln!(text, "in no row {lines}");
+    for beside in r.beside.iter().filter(|beside| beside.kind != BesideKind::NoPrice) {
+        let _ = writeln!(text, "in no row {}", beside_words(beside));
     }
 }
 
@@ -290,7 +314,7 @@ fn differences(r: &Reconciled, text: &mut String) {
     }
     // Biggest first: calls, then money; those that are equal stay in the order of the rows.
     rows.sort_by_key(|row| {
-        let cost = cost_difference(row).unwrap_or(Amount::ZERO).abs();
+        let cost = row.cost_difference().unwrap_or(Amount::ZERO).abs();
         std::cmp::Reverse((row.difference.unsigned_abs(), cost))
     });
     let several = rows.iter().any(|row| row.account != rows[0].account);
@@ -320,7 +344,7 @@ fn differences(r: &Reconciled, text: &mut String) {
             cells.extend([
                 or_dash(row.expected_cost),
                 or_dash(row.provider_cost),
-                or_dash(cost_difference(row).map(signed_yuan)),
+                or_dash(row.cost_difference().map(signed_yuan)),
             ]);
         }
         add_row(&mut t, cells, numbers_from);
@@ -367,12 +391,14 @@ fn others(r: &Reconciled, text: &mut String) {
         let cost = a.overcharge.map_or(String::new(), |yuan| format!(" ({yuan} yuan)"));
         let _ = writeln!(
             text,
-            "{}audit     {} held against the published charge rules: {} charged against them{cost}, {} free against \
-             them, {} with a code that is not published",
+            "{}audit     {} held against the published charge rules: {} charged against them{cost}, {} free against them; not \
+             held: {} of products and channels without a published table (reconcile.editions names one), {} with a code \
+             that their table does not have",
             if r.seqs.is_none() { "\n" } else { "" },
             plural(a.checked.unsigned_abs(), "attempt"),
             grouped(a.charged_against_rule),
             grouped(a.free_against_rule),
+            grouped(a.no_table),
             grouped(a.not_listed)
         );
     }
@@ -385,8 +411,9 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
         |kind| rows.iter().any(|row| row.parts.iter().any(|p| p.kind == kind && p.count != 0));
     let any = |kind| rows.iter().any(|row| row.parts.iter().any(|p| p.kind == kind));
     let status = |status| r.rows.iter().any(|row| row.status == status);
+    let beside = |kind| r.beside.iter().any(|b| b.kind == kind && b.over_tolerance);
     let cost_only = rows.iter().any(|row| {
-        row.difference == 0 && cost_difference(row).is_some_and(|difference| !difference.is_zero())
+        row.difference == 0 && row.cost_difference().is_some_and(|difference| !difference.is_zero())
     });
     let steps = [
         (r.bill.lines == 0, "Give the detail bill (L3, 明细账单) of the months with --bill."),
@@ -395,7 +422,27 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
             "Mend or download anew the bill files with rejects: a line that was not read can be a difference.",
         ),
         (
-            unknown_kind(r).is_some(),
+            beside(BesideKind::ProductLikeOurs),
+            "Name the products that are ours in the pipeline file (reconcile.products; the warnings have the line to add).",
+        ),
+        (
+            beside(BesideKind::PackageNotNamed),
+            "Name the packages that were bought or given back in the pipeline file ([[reconcile.package]]).",
+        ),
+        (
+            beside(BesideKind::MeasuresDisagree) || beside(BesideKind::NoCount),
+            "Ask the provider about the lines whose usage contradicts itself or is no count (the warnings name them).",
+        ),
+        (
+            beside(BesideKind::RoundingTooLarge),
+            "Ask the provider what the rounding lines (月度计费精度差异) are for: rounding makes less than a fen a line.",
+        ),
+        (
+            beside(BesideKind::Currency) || beside(BesideKind::PriceBookCurrency),
+            "Give bill and price book in yuan (CNY) to have the money compared.",
+        ),
+        (
+            beside(BesideKind::UnknownKind),
             "Say in the pipeline file what the transactions of unknown kind are (the warnings have the lines to add), then \
              reconcile again.",
         ),
@@ -478,7 +525,7 @@ pub fn differences_csv(reconciled: &Reconciled) -> String {
             row.difference.to_string(),
             optional(row.expected_cost.map(|a| a.to_string())),
             optional(row.provider_cost.map(|a| a.to_string())),
-            optional(cost_difference(row).map(|a| a.to_string())),
+            optional(row.cost_difference().map(|a| a.to_string())),
         ];
         let lines = cell(&joined(&row.lines));
         let of_part = |part: Option<&Part>| match part {

@@ -4,10 +4,11 @@ use super::RunError;
 use crate::classify::{BillNames, BillTags, Catalogue, TagId, billing_tag_of_bill};
 use crate::decode::bill::{self, BillContent, Collected, Standing, Wording};
 use crate::model::{
-    Amount, BillLine, BillRead, BillReject, LineKind, PriceBook, ProviderAttempt, Settlement,
+    Amount, BillLine, BillRead, BillReject, LineKind, OtherProduct, ProviderAttempt, Settlement,
     UsageDay, UsageMonth,
 };
 use crate::pipeline::Pipeline;
+use crate::reconcile::Statistics;
 use crate::storage::{Place, StorageError};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,10 +16,15 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 /// What the bills say.
+#[derive(Default)]
 pub struct Bills {
     pub lines: Vec<BillLine>,
     pub attempts: Vec<ProviderAttempt>,
     pub read: BillRead,
+    /// Lines of usage whose three measures contradict each other.
+    pub uneven: i64,
+    /// What the names of the files that count say of their months; the last word of several.
+    pub statistics: Option<Statistics>,
 }
 
 /// Rejects that a report holds; `rejects_total` counts all.
@@ -66,8 +72,9 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         })
         .collect::<Result<_, RunError>>()?;
 
-    let mut bills = Bills { lines: Vec::new(), attempts: Vec::new(), read: BillRead::default() };
+    let mut bills = Bills::default();
     let mut pages = Pages::new();
+    let mut other_products: BTreeMap<String, OtherProduct> = BTreeMap::new();
     for ((content, collected), standing) in each.into_iter().zip(&standings) {
         if matches!(standing, Standing::NotYet) {
             let name = &content.file.name;
@@ -76,6 +83,24 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         }
         bills.read.warnings.extend(content.notes);
         bills.read.lines_other_products += content.file.lines_other_products;
+        for (name, product) in content.other_products {
+            let known = other_products.entry(name).or_default();
+            (known.name, known.like_ours) = (product.name, product.like_ours);
+            known.lines += product.lines;
+            // Told, and added up nowhere else: what does not fit stays out.
+            known.cost = known.cost.checked_add(product.cost).unwrap_or(known.cost);
+            known.cost_gross =
+                known.cost_gross.checked_add(product.cost_gross).unwrap_or(known.cost_gross);
+        }
+        bills.uneven += content.uneven;
+        if matches!(standing, Standing::Counts) {
+            let said = bill::delivery(&content.file.name).and_then(|named| match named.period {
+                bill::Period::Used => Some(Statistics::ByUsage),
+                bill::Period::Paid => Some(Statistics::ByPay),
+                bill::Period::Unknown => None,
+            });
+            bills.statistics = said.or(bills.statistics);
+        }
         if let Some(held) = content.pages {
             let month = collected.lines.iter().find_map(|line| line.bill_month);
             let all = pages.entry((month, held.total)).or_default();
@@ -92,6 +117,10 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         keep_rejects(&mut bills.read.rejects, collected.rejects);
     }
     bills.read.warnings.extend(missing_pages(&pages));
+    let mut products: Vec<OtherProduct> = other_products.into_values().collect();
+    products.sort_by(|a, b| (b.cost_gross, &a.name).cmp(&(a.cost_gross, &b.name)));
+    bills.read.warnings.extend(like_ours(&products));
+    bills.read.other_products = products;
     let repeated = leave_out_repeated(&mut bills.lines);
     if repeated > 0 {
         bills
@@ -150,6 +179,22 @@ fn find(pipeline: &Pipeline, url: &str) -> Result<Vec<File>, RunError> {
     Ok(vec![File { name: url.to_owned(), place, key: key.to_owned() }])
 }
 
+/// Tells of products set aside that may be ours.
+fn like_ours(products: &[OtherProduct]) -> Vec<String> {
+    let like = products.iter().filter(|product| product.like_ours);
+    let told = like.map(|product| {
+        format!(
+            "{} lines of the product (产品名称) {} are set aside as another product (优惠后总价: {}); if they are FaceID's, add it in \
+             the pipeline file: reconcile.products = [{}]",
+            product.lines,
+            product.name,
+            product.cost,
+            serde_json::Value::from(product.name.as_str())
+        )
+    });
+    told.collect()
+}
+
 /// Schemes of URLs that [`Place`] opens.
 const SCHEMES: [&str; 12] =
     ["file", "s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl", "https", "http", "memory"];
@@ -206,30 +251,43 @@ fn options_for(pipeline: &Pipeline, url: &str) -> BTreeMap<String, String> {
 }
 
 /// Leaves out lines that another file has, too; how many. Within one file lines that look alike are two, and so are lines
-/// whose ids differ; only API pages have ids, so a line of a CSV is the same as one that says the same otherwise.
+/// whose ids differ; only API pages have ids, so a line of a CSV is the same as one that says the same otherwise. Of lines
+/// that say the same as many stay as the file with the most of them has (with ids: as there are, each as often).
 fn leave_out_repeated(lines: &mut Vec<BillLine>) -> usize {
     let file = |place: usize| &*lines[place].source_file;
     if (1..lines.len()).all(|place| file(place) == file(0)) {
         return 0;
     }
-    // The first line that says the same: apart for lines with and without an id; of those with one, by their id.
-    let (mut without, mut with, mut ids) =
-        (Firsts::default(), Firsts::default(), Firsts::default());
+    #[derive(Default)]
+    struct Alike {
+        with_id: usize,
+        without: usize,
+        kept: usize,
+    }
+    let (mut all, mut ids) = (Firsts::default(), Firsts::default());
     let says = |place: usize| all_it_says(&lines[place]);
     let named = |place: usize| (&lines[place].line_id, says(place));
+    // By the first of them: those that say the same and have the same id (or none), in one file and the most in any.
+    let mut in_file: HashMap<(usize, &str), usize> = HashMap::new();
+    let mut most: HashMap<usize, usize> = HashMap::new();
+    let mut alike: HashMap<usize, Alike> = HashMap::new();
     let mut keep = Vec::with_capacity(lines.len());
     for (place, line) in lines.iter().enumerate() {
-        let in_another = |first: Option<usize>| first.is_some_and(|at| file(at) != file(place));
-        let known = match line.line_id.is_some() {
-            true => {
-                with.of(place, &says);
-                in_another(Some(ids.of(place, &named))) || in_another(without.find(place, &says))
+        let same_id = ids.of(place, &named);
+        let here = in_file.entry((same_id, file(place))).or_default();
+        *here += 1;
+        let most = most.entry(same_id).or_default();
+        let of_all = alike.entry(all.of(place, &says)).or_default();
+        if *here > *most {
+            *most = *here;
+            match line.line_id.is_some() {
+                true => of_all.with_id += 1,
+                false => of_all.without += 1,
             }
-            false => {
-                in_another(Some(without.of(place, &says))) || in_another(with.find(place, &says))
-            }
-        };
-        keep.push(!known);
+        }
+        let more = of_all.with_id.max(of_all.without) > of_all.kept;
+        of_all.kept += usize::from(more);
+        keep.push(more);
     }
     let before = lines.len();
     let mut keep = keep.into_iter();
@@ -293,20 +351,15 @@ struct Firsts {
 }
 
 impl Firsts {
-    /// The first one that says what the one at `place` does.
-    fn find<K: Hash + Eq>(&self, place: usize, says: &impl Fn(usize) -> K) -> Option<usize> {
-        let said = says(place);
-        self.places.find(self.hasher.hash_one(&said), |first| says(*first) == said).copied()
-    }
-
-    /// The same, which is itself where there is none before it.
+    /// The first one that says what the one at `place` does: itself where there is none before it.
     fn of<K: Hash + Eq>(&mut self, place: usize, says: &impl Fn(usize) -> K) -> usize {
-        let first = self.find(place, says);
-        first.unwrap_or_else(|| {
-            let hash = |place: &usize| self.hasher.hash_one(says(*place));
-            self.places.insert_unique(hash(&place), place, hash);
-            place
-        })
+        let said = says(place);
+        let hash = self.hasher.hash_one(&said);
+        if let Some(first) = self.places.find(hash, |first| says(*first) == said) {
+            return *first;
+        }
+        self.places.insert_unique(hash, place, |place| self.hasher.hash_one(says(*place)));
+        place
     }
 }
 
@@ -385,40 +438,6 @@ pub fn of_others(lines: &[BillLine], account: &str) -> Option<String> {
              their amounts are left out of the money"
         )
     })
-}
-
-/// Why amounts cannot be compared: the bill's, or the price book's, are not yuan. Nothing is converted.
-pub struct Foreign {
-    pub bill: Option<String>,
-    pub book: Option<String>,
-}
-
-impl Foreign {
-    pub fn of(lines: &[BillLine], book: Option<&PriceBook>) -> Foreign {
-        let foreign: BTreeSet<&str> = lines
-            .iter()
-            .filter(|line| !line.is_in_yuan())
-            .filter_map(|line| line.currency.as_deref())
-            .collect();
-        let count = lines.iter().filter(|line| !line.is_in_yuan()).count();
-        let bill = (count > 0).then(|| {
-            let named: Vec<&str> = foreign.into_iter().collect();
-            format!(
-                "the amounts of {count} of {} lines are in {}, not in yuan (CNY), and nothing is converted: amounts of \
-                 this bill are left out, calls are compared all the same",
-                lines.len(),
-                named.join(", ")
-            )
-        });
-        let book = book.filter(|book| book.currency != "CNY").map(|book| {
-            format!(
-                "the price book {} is in {}, and amounts are compared in yuan (CNY): money is left out; give prices in CNY \
-                 (reconcile.prices)",
-                book.name, book.currency
-            )
-        });
-        Foreign { bill, book }
-    }
 }
 
 /// Refuses a bill in which the days of one tag are one line, though account and tag settle daily: it was aggregated by

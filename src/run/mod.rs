@@ -1,6 +1,7 @@
 //! The order of the steps, and the only room that sees every other: threads, resume, tallies, exit codes.
 
 mod batches;
+mod beside;
 mod bills;
 mod check;
 mod compact;

@@ -3,7 +3,7 @@
 //! Reads the bill, joins it with `daily_charge`, looks once at the rows of the days concerned for what explains the
 //! differences, and writes what it found: the tables `bill_line`, `reconciliation` and `seq_difference`, and the reports.
 
-use super::bills::Foreign;
+use super::beside;
 use super::evidence::{self, Row};
 use super::{
     RunError, Tables, bills, export, in_pool, memory, new_run_id, now_ms, read_small, stopped,
@@ -16,19 +16,22 @@ use crate::model::{
 };
 use crate::pipeline::Pipeline;
 use crate::reconcile::{
-    self, Differences, DuplicatesOn, Evidence, Limits, ListScope, PackageSpan, RejectOn, SEQS_MAX,
-    SeqJoiner, SeqSeen, Settings,
+    self, Counted, Differences, DuplicatesOn, Evidence, Limits, ListScope, PackageSpan, RejectOn,
+    RowKey, SEQS_MAX, SeqJoiner, SeqSeen, Settings, Statistics, Tolerance,
 };
 use crate::report;
-use crate::settle::{self, BillSide};
+use crate::settle::{self, BillSide, Usage};
 use crate::sources::KeyPattern;
 use crate::storage::{Lease, Place};
 use crate::write::{
     Commit, OpenTable, WriteError, Writer, reconciled, replace_partitions, schema, small,
 };
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::Date32Type;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::sync::atomic::AtomicBool;
 
 /// What a reconciliation is asked for besides its pipeline.
@@ -82,7 +85,7 @@ pub fn reconcile(
         let bills = bills::read(pipeline, &asked.bills, as_of_ms)?;
         stopped(stop)?;
         let job = Job { pipeline, prices, as_of_ms, asked, tables: &tables, bills, stop };
-        let (reconciled, lines, differences) = job.go()?;
+        let Found { reconciled, lines, differences, of_other_bills } = job.go()?;
         // Before anything is committed: what cannot be written down must not be half published.
         let files = files(&reconciled, asked)?;
         let file = |end| files.iter().find(|(of, _)| *of == end).map(|(_, bytes)| bytes.clone());
@@ -94,24 +97,25 @@ pub fn reconcile(
             csv: file(CSV).filter(|_| asked.csv),
         };
         if !asked.dry_run {
-            publish(pipeline, &output, now_ms, &mut report, lines, differences, files)?;
+            let told = Told { lines, differences, of_other_bills, files };
+            publish(pipeline, &output, now_ms, &mut report, told)?;
         }
         Ok(report)
     })
 }
 
-struct Job<'j> {
-    pipeline: &'j Pipeline,
+pub(super) struct Job<'j> {
+    pub(super) pipeline: &'j Pipeline,
     prices: Option<&'j PriceBook>,
-    as_of_ms: i64,
-    asked: &'j ReconcileAsked,
+    pub(super) as_of_ms: i64,
+    pub(super) asked: &'j ReconcileAsked,
     tables: &'j Tables,
-    bills: bills::Bills,
+    pub(super) bills: bills::Bills,
     stop: &'j AtomicBool,
 }
 
 impl Job<'_> {
-    fn go(mut self) -> Result<(Reconciled, Vec<BillLine>, Option<Differences>), RunError> {
+    fn go(mut self) -> Result<Found, RunError> {
         let catalogue = Catalogue::get();
         let months = self.months();
         if months.is_empty() {
@@ -131,31 +135,34 @@ impl Job<'_> {
             catalogue.tag(catalogue.tag_by_label(label).unwrap_or(TagId::UNMAPPED)).code
         };
         let packages = self.packages();
+        let usage = export::usage(self.pipeline, &charges);
+        let account = &self.pipeline.account.uin;
+        let room = settle::covered(&usage, &self.pipeline.reconcile.packages, account)?;
+        let room = |_: &str, code: &str, day: UsageDay| {
+            room.get(&(day, code.to_owned())).copied().unwrap_or(0)
+        };
+        // Of months that nobody named, the bill says which of their days it holds.
+        let named = self.asked.month.is_some() || self.bills.lines.is_empty();
         let settings = Settings {
             as_of_ms: self.as_of_ms,
             daily_out_minutes: self.pipeline.reconcile.bill_out_minutes,
             monthly_out_day: Settings::MONTHLY_OUT_DAY,
-            months: Some(&months),
+            months: named.then_some(&months),
             settlement: &settlement,
             tag_code: &tag_code,
             packages: &packages,
+            room: &room,
+            statistics: self.bills.statistics,
         };
-        let counted = reconcile::counts(&ours, &self.bills.lines, &settings)
+        let mut counted = reconcile::counts(&ours, &self.bills.lines, &settings)
             .map_err(|error| RunError::Usage(error.to_string()))?;
-        let mut rows = counted.rows;
+        let mut rows = std::mem::take(&mut counted.rows);
         let mut read = std::mem::take(&mut self.bills.read);
-        read.warnings.extend(counted.warnings);
+        read.warnings.append(&mut counted.warnings);
         read.warnings.extend(bills::of_others(&self.bills.lines, &self.pipeline.account.uin));
-        let foreign = Foreign::of(&self.bills.lines, self.prices);
-        self.unknown_kinds(&mut read)?;
-        if foreign.bill.is_some() {
-            rows.iter_mut().for_each(|row| row.provider_cost = None);
-            (read.cost_unknown_kind, read.unknown_kind_over_tolerance) = (None, false);
-        }
-        if foreign.bill.is_some() || foreign.book.is_some() {
-            self.prices = None;
-        }
-        read.warnings.extend(foreign.bill.into_iter().chain(foreign.book));
+        let asked_prices = self.prices;
+        read.warnings.extend(beside::foreign(&self.bills.lines, &counted, asked_prices));
+        self.prices = asked_prices.filter(|book| beside::is_yuan(book));
         if counted.lines_later > 0 {
             read.warnings.push(format!(
                 "{} lines were paid after that time, and are left out",
@@ -172,15 +179,20 @@ impl Job<'_> {
         let Looked { joined, differences, auditor } =
             self.look(&mut rows, &months, &days, &mut read)?;
         let mut rows = reconcile::of_months(rows, &months);
-        let money = self.money(&charges, &mut rows, &months)?;
+        if rows.is_empty() {
+            self.is_of_these_months(&months)?;
+        }
+        let money = self.money(&usage, &mut rows, &counted)?;
         read.warnings.extend(money.as_ref().and_then(unpriced));
         let audit = auditor
             .finish(|label, day| money.as_ref().and_then(|money| money.unit_price(label, day)));
         let totals = reconcile::totals(&rows)
             .ok_or_else(|| RunError::Damaged("sums of the differences do not fit".into()))?;
-        let tolerance_calls = self.pipeline.reconcile.tolerance_calls;
-        let over_tolerance = reconcile::over_tolerance(&rows, tolerance_calls)
-            + money.as_ref().map_or(0, |money| self.money_over_tolerance(money, &rows));
+        let tolerance = self.tolerance();
+        let over_tolerance = rows.iter().filter(|row| tolerance.is_passed_by(row)).count() as i64;
+        let beside = self.beside(&read, &counted, &rows, asked_prices, &months);
+        let of_other_bills =
+            OfOtherBills::of(counted, self.pipeline.account.settlement, self.asked.month);
         let reconciled = Reconciled {
             pipeline: self.pipeline.name.clone(),
             pipeline_file: self.pipeline.file.clone(),
@@ -195,31 +207,35 @@ impl Job<'_> {
             seqs: joined,
             money,
             audit: Some(audit),
-            tolerance_calls,
+            tolerance_calls: tolerance.calls,
+            tolerance_amount: tolerance.amount,
             over_tolerance,
+            beside,
         };
-        Ok((reconciled, self.bills.lines, differences))
+        Ok(Found { reconciled, lines: self.bills.lines, differences, of_other_bills })
     }
 
-    /// Counts and adds up the lines of unknown kind, which are in no row.
-    fn unknown_kinds(&self, read: &mut BillRead) -> Result<(), RunError> {
-        let wording = bills::wording(self.pipeline);
-        let month_of = |line: &BillLine| line.usage_from.map(UsageDay::month).or(line.bill_month);
-        let unknown = self.bills.lines.iter().filter(|line| {
-            bills::is_of_unknown_kind(line, &wording)
-                && *line.account == self.pipeline.account.uin
-                && line.pay_time.is_none_or(|time| time <= self.as_of_ms)
-                && self.asked.month.is_none_or(|month| month_of(line) == Some(month))
-        });
-        for line in unknown {
-            read.lines_unknown_kind += 1;
-            let sum = read.cost_unknown_kind.unwrap_or_default();
-            let sum = sum.checked_add(line.cost.unwrap_or_default()).ok_or_else(too_large)?;
-            read.cost_unknown_kind = Some(sum);
+    pub(super) fn tolerance(&self) -> Tolerance {
+        let asked = &self.pipeline.reconcile;
+        Tolerance { calls: asked.tolerance_calls, amount: asked.tolerance_amount }
+    }
+
+    /// An error where no row is of the months asked for, and the bill speaks of others.
+    fn is_of_these_months(&self, months: &BTreeSet<UsageMonth>) -> Result<(), RunError> {
+        let of_usage = |line: &&BillLine| line.kind == Some(LineKind::Usage);
+        let lines = self.bills.lines.iter().filter(of_usage).filter_map(|line| line.usage_from);
+        let others: BTreeSet<UsageMonth> = lines.map(UsageDay::month).collect();
+        if others.is_empty() {
+            return Ok(());
         }
-        let cost = read.cost_unknown_kind.unwrap_or_default().abs();
-        read.unknown_kind_over_tolerance = cost > self.pipeline.reconcile.tolerance_amount;
-        Ok(())
+        let names = |months: &BTreeSet<UsageMonth>| {
+            months.iter().map(UsageMonth::to_string).collect::<Vec<_>>().join(", ")
+        };
+        Err(RunError::Usage(format!(
+            "--month {}: neither our records nor the bill have anything of it; the bill has usage of {}",
+            names(months),
+            names(&others)
+        )))
     }
 
     /// Why a bill without a month of usage is no bill that agrees.
@@ -232,6 +248,9 @@ impl Job<'_> {
         for warning in &read.warnings {
             told.push_str("; ");
             told.push_str(warning);
+        }
+        if let Some(reject) = read.rejects.first() {
+            let _ = write!(told, "; {} row {}: {}", reject.file, reject.row, reject.message);
         }
         told.push_str(
             "; is it the detail bill of the account? reconcile.products names further products, --month a month to be compared all the same",
@@ -299,12 +318,13 @@ impl Job<'_> {
             .collect()
     }
 
-    /// What the calls should cost, where there is a price book; fills in what is expected of each row.
+    /// What the calls should cost, where there is a price book; fills in what is expected of each row. `usage` is that of
+    /// all days: packages are used up from the first day on.
     fn money(
         &self,
-        charges: &[DailyCharge],
+        usage: &[Usage],
         rows: &mut [Variance],
-        months: &BTreeSet<UsageMonth>,
+        counted: &Counted,
     ) -> Result<Option<Money>, RunError> {
         let Some(book) = self.prices else { return Ok(None) };
         // Of one account: prices and packages are its own.
@@ -327,40 +347,25 @@ impl Job<'_> {
         let lines = self.bills.lines.iter().filter(|line| *line.account == **account);
         let rounding = lines.filter(|line| line.kind == Some(LineKind::Rounding));
         let rounding = Amount::checked_sum(rounding.filter_map(|line| line.cost));
-        // Of all days: packages are used up from the first day on.
-        let mut usage = export::usage(self.pipeline, charges);
-        usage.retain(|usage| usage.account == *account);
-        let settled = settle::waterfall(&usage, &terms, &sides, rounding.ok_or_else(too_large)?)?;
+        let own: Vec<Usage> =
+            usage.iter().filter(|usage| usage.account == *account).cloned().collect();
+        let settled = settle::waterfall(&own, &terms, &sides, rounding.ok_or_else(too_large)?)?;
         let mut money = settled.money;
-        money.waterfall.retain(|row| months.contains(&row.period.month()));
+        // Of the rows that are compared, and where all of the bill's amount is known.
+        let mut row_of: BTreeMap<RowKey, &mut Variance> = rows
+            .iter_mut()
+            .map(|row| ((row.account.clone(), row.period, row.billing_tag_code.clone()), row))
+            .filter(|(key, _)| !counted.foreign.contains(key))
+            .collect();
+        money.waterfall.retain_mut(|told| {
+            let key = (told.account.clone(), told.period, told.billing_tag_code.clone());
+            let Some(row) = row_of.get_mut(&key) else { return false };
+            row.expected_cost = told.expected_cost;
+            told.difference_cost = row.cost_difference();
+            true
+        });
         money.add_up().ok_or_else(too_large)?;
-        let by_key: BTreeMap<_, _> = money
-            .waterfall
-            .iter()
-            .map(|row| ((&row.account, row.period, &row.billing_tag_code), row.expected_cost))
-            .collect();
-        for row in rows {
-            let key = (&row.account, row.period, &row.billing_tag_code);
-            row.expected_cost = by_key.get(&key).copied().flatten();
-        }
         Ok(Some(money))
-    }
-
-    /// Rows whose calls are within tolerance and whose money is not.
-    fn money_over_tolerance(&self, money: &Money, rows: &[Variance]) -> i64 {
-        let tolerance = self.pipeline.reconcile.tolerance_amount;
-        let calls = self.pipeline.reconcile.tolerance_calls;
-        let told: BTreeSet<_> = rows
-            .iter()
-            .filter(|row| reconcile::is_over_tolerance(row, calls))
-            .map(|row| (&row.account, row.period, &row.billing_tag_code))
-            .collect();
-        money
-            .waterfall
-            .iter()
-            .filter(|row| !told.contains(&(&row.account, row.period, &row.billing_tag_code)))
-            .filter(|row| row.difference_cost.is_some_and(|cost| cost.abs() > tolerance))
-            .count() as i64
     }
 }
 
@@ -540,16 +545,79 @@ fn files(
     Ok(files)
 }
 
+/// What a reconciliation found.
+struct Found {
+    reconciled: Reconciled,
+    lines: Vec<BillLine>,
+    differences: Option<Differences>,
+    of_other_bills: Option<OfOtherBills>,
+}
+
+/// What there is to write besides the report itself.
+struct Told {
+    lines: Vec<BillLine>,
+    differences: Option<Differences>,
+    of_other_bills: Option<OfOtherBills>,
+    files: Vec<(&'static str, Bytes)>,
+}
+
+/// Rows of the months compared that stand in other bills than those given: by deduction time (按扣费周期) the usage of a month
+/// is in two of them. What an earlier reconciliation found of these rows stays.
+struct OfOtherBills {
+    bill_months: BTreeSet<UsageMonth>,
+    settlement: Settlement,
+}
+
+impl OfOtherBills {
+    fn of(
+        counted: Counted,
+        settlement: Settlement,
+        asked: Option<UsageMonth>,
+    ) -> Option<OfOtherBills> {
+        let some = counted.statistics == Statistics::ByPay
+            && !(asked.is_some() && counted.bill_months.is_empty());
+        some.then_some(OfOtherBills { bill_months: counted.bill_months, settlement })
+    }
+
+    /// Whether a row stays: of a day, or of the whole of `month`.
+    fn holds(&self, month: UsageMonth, day: Option<UsageDay>) -> bool {
+        let settled = match day {
+            Some(day) => self.settlement.date(day),
+            None => Settlement::Monthly.date(month.first_day()),
+        };
+        !self.bill_months.contains(&settled.month())
+    }
+
+    /// These rows of a month's partition.
+    fn rows(&self, table: &OpenTable, month: &str) -> Result<Vec<RecordBatch>, RunError> {
+        let Some(of_month) = UsageMonth::parse(month) else { return Ok(Vec::new()) };
+        let mut kept = Vec::new();
+        for file in table.files_of(Some(month)) {
+            for batch in table.read(file, None)? {
+                let days = batch
+                    .column_by_name("usage_date")
+                    .ok_or_else(|| RunError::Damaged("reconciliation has no usage_date".into()))?
+                    .as_primitive::<Date32Type>();
+                let stays = days
+                    .iter()
+                    .map(|day| Some(self.holds(of_month, day.map(UsageDay::from_date32))))
+                    .collect::<BooleanArray>();
+                kept.push(filter_record_batch(&batch, &stays).map_err(WriteError::from)?);
+            }
+        }
+        Ok(kept)
+    }
+}
+
 /// Writes the tables and the reports. Each month's rows take the place of those it had.
 fn publish(
     pipeline: &Pipeline,
     output: &Place,
     now_ms: i64,
     report: &mut ReconcileReport,
-    lines: Vec<BillLine>,
-    differences: Option<Differences>,
-    files: Vec<(&'static str, Bytes)>,
+    told: Told,
 ) -> Result<(), RunError> {
+    let Told { lines, differences, of_other_bills, files } = told;
     let run_id = new_run_id(now_ms);
     let (output, lease) = take_lease(pipeline, output, &run_id)?;
     let months: Vec<String> = report.reconciled.months.clone();
@@ -577,15 +645,17 @@ fn publish(
     }
     let put = Put { output: &output, run_id, now_ms, retain_ms: pipeline.output.retain_ms };
     for commit in [
-        put.months(&schema::BILL_LINE, of_bill, &lease)?,
+        put.months(&schema::BILL_LINE, of_bill, None, &lease)?,
         put.months(
             &schema::RECONCILIATION,
             batches(of_rows, reconciled::reconciliation_batch)?,
+            of_other_bills.as_ref(),
             &lease,
         )?,
         put.months(
             &schema::SEQ_DIFFERENCE,
             batches(of_seqs, reconciled::seq_difference_batch)?,
+            None,
             &lease,
         )?,
     ] {
@@ -627,15 +697,21 @@ fn batches<T>(
 }
 
 impl Put<'_> {
-    /// Rows of months take the place of those that the table has of these months, in one commit; the same rows are no
-    /// commit.
+    /// Rows of months take the place of those that the table has of these months, but for those that stay, in one commit;
+    /// the same rows are no commit.
     fn months(
         &self,
         table: &'static schema::Table,
-        months: Vec<(String, Vec<RecordBatch>)>,
+        mut months: Vec<(String, Vec<RecordBatch>)>,
+        stay: Option<&OfOtherBills>,
         lease: &Lease,
     ) -> Result<Commit, RunError> {
         let mut table = OpenTable::open(self.output, table)?;
+        for (month, rows) in months.iter_mut() {
+            if let Some(stay) = stay {
+                rows.extend(stay.rows(&table, month)?);
+            }
+        }
         let last = table.last_run()?;
         let writer = Writer {
             run_id: self.run_id.clone(),

@@ -7,7 +7,7 @@
 
 mod waterfall;
 
-pub use waterfall::{BillSide, Settled, Terms, Usage, waterfall};
+pub use waterfall::{BillSide, Settled, Terms, Usage, covered, waterfall};
 
 use crate::model::{DailyCharge, UsageDay};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};

@@ -68,18 +68,7 @@ pub fn waterfall(
     bill_rounding: Amount,
 ) -> Result<Settled, SettleError> {
     let calls = by_day(usage)?;
-    let mut packages = Stock::of(terms.packages);
-    let shares: Vec<Share<'_>> = calls
-        .iter()
-        .map(|(key, calls)| {
-            let [free, paid] = match key.account == terms.account {
-                true => packages.take(key.tag, key.day, calls.count),
-                false => [0, 0],
-            };
-            let postpaid = calls.count - free - paid;
-            Share { key: *key, calls: *calls, free, paid, postpaid }
-        })
-        .collect();
+    let (shares, packages) = shares(&calls, terms.packages, terms.account);
     let volumes = month_volumes(&shares, terms.book.tier_volume)?;
     let days: Vec<DayCost> =
         shares.iter().map(|share| share.cost(terms, &volumes)).collect::<Result<_, _>>()?;
@@ -123,6 +112,40 @@ pub fn waterfall(
     money.waterfall = waterfall;
     money.add_up().ok_or(SettleError::Sums)?;
     Ok(Settled { days, money })
+}
+
+/// Calls of each day and tag code (of `account` alone) that packages cover: what they have room for when the days
+/// before have taken theirs. Errors: counts beyond 2^63.
+pub fn covered(
+    usage: &[Usage],
+    packages: &[Package],
+    account: &str,
+) -> Result<BTreeMap<(UsageDay, String), i64>, SettleError> {
+    let calls = by_day(usage)?;
+    let (shares, _) = shares(&calls, packages, account);
+    let own = shares.iter().filter(|share| share.key.account == account);
+    Ok(own
+        .map(|share| ((share.key.day, share.key.tag.to_owned()), share.free + share.paid))
+        .collect())
+}
+
+/// Where the calls of each day went, and what is left of the packages of an account.
+fn shares<'u>(
+    calls: &BTreeMap<DayKey<'u>, DayCalls<'u>>,
+    packages: &'u [Package],
+    account: &str,
+) -> (Vec<Share<'u>>, Stock<'u>) {
+    let mut stock = Stock::of(packages);
+    let share = |(key, calls): (&DayKey<'u>, &DayCalls<'u>)| {
+        let [free, paid] = match key.account == account {
+            true => stock.take(key.tag, key.day, calls.count),
+            false => [0, 0],
+        };
+        let postpaid = calls.count - free - paid;
+        Share { key: *key, calls: *calls, free, paid, postpaid }
+    };
+    let shares = calls.iter().map(share).collect();
+    (shares, stock)
 }
 
 /// Whether the price book has any price for a tag in a period.

@@ -1,7 +1,8 @@
 //! Key patterns: `results/{channel}/dt={date}/{biz_token}.json`.
 //!
 //! Literal text, `{name}` (one or more characters but `/`, captured), `*` (any characters but `/`),
-//! `**` (any characters). A pattern takes a whole key or nothing.
+//! `**` (any characters). A pattern takes a whole key or nothing. Captures are as short as they can be, but `{date}` is
+//! a whole date where one stands.
 
 use crate::model::UsageDay;
 
@@ -25,6 +26,8 @@ struct Shape {
 enum Part {
     Literal(String),
     Capture,
+    /// The capture `{date}`: a whole date where one stands there, whatever follows.
+    Date,
     Segment,
     Anything,
 }
@@ -134,8 +137,9 @@ fn take_apart(pattern: &str) -> (Vec<Part>, Vec<String>) {
             && let Some(close) = rest.find('}')
         {
             flush(&mut literal, &mut parts);
-            names.push(rest[1..close].to_owned());
-            parts.push(Part::Capture);
+            let name = &rest[1..close];
+            parts.push(if name == "date" { Part::Date } else { Part::Capture });
+            names.push(name.to_owned());
             rest = &rest[close + 1..];
         } else {
             literal.push(c);
@@ -146,6 +150,9 @@ fn take_apart(pattern: &str) -> (Vec<Part>, Vec<String>) {
     (parts, names)
 }
 
+/// `YYYY-MM-DD`.
+const DATE_BYTES: usize = 10;
+
 fn matches<'k>(parts: &[Part], key: &'k str, values: &mut Vec<&'k str>) -> bool {
     let Some((part, parts)) = parts.split_first() else { return key.is_empty() };
     let within_segment = || key.find('/').unwrap_or(key.len());
@@ -155,15 +162,26 @@ fn matches<'k>(parts: &[Part], key: &'k str, values: &mut Vec<&'k str>) -> bool 
                 .strip_prefix(text.as_str())
                 .is_some_and(|rest| matches(parts, rest, values));
         }
-        Part::Capture => (1, within_segment()),
+        Part::Capture | Part::Date => (1, within_segment()),
         Part::Segment => (0, within_segment()),
         Part::Anything => (0, key.len()),
     };
+    let captures = matches!(part, Part::Capture | Part::Date);
+    if let (Part::Date, Some(date)) = (part, key.get(..DATE_BYTES))
+        && UsageDay::parse(date).is_some()
+    {
+        let depth = values.len();
+        values.push(date);
+        if matches(parts, &key[DATE_BYTES..], values) {
+            return true;
+        }
+        values.truncate(depth);
+    }
     // Shortest first, at character boundaries.
     let ends = key.char_indices().map(|(i, _)| i).chain([key.len()]);
     for end in ends.skip_while(|end| *end < least).take_while(|end| *end <= most) {
         let depth = values.len();
-        if matches!(part, Part::Capture) {
+        if captures {
             values.push(&key[..end]);
         }
         if matches(parts, &key[end..], values) {
@@ -211,6 +229,20 @@ mod tests {
         assert_eq!(captured("**/x/{n}", "a/a/x/b").as_deref(), Some("n=b"));
         assert_eq!(captured("**", "a/b/c").as_deref(), Some(""));
         assert_eq!(captured("{n}*.json", "abc.json").as_deref(), Some("n=a"));
+    }
+
+    #[test]
+    fn a_date_is_whole_whatever_follows_it() {
+        for (pattern, key, date) in [
+            ("dt={date}*.ndjson", "dt=2024-11-01.ndjson", Some("2024-11-01")),
+            ("dt={date}*.ndjson", "dt=2024-11-01-part7.ndjson", Some("2024-11-01")),
+            ("{date}{n}.json", "2024-11-017.json", Some("2024-11-01")),
+            // No date stands there: as any other capture.
+            ("dt={date}-*.json", "dt=20241101-x.json", Some("20241101")),
+            ("{date}.json", "2024-11-01x.json", Some("2024-11-01x")),
+        ] {
+            assert_eq!(KeyPattern::parse(pattern).date(key), date.map(Some), "{key}");
+        }
     }
 
     #[test]

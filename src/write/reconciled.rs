@@ -55,6 +55,7 @@ pub fn reconciliation_batch(rows: &[Variance]) -> Result<RecordBatch, WriteError
             parts(PartKind::Midnight),
             parts(PartKind::UnknownFlag),
             parts(PartKind::NotFinal),
+            parts(PartKind::Duplicate),
             parts(PartKind::Reject),
             parts(PartKind::FlagDiffers),
             parts(PartKind::ProviderOnly),

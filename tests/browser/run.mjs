@@ -102,10 +102,14 @@ async function numbers() {
       else assert.equal(found[i], "–");
     }
   }
+  // The sum of the table is that of the headline and the cards.
+  const inAll = (await page.locator("#waterfall tfoot td.num").allTextContents()).slice(7).map(shown);
+  assert.deepEqual(inAll.slice(0, 2), [units(data.money.expected_cost), units(data.money.bill_cost)]);
+  assert.equal(inAll[2], shown(await page.locator('[data-n="cost"]').textContent()), "the difference in yuan");
   const steps = await page.$$eval('[data-chart="waterfall"] rect[data-step]', (rs) => Object.fromEntries(rs.map((r) => [r.dataset.step, r.dataset.count])));
   assert.equal(BigInt(steps.calls), BigInt(steps.free_package) + BigInt(steps.paid_package) + BigInt(steps.postpaid));
   for (const key of ["agree", "flag_differs", "day_differs", "ours_only", "provider_only"]) assert.equal(await number(page, key), data.seqs[key], key);
-  for (const key of ["checked", "charged_against_rule", "free_against_rule", "not_listed"]) assert.equal(await number(page, key), data.audit[key], key);
+  for (const key of ["checked", "charged_against_rule", "free_against_rule", "no_table", "not_listed"]) assert.equal(await number(page, key), data.audit[key], key);
   assert.equal(shown(await page.locator('#audit [data-n="overcharge"]').textContent()), units(data.audit.overcharge));
   const groups = await page.$$eval("#join button[data-group]", (bs) => bs.reduce((n, b) => n + Number(b.dataset.count), 0));
   assert.equal(groups, data.seqs.groups.reduce((n, g) => n + g.count, 0), "groups of the join");
@@ -298,8 +302,8 @@ async function others() {
   await right.context().close();
   const beside = await open("beside.html");
   assert.match(await beside.locator(".say").textContent(), /Not all of the bill could be compared: all of 1 rows agree/);
-  assert.match(await beside.locator("#overview").textContent(), /not known: 1, −1\.20 yuan/);
-  assert.match(await beside.locator("#overview").textContent(), /having no price: .* \(2\.50 yuan on the bill\)/);
+  assert.match(await beside.locator("#overview").textContent(), /2 lines whose transaction is not known: −1\.20 yuan, and 3\.20 yuan without regard to sign/);
+  assert.match(await beside.locator("#overview").textContent(), /Without a price: .* \(2\.50 yuan on the bill\)/);
   assert.match(await beside.locator('#money [data-n="bill_cost_unpriced"]').textContent(), /2\.5/);
   assert.equal(await beside.locator('[data-n="expected_cost"], [data-n="cost"]').count(), 0);
   await picture(beside, "beside");

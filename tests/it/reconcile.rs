@@ -598,6 +598,25 @@ fn warning(found: &Value, part: &str) -> String {
     hits.remove(0)
 }
 
+/// What is beside the rows: lines, yuan, yuan without regard to sign, over tolerance.
+fn beside(found: &Value, kind: &str) -> Option<(i64, Option<String>, Option<String>, bool)> {
+    let told = found["beside"].as_array().expect("a list");
+    let told = told.iter().find(|beside| beside["kind"] == kind)?;
+    let text = |key: &str| told[key].as_str().map(str::to_owned);
+    let lines = told["lines"].as_i64().expect("a count");
+    let over = told["over_tolerance"].as_bool().expect("a flag");
+    Some((lines, text("cost"), text("cost_gross"), over))
+}
+
+fn some(
+    lines: i64,
+    cost: &str,
+    gross: &str,
+    over: bool,
+) -> Option<(i64, Option<String>, Option<String>, bool)> {
+    Some((lines, Some(cost.to_owned()), Some(gross.to_owned()), over))
+}
+
 #[test]
 fn transactions_that_are_not_known_are_told_and_the_line_told_makes_them_known() {
     let month = Month::loaded();
@@ -609,8 +628,7 @@ fn transactions_that_are_not_known_are_told_and_the_line_told_makes_them_known()
     ];
     let bill = month.bill(HEADER, &unknown);
     let found = month.reconcile(&[&bill], &["--as-of", AS_OF], 4);
-    assert_eq!(found["bill"]["lines_unknown_kind"], 2);
-    assert_eq!(found["bill"]["cost_unknown_kind"], "3.3");
+    assert_eq!(beside(&found, "unknown_kind"), some(2, "3.3", "3.9", true));
     assert_eq!(row_of(&found, "2024-12-02", WECHAT)["provider_calls"], Value::Null);
     assert_eq!(row_of(&found, "2024-12-02", H5)["provider_calls"], 1);
     // What is known to be neither is told otherwise: it may be set aside.
@@ -618,10 +636,11 @@ fn transactions_that_are_not_known_are_told_and_the_line_told_makes_them_known()
     let with = [line(UIN, H5_NAME, "按量计费日结", [2, 2], "1", "0.3"), guarantee];
     let found_other = month.reconcile(&[&month.bill(HEADER, &with)], &["--as-of", AS_OF], 4);
     assert!(warning(&found_other, "neither usage").contains(r#""保底扣款" = "other" (or usage,"#));
-    assert_eq!(found_other["bill"]["cost_unknown_kind"], "100");
+    assert_eq!(beside(&found_other, "unknown_kind"), some(1, "100", "100", true));
     let bill = month.bill(HEADER, &unknown);
     let text = month.told("pipelines/demo.toml", &bill, 4);
-    assert!(text.contains("In no row: 2 lines of unknown kind, +3.3 yuan."), "{text}");
+    let told = "Not compared: 2 lines of unknown kind, +3.3 yuan (3.9 without regard to sign).";
+    assert!(text.contains(told), "{text}");
 
     let lines = [
         (warning(&found, "Daily settlement"), r#""Daily settlement" = "usage""#),
@@ -644,7 +663,7 @@ fn transactions_that_are_not_known_are_told_and_the_line_told_makes_them_known()
     let output = month.output();
     let words = ["reconcile", own, "--json", "--bill", &bill, "--as-of", AS_OF, "--set", &output];
     let found = faceledger_in(root(), &words, &[]).exits(4).json();
-    assert_eq!(found["bill"]["lines_unknown_kind"], 0);
+    assert_eq!(beside(&found, "unknown_kind"), None);
     assert!(!warnings(&found).iter().any(|warning| warning.contains("not known")));
     let wechat = row_of(&found, "2024-12-02", WECHAT);
     assert_eq!((&wechat["provider_calls"], &wechat["status"]), (&json!(3), &json!("matched")));
@@ -670,8 +689,7 @@ fn money_of_unknown_kind_is_no_agreement() {
         let more = ["--as-of", AS_OF, "--set", "reconcile.tolerance_calls=100", "--set", &amount];
         let found = month.reconcile(&[&bill], &more, exit);
         assert_eq!(found["over_tolerance"], 0);
-        assert_eq!(found["bill"]["cost_unknown_kind"], "-50");
-        assert_eq!(found["bill"]["unknown_kind_over_tolerance"], exit == 4);
+        assert_eq!(beside(&found, "unknown_kind"), some(1, "-50", "50", exit == 4));
     }
 }
 
@@ -775,7 +793,8 @@ fn tags_without_a_price_are_left_out_of_the_money_and_told() {
         faceledger_in(root(), &[&words[..], &["--set", &prices]].concat(), &[]).exits(4).stdout;
     let headline = text.lines().find(|line| line.starts_with("THE BILL")).expect("a headline");
     assert!(
-        !headline.contains("asks") && headline.contains("Left out of the money: 6 tags"),
+        !headline.contains("asks")
+            && headline.contains("Not compared: what has no price in the price book, +2.3 yuan"),
         "{headline}"
     );
     assert!(!text.contains("yuan expected ("), "{text}");
@@ -790,7 +809,27 @@ fn amounts_in_another_currency_are_not_compared() {
     assert!(warning(&found, "are in USD, not in yuan").contains("of 1 of 1 lines"));
     let h5 = row_of(&found, "2024-12-02", H5);
     assert_eq!((&h5["provider_calls"], &h5["provider_cost"]), (&json!(1), &Value::Null));
-    assert_eq!(found["money"], Value::Null);
+    assert_eq!(h5["expected_cost"], Value::Null);
+    assert_eq!(beside(&found, "currency"), Some((1, None, None, true)));
+
+    // One line in dollars takes the amount of its own row out, and of no other: H5 1 call at 0.3, asked for 5.
+    let mixed = month.bill(
+        &format!("{HEADER},币种"),
+        &[
+            format!("{},CNY\n", line(UIN, H5_NAME, "按量计费日结", [2, 2], "1", "5").trim_end()),
+            format!(
+                "{},USD\n",
+                line(UIN, WECHAT_NAME, "按量计费日结", [2, 2], "3", "3.6").trim_end()
+            ),
+        ],
+    );
+    let found = month.reconcile(&[&mixed], &["--as-of", AS_OF], 4);
+    let h5 = row_of(&found, "2024-12-02", H5);
+    assert_eq!((&h5["expected_cost"], &h5["provider_cost"]), (&json!("0.3"), &json!("5")));
+    let wechat = row_of(&found, "2024-12-02", WECHAT);
+    assert_eq!((&wechat["status"], &wechat["provider_cost"]), (&json!("matched"), &Value::Null));
+    assert_eq!(found["money"]["bill_cost"], "5");
+    assert_eq!(beside(&found, "currency"), Some((1, None, None, true)));
 
     let path = month.folder.path().join("usd.toml");
     let book = fs::read_to_string(root().join("pipelines/prices/demo.toml")).expect("the book");
@@ -799,6 +838,7 @@ fn amounts_in_another_currency_are_not_compared() {
     let bill = month.bill(HEADER, &day());
     let found = month.reconcile(&[&bill], &["--as-of", AS_OF, "--set", &prices], 4);
     warning(&found, "the price book sample contract is in USD");
+    assert_eq!(beside(&found, "price_book_currency"), Some((0, None, None, true)));
     assert_eq!(found["money"], Value::Null);
     assert_eq!(row_of(&found, "2024-12-02", H5)["provider_cost"], "0.3");
 }
@@ -820,4 +860,180 @@ fn lines_of_other_payers_are_told_and_cost_us_nothing() {
     assert_eq!((&money["bill_cost"], &money["bill_rounding"]), (&json!("0.3"), &json!("0")));
     let theirs = rows(&found).into_iter().find(|row| row["account"] == "100099999999");
     assert_eq!(theirs.expect("a row of its own")["expected_cost"], Value::Null);
+}
+
+/// The 21st of the sample month alone, whose bill is right: 3 calls of WeChat, 2 of App of which the package of one
+/// bought on the 20th covers one, 1 of H5.
+struct Right {
+    month: Month,
+}
+
+const RIGHT_HEADER: &str = "支付者 UIN,产品名称,子产品名称,交易类型,实例类型,扣费时间,开始使用时间,结束使用时间,组件类型,\
+                            组件原始用量,抵扣用量,组件用量,组件用量单位,优惠后总价,币种";
+const PRODUCT: &str = "人脸核身·云智慧眼";
+
+/// Product, sub-product, transaction, instance type, usage (before packages, deducted, billed, unit), cost, currency.
+fn right_line(what: [&str; 4], usage: [&str; 4], cost: &str, currency: &str) -> String {
+    let ([product, name, kind, instance], [total, deducted, billed, unit]) = (what, usage);
+    format!(
+        "{UIN},{product},{name},{kind},{instance},2024-12-22 09:00:00,2024-12-21 00:00:00,2024-12-21 23:59:59,x,\
+         {total},{deducted},{billed},{unit},{cost},{currency}"
+    )
+}
+
+fn right_lines() -> Vec<String> {
+    let app = "增强版人脸核身（权威库）-App";
+    let usage =
+        |name, usage, cost| right_line([PRODUCT, name, "按量计费日结", "-"], usage, cost, "CNY");
+    vec![
+        usage(WECHAT_NAME, ["3", "0", "3", "次"], "3.6"),
+        usage(app, ["2", "1", "1", "次"], "1.13333333"),
+        usage(H5_NAME, ["1", "0", "1", "次"], "0.3"),
+    ]
+}
+
+impl Right {
+    fn loaded() -> Right {
+        let right = Right { month: Month { folder: tempfile::tempdir().expect("a folder") } };
+        let results = right.month.folder.path().join("results");
+        fs::create_dir(&results).expect("a folder");
+        let day = "dt=2024-12-21.ndjson";
+        fs::copy(root().join("sample-data/month/results").join(day), results.join(day))
+            .expect("a day");
+        let output = right.month.output();
+        let source = format!("source.url={}", results.display());
+        let words = ["run", "pipelines/demo.toml", "--set", &output, "--set", &source];
+        faceledger_in(root(), &words, &[]).exits(0);
+        right
+    }
+
+    fn file(&self, name: &str, lines: &[String]) -> String {
+        let path = self.month.folder.path().join(name);
+        fs::write(&path, format!("{RIGHT_HEADER}\n{}\n", lines.join("\n"))).expect("a bill");
+        path.to_str().expect("UTF-8").to_owned()
+    }
+
+    /// The headline, and what `--json` says.
+    #[track_caller]
+    fn says(&self, lines: &[String], more: &[&str], exit: i32) -> (String, Value) {
+        let bill = self.file("bill.csv", lines);
+        let more = [&["--as-of", AS_OF, "--dry-run"], more].concat();
+        let found = self.month.reconcile(&[&bill], &more, exit);
+        let output = self.month.output();
+        let words = ["reconcile", "pipelines/demo.toml", "--bill", &bill, "--set", &output];
+        let text = faceledger_in(root(), &[&words[..], &more].concat(), &[]).exits(exit).stdout;
+        let headline = text.lines().nth(2).expect("a headline").to_owned();
+        (headline, found)
+    }
+}
+
+#[test]
+fn a_bill_is_right_only_where_all_of_it_was_compared() {
+    let right = Right::loaded();
+    let clean = right_lines();
+    let (headline, found) = right.says(&clean, &[], 0);
+    assert_eq!(headline, "THE BILL IS RIGHT: all of 3 rows agree in calls and money.");
+    assert_eq!(found["beside"], json!([]));
+    // Without a price book it is right as far as calls go, and says so.
+    let toml = fs::read_to_string(root().join("pipelines/demo.toml")).expect("the pipeline");
+    let own = right.month.folder.path().join("own.toml");
+    fs::write(&own, toml.replace("prices = ", "# prices = ")).expect("a pipeline");
+    let bill = right.file("bill.csv", &clean);
+    let own = own.to_str().expect("UTF-8");
+    let text = right.month.told(own, &bill, 0);
+    let calls = "THE BILL IS RIGHT: all of 3 rows agree in their calls; money was not compared.";
+    assert!(text.contains(calls), "{text}");
+
+    let none = ["-", "-", "-", "-"];
+    let no_calls = ["0", "0", "0", "次"];
+    let day = |name| [PRODUCT, name, "按量计费日结", "-"];
+    let added: [(&str, Vec<String>); 9] = [
+        ("rejected", vec![right_line(day(H5_NAME), ["1", "0", "1", "次"], "?", "CNY")]),
+        // Of no product by name, it may be ours.
+        ("rejected", vec![right_line(["-", H5_NAME, "按量计费日结", "-"], no_calls, "500", "CNY")]),
+        (
+            "product_like_ours",
+            vec![right_line(
+                ["人脸核身新版", H5_NAME, "按量计费日结", "-"],
+                no_calls,
+                "500",
+                "CNY",
+            )],
+        ),
+        (
+            "unknown_kind",
+            vec![
+                right_line([PRODUCT, H5_NAME, "某种扣费", "-"], none, "500", "CNY"),
+                right_line([PRODUCT, H5_NAME, "某种扣费", "-"], none, "-500", "CNY"),
+            ],
+        ),
+        (
+            "unknown_kind",
+            vec![right_line(
+                [PRODUCT, H5_NAME, "某种扣费", "-"],
+                ["50", "0", "50", "次"],
+                "0",
+                "CNY",
+            )],
+        ),
+        (
+            "rounding_too_large",
+            vec![right_line([PRODUCT, "-", "月度计费精度差异", "-"], none, "500", "CNY")],
+        ),
+        (
+            "package_not_named",
+            vec![right_line([PRODUCT, H5_NAME, "包年包月新购", "资源包"], none, "280", "CNY")],
+        ),
+        ("no_price", vec![right_line(day("新的子产品"), no_calls, "500", "CNY")]),
+        ("currency", vec![right_line(day(H5_NAME), no_calls, "0.01", "USD")]),
+    ];
+    for (kind, more) in added {
+        let (headline, found) = right.says(&[clean.clone(), more].concat(), &[], 4);
+        assert!(beside(&found, kind).is_some_and(|told| told.3), "{kind}: {}", found["beside"]);
+        assert!(!headline.contains("RIGHT") && headline.contains("Not compared"), "{headline}");
+    }
+    // What rounding of four lines can make is none of it.
+    let rounding = right_line([PRODUCT, "-", "月度计费精度差异", "-"], none, "0.04", "CNY");
+    right.says(&[clean.clone(), vec![rounding]].concat(), &[], 0);
+
+    // What the lines themselves say: 2 - 0 is not 1; 3 times ten thousand calls.
+    let mut uneven = clean.clone();
+    uneven[1] = uneven[1].replace(",2,1,1,", ",2,0,1,");
+    let (headline, found) = right.says(&uneven, &[], 4);
+    assert!(beside(&found, "measures_disagree").is_some(), "{headline}");
+    assert!(headline.starts_with("NOT ALL OF THE BILL COULD BE COMPARED"), "{headline}");
+    let mut many = clean.clone();
+    many[0] = many[0].replace(",次,", ",万次,");
+    let (_, found) = right.says(&many, &[], 4);
+    assert_eq!(row_of(&found, "2024-12-21", WECHAT)["difference"], 29_997);
+}
+
+/// A line that stands twice in one file counts twice, whatever copies of the bill are given with it.
+#[test]
+fn a_copy_of_the_bill_hides_no_line() {
+    let right = Right::loaded();
+    let mut doubled = right_lines();
+    doubled.push(doubled[0].clone());
+    let twice = right.file("twice.csv", &doubled);
+    let copy = right.file("copy.csv", &right_lines());
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    for files in [vec![&*twice], vec![&*twice, &*copy], vec![&*copy, &*twice]] {
+        let found = right.month.reconcile(&files, &as_of, 4);
+        assert_eq!(row_of(&found, "2024-12-21", WECHAT)["difference"], 3, "{files:?}");
+        assert_eq!(found["bill"]["lines"], 4);
+    }
+    right.month.reconcile(&[&copy], &as_of, 0);
+}
+
+/// A month that neither side has is a slip where the bill speaks of another one.
+#[test]
+fn another_month_than_the_bill_is_refused() {
+    let right = Right::loaded();
+    let bill = right.file("bill.csv", &right_lines());
+    let output = right.month.output();
+    let words = ["reconcile", "pipelines/demo.toml", "--bill", &bill, "--set", &output];
+    let ran = faceledger_in(root(), &[&words[..], &["--month", "2023-01"]].concat(), &[]).exits(2);
+    for part in ["--month 2023-01", "the bill has usage of 2024-12"] {
+        assert!(ran.stderr.contains(part), "{}", ran.stderr);
+    }
 }

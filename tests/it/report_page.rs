@@ -2,9 +2,9 @@
 //! terminal, the CSV of differences. All of one made-up month in which every status and every part occurs.
 
 use faceledger::model::{
-    Amount, Audit, AuditFinding, BillFile, BillRead, BillReject, Money, PackageUse, Part, PartKind,
-    Period, Reconciled, SeqDifference, SeqGroup, SeqJoin, SeqStatus, Status, StatusTotal, UsageDay,
-    UsageMonth, Variance, WaterfallRow,
+    Amount, Audit, AuditFinding, Beside, BesideKind, BillFile, BillRead, BillReject, Money,
+    PackageUse, Part, PartKind, Period, Reconciled, SeqDifference, SeqGroup, SeqJoin, SeqStatus,
+    Status, StatusTotal, UsageDay, UsageMonth, Variance, WaterfallRow,
 };
 use faceledger::report::{differences_csv, html, reconciled_text};
 use std::fs;
@@ -190,7 +190,9 @@ fn month() -> Reconciled {
         seqs: Some(seqs()),
         audit: Some(audit()),
         tolerance_calls: 2,
+        tolerance_amount: yuan("0.01"),
         over_tolerance: 7,
+        beside: Vec::new(),
         rows,
     }
 }
@@ -215,10 +217,7 @@ fn money(rows: &[Variance]) -> Money {
                 bill_deducted: r.provider_deducted,
                 bill_billed: r.provider_billed,
                 bill_cost: r.provider_cost,
-                difference_cost: r
-                    .provider_cost
-                    .zip(r.expected_cost)
-                    .and_then(|(b, e)| b.checked_sub(e)),
+                difference_cost: r.cost_difference(),
                 provisional: r.status == Status::Pending,
             }
         })
@@ -368,6 +367,7 @@ fn audit() -> Audit {
     };
     Audit {
         checked: 16_204,
+        no_table: 2,
         not_listed: 3,
         charged_against_rule: 4,
         free_against_rule: 1,
@@ -455,12 +455,23 @@ fn beside() -> Reconciled {
     money.add_up().expect("fits");
     Reconciled {
         rows: vec![agrees],
-        bill: BillRead {
-            lines: 2,
-            lines_unknown_kind: 1,
-            cost_unknown_kind: Some(yuan("-1.2")),
-            ..BillRead::default()
-        },
+        bill: BillRead { lines: 2, ..BillRead::default() },
+        beside: vec![
+            Beside {
+                kind: BesideKind::UnknownKind,
+                lines: 2,
+                cost: Some(yuan("-1.2")),
+                cost_gross: Some(yuan("3.2")),
+                over_tolerance: true,
+            },
+            Beside {
+                kind: BesideKind::NoPrice,
+                lines: 0,
+                cost: Some(yuan("2.5")),
+                cost_gross: Some(yuan("2.5")),
+                over_tolerance: true,
+            },
+        ],
         money: Some(money),
         ..Reconciled::default()
     }
@@ -469,14 +480,18 @@ fn beside() -> Reconciled {
 #[test]
 fn what_stands_beside_the_rows_is_no_agreement() {
     let text = reconciled_text(&beside());
-    let headline = "NOT ALL OF THE BILL COULD BE COMPARED: all of 1 row agree. In no row: 1 line of unknown kind, -1.2 yuan. \
-                    Left out of the money: 1 tag without a price.";
+    let headline = "NOT ALL OF THE BILL COULD BE COMPARED: all of 1 row agree in their calls; money was not compared. Not \
+                    compared: 2 lines of unknown kind, -1.2 yuan (3.2 without regard to sign); what has no price in the \
+                    price book, +2.5 yuan.";
     assert!(text.contains(headline), "{text}");
     assert!(text.contains("no price  2.5 yuan on the bill"), "{text}");
     assert!(!text.contains("THE BILL IS RIGHT") && !text.contains("yuan expected"), "{text}");
     // Lines of unknown kind that come to nothing change nothing.
     let mut nothing = beside();
-    nothing.bill.cost_unknown_kind = Some(Amount::ZERO);
+    for beside in &mut nothing.beside {
+        beside.over_tolerance = false;
+    }
+    assert!(!nothing.is_over_tolerance() && beside().is_over_tolerance());
     assert!(reconciled_text(&nothing).contains("THE BILL IS RIGHT"));
 }
 
@@ -493,7 +508,10 @@ fn the_text_says_what_differs_and_what_to_do() {
     );
     // (56 - 69) * 0.9 + 12.34000001.
     assert!(text.contains("asks 0.64000001 yuan more than expected"), "{text}");
-    assert!(text.contains("7 of 153 rows are over the tolerance of 2 calls"), "{text}");
+    assert!(
+        text.contains("7 of 153 rows are over the tolerance of 2 calls and 0.01 yuan"),
+        "{text}"
+    );
     assert!(text.contains("The bill of 5 rows is not out yet"), "{text}");
     let biggest = text.find("2024-11-20").expect("the biggest difference");
     assert!(biggest < text.find("2024-11-09").expect("the second"), "{text}");

@@ -165,13 +165,13 @@ fn contradictions_are_found_with_what_they_cost() {
     ] {
         auditor.see(&attempt(seq, errcode, flag));
     }
-    // No flag, no code, no product, a channel of which no page is known.
+    // No flag, no code, a code that the table does not have (2018); no product, a channel of which no page is known.
     auditor.see(&AuditedAttempt { is_need_charge: None, ..attempt("g", 1002, true) });
     auditor.see(&AuditedAttempt { errcode: None, ..attempt("h", 0, true) });
     auditor.see(&AuditedAttempt { product: None, ..attempt("i", 1002, true) });
     auditor.see(&AuditedAttempt { channel: Some("app_sdk"), ..attempt("j", 1002, true) });
     let audit = auditor.clone().finish(unit);
-    assert_eq!((audit.checked, audit.not_listed), (5, 4));
+    assert_eq!((audit.checked, audit.no_table, audit.not_listed), (5, 2, 2));
     assert_eq!((audit.charged_against_rule, audit.free_against_rule), (2, 1));
     assert_eq!(audit.overcharge, Amount::parse("2.4").ok());
     let found: Vec<(&str, i32, bool, bool)> = audit

@@ -315,6 +315,10 @@ impl Bill {
         while cells.last().is_some_and(|cell| value::cleaned(cell).is_none()) {
             cells.pop();
         }
+        if cells.iter().any(|cell| cell.trim_end().contains('\r')) {
+            let what = "text whose lines end with CR alone";
+            return Err(BillRefused::Spreadsheet { file: name.to_owned(), what });
+        }
         match &self.header {
             Some((_, header)) if header.cells == cells => Ok(()),
             Some((first, _)) => {

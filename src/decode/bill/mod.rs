@@ -19,8 +19,10 @@ mod tests;
 pub use delivery::{Delivery, DeliveryDate, Period, Standing, delivery, standings};
 pub use names::{Wording, is_known_transaction};
 
-use crate::model::{Amount, BillFile, BillLine, BillReject, LineKind, ProviderAttempt};
-use std::collections::HashSet;
+use crate::model::{
+    Amount, BillFile, BillLine, BillReject, LineKind, OtherProduct, ProviderAttempt,
+};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -71,6 +73,10 @@ pub struct BillContent {
     pub attempts: i64,
     /// Of API pages that say how many bill lines there are.
     pub pages: Option<PagesHeld>,
+    /// The lines of other products, by name.
+    pub other_products: BTreeMap<String, OtherProduct>,
+    /// Lines of usage whose three measures contradict each other.
+    pub uneven: i64,
     /// For people: members of an archive that were passed over, pages that are missing.
     pub notes: Vec<String>,
 }
@@ -284,6 +290,7 @@ impl<'r> Reading<'r> {
 
     /// What is said once for the whole file.
     fn tell(&mut self) {
+        self.content.uneven = self.uneven.count;
         if self.uneven.count == 0 {
             return;
         }
@@ -350,8 +357,24 @@ impl<'r> Reading<'r> {
     /// Counts a line of another product; whether it is one.
     fn is_other(&mut self, line: &BillLine) -> bool {
         let ours = self.products.hold(line);
+        // Whose it is that names no product is not known: no other product's, and no line that may be left out.
+        let Some(name) = line.business_name.as_deref().or(line.business_code.as_deref()) else {
+            return false;
+        };
         if !ours {
             self.content.file.lines_other_products += 1;
+            if !self.content.other_products.contains_key(name) {
+                let like_ours = names::Products::is_like_ours(name);
+                let product = OtherProduct { name: name.into(), like_ours, ..Default::default() };
+                self.content.other_products.insert(name.to_owned(), product);
+            }
+            let product = self.content.other_products.get_mut(name).expect("just put there");
+            let cost = line.cost.unwrap_or_default();
+            product.lines += 1;
+            // Told, and added up nowhere else: what does not fit stays out.
+            product.cost = product.cost.checked_add(cost).unwrap_or(product.cost);
+            let gross = product.cost_gross.checked_add(cost.abs());
+            product.cost_gross = gross.unwrap_or(product.cost_gross);
         }
         !ours
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock};
 #[serde(deny_unknown_fields)]
 struct File {
     products: Vec<String>,
+    like_ours: Vec<String>,
     reissued: Vec<String>,
     package: Vec<String>,
     prepaid: Vec<String>,
@@ -177,11 +178,23 @@ pub fn folded(name: &str) -> String {
         .collect()
 }
 
-/// Units that stand in brackets behind the name of an amount.
-const UNITS: [&str; 4] = ["(元)", "(人民币)", "(人民币元)", "(¥)"];
+/// Units that stand in brackets behind the name of an amount or a usage.
+const UNITS: [&str; 5] = ["(元)", "(人民币)", "(人民币元)", "(¥)", "(次)"];
+
+/// The ways to set off a unit behind the name: brackets, a slash.
+fn with_round_brackets(folded: String) -> String {
+    let mut name = folded.replace(['[', '【', '〔'], "(").replace([']', '】', '〕'], ")");
+    name = name.replace("(单位:", "(");
+    if let Some((before, unit)) = name.rsplit_once('/')
+        && !unit.ends_with(')')
+    {
+        name = format!("{before}({unit})");
+    }
+    name
+}
 
 fn folded_header(name: &str) -> String {
-    let mut name = folded(name);
+    let mut name = with_round_brackets(folded(name));
     loop {
         let yuan = UNITS.iter().find_map(|unit| name.strip_suffix(unit));
         let Some(shorter) = yuan.or(currency_behind(&name).map(|(shorter, _)| shorter)) else {
@@ -199,7 +212,7 @@ fn currency_behind(folded: &str) -> Option<(&str, &str)> {
 
 /// The code of the currency that a header names behind an amount, where it is another one than yuan.
 pub fn currency_of_header(header: &str) -> Option<String> {
-    let folded = folded(value::cleaned(header)?);
+    let folded = with_round_brackets(folded(value::cleaned(header)?));
     let code = currency_behind(&folded)?.1;
     (!matches!(code, "cny" | "rmb")).then(|| code.to_ascii_uppercase())
 }
@@ -284,6 +297,12 @@ pub struct Products<'w> {
 impl<'w> Products<'w> {
     pub fn new(wording: &'w Wording) -> Products<'w> {
         Products { more: &wording.products, last: (String::new(), false) }
+    }
+
+    /// Whether the name of a product that is not ours holds one of ours.
+    pub fn is_like_ours(name: &str) -> bool {
+        let name = folded_product(name);
+        NAMES.file.like_ours.iter().any(|like| name.contains(like.as_str()))
     }
 
     /// Whether a line is ours: by its code or its name. The rounding line of a whole bill may name no product.
@@ -486,6 +505,14 @@ impl Draft {
                 Field::Account,
                 "account_missing",
                 "is empty: whose bill it is must stand there",
+            );
+        }
+        let unnamed = self.line.business_name.is_none() && self.line.business_code.is_none();
+        if self.fault.is_none() && unnamed && self.line.kind != Some(LineKind::Rounding) {
+            self.fail(
+                Field::BusinessName,
+                "product_missing",
+                "says nothing (`-`): whether the line is of this product is not known",
             );
         }
         if self.fault.is_none() && self.line.bill_month.is_none() {

@@ -3,15 +3,27 @@
 use crate::model::{Amount, UsageDay, UsageMonth};
 use std::borrow::Cow;
 
-/// A cell without what spreadsheets and exporters put around it: outer white space and tabs, `="…"`, a leading `'`.
+/// A cell without what spreadsheets and exporters put around it: outer white space and tabs, `="…"`, `"…"`, `'…'`, a
+/// leading `'`, the `=` of a number.
 /// None for a cell that says nothing: empty, `-`.
 pub fn cleaned(cell: &str) -> Option<&str> {
     let mut text = trimmed(cell);
     if let Some(inner) = text.strip_prefix("=\"").and_then(|t| t.strip_suffix('"')) {
         text = trimmed(inner);
     }
+    for mark in ['"', '\''] {
+        let quoted = text.strip_prefix(mark).and_then(|t| t.strip_suffix(mark));
+        text = quoted.map_or(text, trimmed);
+    }
     if let Some(rest) = text.strip_prefix('\'') {
         text = trimmed(rest);
+    }
+    // A formula that is a number.
+    let is_digit = |c: char| c.is_ascii_digit();
+    if let Some(rest) = text.strip_prefix('=')
+        && rest.strip_prefix(['-', '+']).unwrap_or(rest).starts_with(is_digit)
+    {
+        text = rest;
     }
     let silent = text.chars().all(|c| matches!(c, '-' | '－' | '—' | '–')) && text.len() <= 6;
     (!silent).then_some(text)

@@ -12,17 +12,23 @@ const WORDS = {
     list: "Differences", seqsearch: "Search a Seq", join: "Per Seq", audit: "Charge rules", bill: "Bill files",
     theme_auto: "Theme: system", theme_light: "Theme: light", theme_dark: "Theme: dark", language: "中文", print: "Print",
     pipeline: "Pipeline", account: "Account", months: "Months", as_of: "As of", versions: "Table versions", none: "none",
-    right: "The bill is right: all of {n} rows agree.", right_sub: "Every day and product has as many calls on the bill as in our records.",
-    not_all: "Not all of the bill could be compared: all of {n} rows agree.", unknown_kind: "Of unknown kind, yuan",
-    unknown_kind_note: "In no row: lines of the bill whose transaction is not known: {n}, {y} yuan.",
-    unpriced_note: "Left out of the money, having no price: {tags} ({y} yuan on the bill).", bill_cost_unpriced: "Billed without a price, yuan",
+    right: "The bill is right: all of {n} rows agree.", right_sub: "Every day and product has as many calls on the bill as in our records, and asks what is expected.",
+    right_calls_sub: "Every day and product has as many calls on the bill as in our records. Money was not compared.",
+    not_all: "Not all of the bill could be compared: all of {n} rows agree.", yuan_of: "{y} yuan", gross_of: "{g} yuan without regard to sign",
+    b_unknown_kind: "Not compared: {n} lines whose transaction is not known", b_rejected: "Not compared: {n} lines of the bill that could not be read",
+    b_product_like_ours: "Not compared: {n} lines of products that may be ours", b_no_count: "Not compared: {n} lines without a whole number of calls",
+    b_measures_disagree: "{n} lines contradict themselves: usage minus deducted is not what is billed",
+    b_rounding_too_large: "{n} rounding lines ask more than the lines of the bill could be rounded by",
+    b_package_not_named: "Not compared: {n} lines of packages that the pipeline file does not name", b_package: "{n} lines of packages, whose own prices are not checked",
+    b_currency: "Money not compared in rows with {n} lines that are not in yuan", b_no_price: "Left out of the money: what has no price in the price book", b_price_book_currency: "Money not compared: the price book is not in yuan",
+    unpriced_note: "Without a price: {tags} ({y} yuan on the bill).", bill_cost_unpriced: "Billed without a price, yuan",
     nothing: "Nothing to compare.", nothing_sub: "Neither our records nor the bill have anything for these months.",
     pending_only: "The bill is not out yet.", pending_only_sub: "None of the {n} rows can be compared so far.",
     differs: "The bill differs from our records{how}.", how_more: "it counts {n} calls more", how_less: "it counts {n} calls fewer",
     how_both: "it counts {n} calls more in some rows and {m} fewer in others", how_same: "the calls agree",
     money_more: "asks {y} yuan more than expected", money_less: "asks {y} yuan less than expected", money_same: "asks what is expected",
     and: ", and ", colon: ": ",
-    tolerance: "{n} of {m} rows are over the tolerance of {t} calls a row.", within: "No row is over the tolerance of {t} calls a row.",
+    tolerance: "{n} of {m} rows are over the tolerance of {t} a row.", within: "No row is over the tolerance of {t} a row.", t_calls: "{n} calls", t_both: "{n} calls and {y} yuan",
     pending_note: "The bill of {n} rows is not out yet; they are left out of the difference.",
     provisional_note: "Amounts of a month that is not over are provisional: monthly tiers settle at its end.",
     next: "What to do next", ours_charged: "Ours charged", bill_calls: "Bill calls", difference: "Difference", rows: "Rows",
@@ -56,7 +62,7 @@ const WORDS = {
     join_groups: "Those that do not agree, by rule and hour of the Beijing day", rule: "Rule", hour: "Hour", no_rule: "(no rule)", cut: "{a} of {n} stand in this report; all of them stand in the table {t}.",
     our_day: "Our day", provider_day: "Provider's day", our_charge: "Ours", provider_charge: "Provider's", yes: "charged", no: "free", source: "Where ours stands",
     audit_sub: "The published charging codes held against IsNeedCharge of every attempt.", no_audit: "The published charge rules were not checked in this run.",
-    checked: "Checked", charged_against: "Charged against the rule", free_against: "Free against the rule", not_listed: "Code not published",
+    checked: "Checked", charged_against: "Charged against the rule", free_against: "Free against the rule", no_table: "No published table", not_listed: "Code not in its table",
     overcharge: "Overcharge, yuan", published: "Published rule", edition: "Edition", from: "From", code: "Code", is_need_charge: "IsNeedCharge", money_yuan: "Yuan", no_findings: "No contradiction with the published rules.",
     bill_sub: "What was read, and what could not be.", file: "File", encoding: "Encoding", lines: "Lines", other_products: "Other products", rejects: "Rejects",
     replaced_by: "Replaced by {f}", row: "Row", column: "Column", reason: "Reason", message: "What is wrong", no_files: "No file of a bill was given.", counts: "counts", line_count: "{n} lines",
@@ -69,6 +75,11 @@ const WORDS = {
     p_provider_only: "In the provider's list only", p_ours_only: "Not in the provider's list", p_unexplained: "Unexplained",
     q_agree: "Agree", q_flag_differs: "Charge differs", q_day_differs: "Day differs", q_ours_only: "Ours only", q_provider_only: "Provider only",
     n_bill: "Give the detail bill (L3, 明细账单) of these months with --bill.",
+    n_product_like_ours: "Name the products that are ours in the pipeline file (reconcile.products; the warnings have the line to add).",
+    n_package_not_named: "Name the packages that were bought or given back in the pipeline file ([[reconcile.package]]).",
+    n_contradicts: "Ask the provider about the lines whose usage contradicts itself or is no count (the warnings name them).",
+    n_rounding: "Ask the provider what the rounding lines (月度计费精度差异) are for: rounding makes less than a fen a line.",
+    n_currency: "Give bill and price book in yuan (CNY) to have the money compared.",
     n_unknown_kind: "Say in the pipeline file what the transactions of unknown kind are (the warnings have the lines to add), then reconcile again.",
     n_unpriced: "Add prices of the tags without one to the price book, or correct their billing tag.",
     n_rejects: "Mend the bill files with rejects or download them anew: a line that was not read can be a difference.",
@@ -90,17 +101,23 @@ const WORDS = {
     list: "差异明细", seqsearch: "查找 Seq", join: "逐笔核对", audit: "计费规则", bill: "账单文件",
     theme_auto: "主题：跟随系统", theme_light: "主题：浅色", theme_dark: "主题：深色", language: "English", print: "打印",
     pipeline: "任务", account: "账号", months: "月份", as_of: "截至", versions: "数据表版本", none: "无",
-    right: "账单正确：{n} 行全部一致。", right_sub: "每一天、每个产品，账单的调用次数都与我方记录相同。",
-    not_all: "账单未能全部核对：{n} 行全部一致。", unknown_kind: "交易类型未知（元）",
-    unknown_kind_note: "账单中有 {n} 行交易类型未知，合计 {y} 元，未计入任何一行。",
-    unpriced_note: "以下计费项没有价格，未参与金额核对：{tags}（账单金额 {y} 元）。", bill_cost_unpriced: "无价格的账单金额（元）",
+    right: "账单正确：{n} 行全部一致。", right_sub: "每一天、每个产品，账单的调用次数都与我方记录相同，金额与预期一致。",
+    right_calls_sub: "每一天、每个产品，账单的调用次数都与我方记录相同。金额未核对。",
+    not_all: "账单未能全部核对：{n} 行全部一致。", yuan_of: "{y} 元", gross_of: "不计正负 {g} 元",
+    b_unknown_kind: "未核对：{n} 行的交易类型未知", b_rejected: "未核对：账单中有 {n} 行无法读取",
+    b_product_like_ours: "未核对：{n} 行的产品可能属于人脸核身", b_no_count: "未核对：{n} 行的用量不是整数次",
+    b_measures_disagree: "{n} 行自相矛盾：原始用量减抵扣用量不等于计费用量",
+    b_rounding_too_large: "{n} 行精度差异超过账单各行舍入可能产生的金额",
+    b_package_not_named: "未核对：任务文件未列出的资源包，{n} 行", b_package: "资源包 {n} 行，其自身价格未核对",
+    b_currency: "{n} 行不是人民币，所在行的金额未核对", b_no_price: "未参与金额核对：价目表中没有价格的部分", b_price_book_currency: "金额未核对：价目表不是人民币",
+    unpriced_note: "没有价格：{tags}（账单金额 {y} 元）。", bill_cost_unpriced: "无价格的账单金额（元）",
     nothing: "没有可核对的数据。", nothing_sub: "这些月份我方记录和账单都没有数据。",
     pending_only: "账单尚未出账。", pending_only_sub: "{n} 行目前都无法核对。",
     differs: "账单与我方记录不一致{how}。", how_more: "账单多计 {n} 次", how_less: "账单少计 {n} 次",
     how_both: "账单在部分行多计 {n} 次，在其他行少计 {m} 次", how_same: "次数一致",
     money_more: "金额比预期多 {y} 元", money_less: "金额比预期少 {y} 元", money_same: "金额与预期一致",
     and: "，", colon: "：",
-    tolerance: "{m} 行中有 {n} 行超出每行 {t} 次的容差。", within: "没有任何一行超出每行 {t} 次的容差。",
+    tolerance: "{m} 行中有 {n} 行超出每行 {t} 的容差。", within: "没有任何一行超出每行 {t} 的容差。", t_calls: "{n} 次", t_both: "{n} 次、{y} 元",
     pending_note: "有 {n} 行的账单尚未出账，未计入差异。",
     provisional_note: "未结束月份的金额为暂估：月度阶梯在月末结算。",
     next: "下一步", ours_charged: "我方计费次数", bill_calls: "账单次数", difference: "差异", rows: "行数",
@@ -134,7 +151,7 @@ const WORDS = {
     join_groups: "不一致的调用，按规则和北京时间小时统计", rule: "规则", hour: "小时", no_rule: "（无规则）", cut: "本报告列出 {n} 条中的 {a} 条；全部内容见 {t} 表。",
     our_day: "我方日期", provider_day: "服务商日期", our_charge: "我方", provider_charge: "服务商", yes: "计费", no: "免费", source: "我方数据位置",
     audit_sub: "用公布的计费错误码核查每次调用的 IsNeedCharge。", no_audit: "本次未核查公布的计费规则。",
-    checked: "已核查", charged_against: "按规则应免费却计费", free_against: "按规则应计费却免费", not_listed: "未公布的错误码",
+    checked: "已核查", charged_against: "按规则应免费却计费", free_against: "按规则应计费却免费", no_table: "没有公布的规则表", not_listed: "规则表中没有的错误码",
     overcharge: "多收金额（元）", published: "公布规则", edition: "版本", from: "生效日", code: "错误码", is_need_charge: "IsNeedCharge", money_yuan: "金额（元）", no_findings: "与公布的规则没有矛盾。",
     bill_sub: "已读取的内容，以及无法读取的内容。", file: "文件", encoding: "编码", lines: "行数", other_products: "其他产品", rejects: "无法读取",
     replaced_by: "已被 {f} 取代", row: "行", column: "列", reason: "原因代码", message: "问题说明", no_files: "没有提供账单文件。", counts: "计入", line_count: "{n} 行",
@@ -147,6 +164,11 @@ const WORDS = {
     p_provider_only: "仅服务商清单有", p_ours_only: "服务商清单没有", p_unexplained: "原因不明",
     q_agree: "一致", q_flag_differs: "计费标志不同", q_day_differs: "日期不同", q_ours_only: "仅我方有", q_provider_only: "仅服务商有",
     n_bill: "用 --bill 提供这些月份的 L3 明细账单。",
+    n_product_like_ours: "在任务文件的 reconcile.products 中列出属于人脸核身的产品（警告中给出了要添加的行）。",
+    n_package_not_named: "在任务文件中列出购买或退订的资源包（[[reconcile.package]]）。",
+    n_contradicts: "就用量自相矛盾或不是整数次的账单行询问服务商（见警告）。",
+    n_rounding: "询问服务商月度计费精度差异行的来由：舍入每行不超过一分。",
+    n_currency: "提供人民币的账单和价目表，才能核对金额。",
     n_unknown_kind: "在任务文件中说明未知交易类型的含义（警告中给出了要添加的行），然后重新核对。",
     n_unpriced: "在价目表中补上缺少的价格，或更正计费项。",
     n_rejects: "修复或重新下载有问题的账单文件：没有读到的行可能就是差异。",
@@ -337,22 +359,23 @@ function overview() {
   const more = sum(differing, (r) => (r.difference > 0 ? big(r.difference) : 0n)), less = -sum(differing, (r) => (r.difference < 0 ? big(r.difference) : 0n));
   const costed = DATA.money ? ROWS.filter((r) => r.costDifference !== null) : [];
   const cost = sum(costed, (r) => r.costDifference);
-  const beside = units(DATA.bill.cost_unknown_kind), unknown = isUnknown();
+  const beside = DATA.beside.filter((b) => b.over_tolerance), compared = isCompared(DATA.money);
   const unpriced = DATA.money ? DATA.money.unpriced_tags : [];
   let verdict, heading, sub = [];
-  const tolerance = { n: count(DATA.over_tolerance), m: count(ROWS.length), t: count(DATA.tolerance_calls) };
+  const allowed = t(compared ? "t_both" : "t_calls", { n: count(DATA.tolerance_calls), y: yuan(units(DATA.tolerance_amount)) });
+  const tolerance = { n: count(DATA.over_tolerance), m: count(ROWS.length), t: allowed };
   if (!ROWS.length) { verdict = ""; heading = t("nothing"); sub.push(t("nothing_sub")); }
   else if (pending.length === ROWS.length) { verdict = ""; heading = t("pending_only"); sub.push(t("pending_only_sub", { n: count(ROWS.length) })); }
-  else if (!differing.length && unknown) { verdict = "bad"; heading = t("not_all", { n: count(ROWS.length - pending.length) }); }
-  else if (!differing.length) { verdict = "good"; heading = t("right", { n: count(ROWS.length - pending.length) }); sub.push(t("right_sub")); }
+  else if (!differing.length && beside.length) { verdict = "bad"; heading = t("not_all", { n: count(ROWS.length - pending.length) }); }
+  else if (!differing.length) { verdict = "good"; heading = t("right", { n: count(ROWS.length - pending.length) }); sub.push(t(compared ? "right_sub" : "right_calls_sub")); }
   else {
     verdict = "bad";
     const calls = more && less ? t("how_both", { n: count(more), m: count(less) }) : more ? t("how_more", { n: count(more) }) : less ? t("how_less", { n: count(less) }) : t("how_same");
-    const money = !isCompared(DATA.money) ? "" : t("and") + (cost > 0n ? t("money_more", { y: yuan(cost) }) : cost < 0n ? t("money_less", { y: yuan(-cost) }) : t("money_same"));
+    const money = !compared ? "" : t("and") + (cost > 0n ? t("money_more", { y: yuan(cost) }) : cost < 0n ? t("money_less", { y: yuan(-cost) }) : t("money_same"));
     heading = t("differs", { how: t("colon") + calls + money });
     sub.push(DATA.over_tolerance ? t("tolerance", tolerance) : t("within", tolerance));
   }
-  if (unknown) sub.push(t("unknown_kind_note", { n: count(DATA.bill.lines_unknown_kind), y: signedYuan(beside) }));
+  sub.push(...DATA.beside.filter((b) => b.over_tolerance || b.kind !== "no_price").map(besideWords));
   if (unpriced.length) sub.push(t("unpriced_note", { tags: unpriced.join(", "), y: yuan(units(DATA.money.bill_cost_unpriced)) }));
   if (pending.length && pending.length < ROWS.length) sub.push(t("pending_note", { n: count(pending.length) }));
   if (DATA.money && DATA.money.waterfall.some((w) => w.provisional)) sub.push(t("provisional_note"));
@@ -366,8 +389,7 @@ function overview() {
     h("div", { class: "cards" },
       card("ours", t("ours_charged"), count(sum(ROWS, (r) => big(r.ours_charged)))), card("bill", t("bill_calls"), count(sum(ROWS, (r) => big(r.provider_calls)))),
       card("difference", t("net"), signed(net), direction(net)), card("differ", t("rows_differ"), `${count(differing.length)} / ${count(ROWS.length)}`),
-      isCompared(DATA.money) && card("cost", t("cost_difference"), signedYuan(cost), direction(cost)),
-      unknown && card("unknown_kind", t("unknown_kind"), signedYuan(beside))),
+      compared && card("cost", t("cost_difference"), signedYuan(cost), direction(cost))),
     steps.length > 0 && [h("h3", {}, t("next")), h("ol", { class: "steps" }, steps.map((x) => h("li", {}, t(x))))],
     DATA.totals.length > 0 && scroll(t("status"), h("table", { id: "totals" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("status")), ["rows", "ours_charged", "bill_calls", "difference"].map((k) => h("th", { scope: "col", class: "num" }, t(k))))),
@@ -382,13 +404,19 @@ function overview() {
 // Whether any amount can be compared: no calls, and calls of a package, cost nothing even without a price.
 function isCompared(m) { return !!m && m.waterfall.some((w) => w.expected_cost !== null && (w.unit_price !== null || w.bill_cost !== null || units(w.expected_cost) !== 0n)); }
 
-// Lines of unknown kind that come to something, or to what is not known.
-function isUnknown() { return DATA.bill.lines_unknown_kind > 0 && units(DATA.bill.cost_unknown_kind) !== 0n; }
+// What of the bill no row holds, and what it comes to.
+function besideWords(b) {
+  const net = units(b.cost), gross = units(b.cost_gross), amounts = [];
+  if (net !== null) amounts.push(t("yuan_of", { y: signedYuan(net) }));
+  if (gross !== null && gross !== abs(net)) amounts.push(t("gross_of", { g: yuan(gross) }));
+  return named("b_", b.kind).replace("{n}", count(b.lines)) + (amounts.length ? t("colon") + amounts.join(t("and")) : "");
+}
 
 function nextSteps(differing) {
   const part = (...kinds) => differing.some((r) => r.parts.some((p) => kinds.includes(p.kind) && p.count !== 0));
-  const status = (name) => ROWS.some((r) => r.status === name);
-  return [["n_bill", !DATA.bill.lines], ["n_rejects", DATA.bill.rejects_total > 0], ["n_unknown_kind", isUnknown()],
+  const status = (name) => ROWS.some((r) => r.status === name), beside = (kind) => DATA.beside.some((b) => b.kind === kind && b.over_tolerance);
+  return [["n_bill", !DATA.bill.lines], ["n_rejects", DATA.bill.rejects_total > 0], ["n_product_like_ours", beside("product_like_ours")], ["n_package_not_named", beside("package_not_named")],
+    ["n_contradicts", beside("measures_disagree") || beside("no_count")], ["n_rounding", beside("rounding_too_large")], ["n_currency", beside("currency") || beside("price_book_currency")], ["n_unknown_kind", beside("unknown_kind")],
     ["n_unpriced", DATA.money && DATA.money.unpriced_tags.length > 0], ["n_unmapped", status("unmapped")], ["n_reject", differing.some((r) => r.parts.some((p) => p.kind === "reject"))],
     ["n_not_final", part("not_final")], ["n_unknown_flag", part("unknown_flag")], ["n_midnight", part("midnight")], ["n_duplicate", part("duplicate")],
     ["n_ticket", part("flag_differs", "provider_only", "ours_only")], ["n_unexplained", part("unexplained")],
@@ -502,7 +530,10 @@ function money() {
   const totals = (list) => ({ calls: sum(list, (w) => big(w.calls)), free: sum(list, (w) => big(w.free_package)), paid: sum(list, (w) => big(w.paid_package)), post: sum(list, (w) => big(w.postpaid)),
     deducted: optional(list, "bill_deducted"), billed: optional(list, "bill_billed"), expected: optional(list, "expected_cost"), cost: optional(list, "bill_cost"), difference: optional(list, "difference_cost"),
     prices: [...new Set(list.map((w) => w.unit_price).filter((p) => p !== null))], provisional: list.some((w) => w.provisional) });
-  const all = totals(rows), tags = TAGS.concat([...new Set(rows.map((w) => w.billing_tag))].filter((x) => !TAGS.includes(x)));
+  const all = totals(rows);
+  // As in the cards: what has no price is held against nothing.
+  all.cost = optional(rows.filter((w) => w.expected_cost !== null), "bill_cost");
+  const tags = TAGS.concat([...new Set(rows.map((w) => w.billing_tag))].filter((x) => !TAGS.includes(x)));
   const byTag = new Map();
   for (const w of rows) { if (!byTag.has(w.billing_tag)) byTag.set(w.billing_tag, []); byTag.get(w.billing_tag).push(w); }
   // Only the steps: what is left of all calls after each package.
@@ -686,7 +717,7 @@ function audit() {
   if (!a) return section("audit", t("audit"), empty(t("no_audit")));
   const card = (id, label, value) => h("div", { class: "card" }, h("div", { class: "n", "data-n": id }, value), h("div", { class: "l" }, label));
   return section("audit", t("audit"), h("p", { class: "muted" }, t("audit_sub")), h("div", { class: "cards" }, card("checked", t("checked"), count(a.checked)), card("charged_against_rule", t("charged_against"), count(a.charged_against_rule)), card("free_against_rule", t("free_against"), count(a.free_against_rule)),
-    card("not_listed", t("not_listed"), count(a.not_listed)), a.overcharge !== null && card("overcharge", t("overcharge"), yuan(units(a.overcharge)))),
+    card("no_table", t("no_table"), count(a.no_table)), card("not_listed", t("not_listed"), count(a.not_listed)), a.overcharge !== null && card("overcharge", t("overcharge"), yuan(units(a.overcharge)))),
     a.findings.length > 0 && copyButton(t("copy_seqs", { n: count(a.findings.length) }), () => a.findings.map((f) => f.seq).join("\n")),
     paged("audit", a.findings, [{ label: "Seq", wrap: true, cell: (f) => [h("span", { class: "mono" }, f.seq), h("div", { class: "noprint" }, seqTools(f.seq))] }, { label: t("period"), cell: (f) => f.usage_date }, { label: t("tag"), wrap: true, cell: (f) => f.billing_tag }, { label: t("code"), num: true, cell: (f) => String(f.errcode) },
       { label: t("is_need_charge"), cell: (f) => chip(flag(f.is_need_charge), f.is_need_charge ? "bad" : "") }, { label: t("published"), cell: (f) => flag(f.published_charge) }, { label: t("edition"), wrap: true, cell: (f) => f.edition }, { label: t("from"), cell: (f) => f.rule_from }, { label: t("money_yuan"), num: true, cell: (f) => yuan(units(f.money)) }], { empty: t("no_findings") }),

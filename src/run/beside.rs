@@ -1,0 +1,207 @@
+//! What of a bill is in no row, or is held against nothing: it keeps a bill from being told as right.
+//!
+//! Takes the bill as it was read and the rows as they were counted; gives one [`Beside`] per kind.
+
+use super::bills;
+use super::reconcile::Job;
+use crate::model::{
+    Amount, Beside, BesideKind, BillLine, BillRead, LineKind, PriceBook, Status, UsageDay,
+    UsageMonth, Variance,
+};
+use crate::reconcile::Counted;
+use std::collections::BTreeSet;
+
+/// No line is rounded by more than a fen.
+const FEN: i128 = 1_000_000;
+
+/// Lines and what they come to, on their way.
+#[derive(Default)]
+struct Sum {
+    lines: i64,
+    cost: Amount,
+    gross: Amount,
+    /// Calls without regard to sign.
+    calls: i64,
+    /// An amount that is not yuan, or does not fit.
+    is_unknown: bool,
+}
+
+impl Sum {
+    fn add(&mut self, line: &BillLine) {
+        self.lines += 1;
+        self.calls = self.calls.saturating_add(line.calls().map_or(0, i64::saturating_abs));
+        self.add_cost(line.cost.unwrap_or_default(), line.is_in_yuan());
+    }
+
+    fn add_cost(&mut self, cost: Amount, is_in_yuan: bool) {
+        match (self.cost.checked_add(cost), self.gross.checked_add(cost.abs())) {
+            (Some(cost), Some(gross)) if is_in_yuan => (self.cost, self.gross) = (cost, gross),
+            _ => self.is_unknown = true,
+        }
+    }
+
+    fn of<'l>(lines: impl IntoIterator<Item = &'l BillLine>) -> Sum {
+        let mut sum = Sum::default();
+        lines.into_iter().for_each(|line| sum.add(line));
+        sum
+    }
+
+    fn told(&self, kind: BesideKind, over_tolerance: bool) -> Option<Beside> {
+        let known = |amount| (!self.is_unknown).then_some(amount);
+        (self.lines > 0).then_some(Beside {
+            kind,
+            lines: self.lines,
+            cost: known(self.cost),
+            cost_gross: known(self.gross),
+            over_tolerance: over_tolerance || self.is_unknown,
+        })
+    }
+}
+
+/// Something whose amount is not known.
+fn unknown(kind: BesideKind, lines: i64) -> Beside {
+    Beside { kind, lines, cost: None, cost_gross: None, over_tolerance: true }
+}
+
+/// Whether a line is about a package itself: it was bought, or given back.
+fn is_of_package(line: &BillLine) -> bool {
+    let given_back = matches!(line.kind, Some(LineKind::Refund | LineKind::Adjustment));
+    line.kind == Some(LineKind::PackagePurchase) || given_back && line.is_of_package()
+}
+
+impl Job<'_> {
+    /// One per kind that occurs, in the order of [`BesideKind::ALL`]. `asked_prices` is the price book that the pipeline
+    /// names; amounts are compared by it where it is in yuan.
+    pub(super) fn beside(
+        &self,
+        read: &BillRead,
+        counted: &Counted,
+        rows: &[Variance],
+        asked_prices: Option<&PriceBook>,
+        months: &BTreeSet<UsageMonth>,
+    ) -> Vec<Beside> {
+        let tolerance = self.tolerance();
+        let compares_money = asked_prices.is_some_and(is_yuan);
+        let over = |sum: &Sum| sum.gross > tolerance.amount;
+        let month_of = |line: &BillLine| line.usage_from.map(UsageDay::month).or(line.bill_month);
+        let asked = |line: &&BillLine| {
+            *line.account == self.pipeline.account.uin
+                && line.pay_time.is_none_or(|time| time <= self.as_of_ms)
+                && self
+                    .asked
+                    .month
+                    .is_none_or(|_| month_of(line).is_some_and(|m| months.contains(&m)))
+        };
+        let lines = || self.bills.lines.iter().filter(asked);
+        let mut told = Vec::new();
+
+        let wording = bills::wording(self.pipeline);
+        let sum = Sum::of(lines().filter(|line| bills::is_of_unknown_kind(line, &wording)));
+        told.extend(sum.told(BesideKind::UnknownKind, over(&sum) || sum.calls > tolerance.calls));
+        if read.rejects_total > 0 {
+            told.push(unknown(BesideKind::Rejected, read.rejects_total));
+        }
+        let mut sum = Sum::default();
+        for product in read.other_products.iter().filter(|product| product.like_ours) {
+            sum.lines += product.lines;
+            match (sum.cost.checked_add(product.cost), sum.gross.checked_add(product.cost_gross)) {
+                (Some(cost), Some(gross)) => (sum.cost, sum.gross) = (cost, gross),
+                _ => sum.is_unknown = true,
+            }
+        }
+        told.extend(sum.told(BesideKind::ProductLikeOurs, over(&sum)));
+        if counted.lines_without_count > 0 {
+            told.push(unknown(BesideKind::NoCount, counted.lines_without_count));
+        }
+        if self.bills.uneven > 0 {
+            told.push(unknown(BesideKind::MeasuresDisagree, self.bills.uneven));
+        }
+        let sum = Sum::of(lines().filter(|line| line.kind == Some(LineKind::Rounding)));
+        let all = read.lines.saturating_add(read.lines_other_products);
+        let most = Amount::from_units(FEN.saturating_mul(i128::from(all))).unwrap_or(Amount::ZERO);
+        if most.checked_add(tolerance.amount).is_none_or(|most| sum.gross > most) {
+            told.extend(sum.told(BesideKind::RoundingTooLarge, true));
+        }
+        let (named, not_named): (Vec<&BillLine>, Vec<&BillLine>) = lines()
+            .filter(|line| is_of_package(line))
+            .partition(|line| asked_prices.is_none() || self.names_package_of(line));
+        let sum = Sum::of(not_named);
+        told.extend(sum.told(BesideKind::PackageNotNamed, over(&sum)));
+        told.extend(Sum::of(named).told(BesideKind::Package, false));
+        if compares_money && counted.lines_foreign > 0 {
+            told.push(unknown(BesideKind::Currency, counted.lines_foreign));
+        }
+        if compares_money {
+            let unpriced = rows.iter().filter(|row| {
+                let is_out = row.status != Status::Pending;
+                is_out && row.expected_cost.is_none() && row.account == self.pipeline.account.uin
+            });
+            let asks = |row: &&Variance| row.provider_cost.is_some_and(|cost| !cost.is_zero());
+            let mut sum = Sum::default();
+            for row in unpriced.filter(asks) {
+                sum.lines += row.lines.len() as i64;
+                sum.add_cost(row.provider_cost.unwrap_or_default(), true);
+            }
+            told.extend(sum.told(BesideKind::NoPrice, over(&sum)));
+        }
+        if asked_prices.is_some_and(|book| !is_yuan(book)) {
+            told.push(unknown(BesideKind::PriceBookCurrency, 0));
+        }
+        told.sort_by_key(|beside| BesideKind::ALL.iter().position(|kind| *kind == beside.kind));
+        told
+    }
+
+    /// Whether the pipeline has the package that a line is about: of its tag, and bought (or given back) on a day that the
+    /// line names.
+    fn names_package_of(&self, line: &BillLine) -> bool {
+        let paid = line.pay_time.map(UsageDay::of_instant);
+        let days = [line.usage_from, line.bill_day, paid];
+        let on = |day: UsageDay| days.contains(&Some(day));
+        let bought = line.kind == Some(LineKind::PackagePurchase);
+        self.pipeline.reconcile.packages.iter().any(|package| {
+            *package.tag == *line.billing_tag_code
+                && match bought {
+                    true => !package.free && on(package.bought_on),
+                    false => package.refunded_on.is_some_and(on),
+                }
+        })
+    }
+}
+
+/// Amounts are compared in yuan; nothing is converted.
+pub(super) fn is_yuan(book: &PriceBook) -> bool {
+    book.currency == "CNY"
+}
+
+/// What of the money cannot be compared for its currency, told.
+pub(super) fn foreign(
+    lines: &[BillLine],
+    counted: &Counted,
+    book: Option<&PriceBook>,
+) -> Vec<String> {
+    let mut told = Vec::new();
+    if counted.lines_foreign > 0 {
+        let currencies: BTreeSet<&str> = lines
+            .iter()
+            .filter(|line| !line.is_in_yuan())
+            .filter_map(|line| line.currency.as_deref())
+            .collect();
+        let currencies: Vec<&str> = currencies.into_iter().collect();
+        told.push(format!(
+            "the amounts of {} of {} lines are in {}, not in yuan (CNY), and nothing is converted: the amounts of the {} rows \
+             with such lines are left out, calls are compared all the same",
+            counted.lines_foreign,
+            counted.lines_joined,
+            currencies.join(", "),
+            counted.foreign.len()
+        ));
+    }
+    told.extend(book.filter(|book| !is_yuan(book)).map(|book| {
+        format!(
+            "the price book {} is in {}, and amounts are compared in yuan (CNY): money is left out; give prices in CNY \
+             (reconcile.prices)",
+            book.name, book.currency
+        )
+    }));
+    told
+}
