@@ -48,6 +48,7 @@ class Month:
     def __init__(self):
         self.lines = {day: [] for day in DAYS}  # NDJSON lines by day of the pull
         self.wechat = []  # the provider's list
+        self.again = {}  # NDJSON lines of objects of their own: results that were pulled once more
 
     def result(self, day, channel, attempts, *, lib="权威库", final=True, pulled_after_min=130, err=0, intention=False):
         """One result: attempts of (number, clock, charge, errcode)."""
@@ -110,6 +111,12 @@ def results():
     # 18 December: against the published charge rules: 1003 is free there, 2006 is charged.
     month.result("2024-12-18", "wx_mini", [(5, "08:00:00", True, 1003)], err=1003)
     month.result("2024-12-18", "wx_mini", [(6, "08:10:00", False, 2006)], err=2006)
+    # 19 December: the provider has a WeChat attempt that we never pulled.
+    # 22 December: the bill has one H5 call too many, and gives it back.
+    # 23 December: the second App result came twice, the second time in an object of its own; the bill counts both.
+    month.again["2024-12-23"] = [month.lines["2024-12-23"][4].replace("-130", "-180").replace(
+        f'"fetched_at":{ms("2024-12-23", "20:14:00") + 130 * 60_000}', f'"fetched_at":{ms("2024-12-23", "20:14:00") + 180 * 60_000}')]
+    # 24 December: the bill asks 0.35 for the H5 call.
     return month
 
 
@@ -132,6 +139,7 @@ def bill():
     more = {
         ("2024-12-03", WECHAT): 1, ("2024-12-06", APP): 1, ("2024-12-08", WECHAT): 1,
         ("2024-12-09", APP): 1, ("2024-12-10", APP): 1, ("2024-12-11", H5): 1, ("2024-12-12", H5): 1, ("2024-12-18", WECHAT): 1,
+        ("2024-12-19", WECHAT): 1, ("2024-12-22", H5): 1, ("2024-12-23", APP): 1,
     }
     for day in DAYS[:-1]:
         for tag, usual in ((WECHAT, 3), (APP, 2), (H5, 1)):
@@ -146,12 +154,17 @@ def bill():
         if day == "2024-12-17":
             # An adjustment gives the price of one App call back.
             lines.append(line(day, APP, 0, action=("recon_increase", "调账补偿"), cost="-1.13333333"))
+        if day == "2024-12-22":
+            # No code of it is known.
+            lines.append(line(day, H5, -1, action=("", "按量计费冲正")))
+        if day == "2024-12-24":
+            lines[-1].update(price="0.35", cost="0.35000000")
     lines.append(line("2024-12-01", INTENTION, 0, action=("prepay_purchase", "包年包月新购"), cost="1450", instance="资源包",
                       end="2025-11-30 23:59:59"))
     lines.append(line("2024-12-20", APP, 0, action=("prepay_purchase", "包年包月新购"), cost="1", instance="资源包",
                       end="2025-12-19 23:59:59"))
-    # What was deducted in fen, day by day, is 0.08333354 more than the App lines (README.md). And a line of another product.
-    lines.append(line("2024-12-30", APP, 0, action=("billVirtualId", "月度计费精度差异"), cost="-0.08333354"))
+    # What was deducted in fen, day by day, is 0.08000021 more than the App lines (README.md). And a line of another product.
+    lines.append(line("2024-12-30", APP, 0, action=("billVirtualId", "月度计费精度差异"), cost="-0.08000021"))
     other = line("2024-12-02", "标准存储容量", 5, cost="0.59000000")
     other["product"] = ("p_cos", "对象存储 COS")
     lines.insert(3, other)
@@ -221,6 +234,8 @@ def provider_list():
             tokens.setdefault(token, []).append((ms(day, clock), seq(day, "wx_mini", number), charge))
         if day == "2024-12-08":
             tokens[5] = [(ms(day, "00:00:01"), seq("2024-12-07", "wx_mini", 5), True)]
+        if day == "2024-12-19":
+            tokens[5] = [(ms(day, "19:19:19"), seq(day, "wx_mini", 5), True)]
         if day == "2024-12-18":
             tokens[5] = [(ms(day, "08:00:00"), seq(day, "wx_mini", 5), True)]
             tokens[6] = [(ms(day, "08:10:00"), seq(day, "wx_mini", 6), False)]
@@ -238,8 +253,11 @@ def provider_list():
 def main():
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "bill").mkdir(exist_ok=True)
-    for day, lines in results().lines.items():
+    month = results()
+    for day, lines in month.lines.items():
         (HERE / "results" / f"dt={day}.ndjson").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for day, lines in month.again.items():
+        (HERE / "results" / f"dt={day}-again.ndjson").write_text("\n".join(lines) + "\n", encoding="utf-8")
     numbered = list(enumerate(bill(), start=1))
     half = len(numbered) // 2
     # Delivered each day, cumulative: that of the 31st (all but the last day) replaces that of the 16th.

@@ -9,9 +9,12 @@ use super::{OurRow, SeqFacts, each_day};
 use crate::model::{Part, PartKind, Period, Status, UsageDay, UsageMonth, Variance};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// Seqs that a part lists at most: more than anybody looks at one by one, and a report of a year with a difference in
-/// every tag and day stays below 100 MB.
-pub const SEQS_MAX: usize = 200;
+/// Seqs that a part lists at most, and at least where there are so many: in between as many as all parts may share of
+/// [`SEQS_SHARED`], so that a day that is missing is listed whole and a report of a year with a difference in every tag and
+/// day stays below 100 MB.
+pub const SEQS_MAX: usize = 10_000;
+pub const SEQS_MIN: usize = 200;
+const SEQS_SHARED: usize = 200_000;
 
 /// Minutes around midnight in which an attempt may have been settled on the neighbouring day. Which instant of an attempt the
 /// bill goes by is not documented; an attempt takes seconds, a clock may be off by more.
@@ -108,6 +111,11 @@ impl Wanted {
 
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
+    }
+
+    /// Seqs that each part may list.
+    pub fn seqs_max(&self) -> usize {
+        (SEQS_SHARED / self.spans.len().max(1)).clamp(SEQS_MIN, SEQS_MAX)
     }
 
     fn slot(&self, day: UsageDay, account: &str, tag_code: &str) -> Option<usize> {

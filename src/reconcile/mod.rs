@@ -17,8 +17,8 @@ pub use counts::{
     totals,
 };
 pub use explain::{
-    DuplicatesOn, Evidence, Found, Limits, MIDNIGHT_MINUTES, RejectOn, SEQS_MAX, Wanted, explain,
-    wanted,
+    DuplicatesOn, Evidence, Found, Limits, MIDNIGHT_MINUTES, RejectOn, SEQS_MAX, SEQS_MIN, Wanted,
+    explain, wanted,
 };
 pub use seqs::{
     DIFFERENCES_MAX, Differences, ListScope, SeqError, SeqFacts, SeqJoiner, SeqOutcome, SeqSeen,

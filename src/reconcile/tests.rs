@@ -835,3 +835,15 @@ fn the_join_by_seq_is_that_of_a_plain_map() {
         assert_eq!(grouped, expected.len() as i64, "seed {seed}");
     }
 }
+
+#[test]
+fn a_part_lists_as_many_seqs_as_there_is_room_for() {
+    let rows = |n: i32| -> Vec<Variance> {
+        let ours: Vec<_> = (0..n).map(|d| charge(november(1).plus(-d), TAG, 1, 0, 0)).collect();
+        let bill: Vec<_> = (0..n).map(|d| line(november(1).plus(-d), TAG, 2, 0)).collect();
+        counts(&ours, &bill, &settings()).unwrap().rows
+    };
+    for (differing, each) in [(1, 10_000), (20, 10_000), (40, 5_000), (1_000, 200), (3_000, 200)] {
+        assert_eq!(wanted(&rows(differing), &[]).seqs_max(), each, "{differing} rows");
+    }
+}

@@ -17,7 +17,7 @@ use crate::model::{
 use crate::pipeline::Pipeline;
 use crate::reconcile::{
     self, Counted, Differences, DuplicatesOn, Evidence, Limits, ListScope, PackageSpan, RejectOn,
-    RowKey, SEQS_MAX, SeqJoiner, SeqSeen, Settings, Statistics, Tolerance,
+    RowKey, SeqJoiner, SeqSeen, Settings, Statistics, Tolerance,
 };
 use crate::report;
 use crate::settle::{self, BillSide, Usage};
@@ -169,6 +169,13 @@ impl Job<'_> {
                 counted.lines_later
             ));
         }
+        if later.perhaps > 0 {
+            read.warnings.push(format!(
+                "{} attempts of the three days before that time were pulled after it: whether for the first time cannot be \
+                 told, and they are left out",
+                later.perhaps
+            ));
+        }
         if later.unknown > 0 {
             read.warnings.push(format!(
                 "{} attempts do not say when they were pulled (source.envelope.fetched_at), and count as known",
@@ -284,10 +291,11 @@ impl Job<'_> {
             return Ok(later);
         }
         let as_of_ms = self.as_of_ms;
-        let see = |later: &mut Later, row: &Row<'_>| match row.fetched_at {
-            None => later.unknown += 1,
-            Some(fetched) if fetched > as_of_ms => later.add(row),
-            Some(_) => {}
+        let see = |later: &mut Later, row: &Row<'_>| match Known::at(as_of_ms, row) {
+            Known::Yes => {}
+            Known::NobodySays => later.unknown += 1,
+            Known::No => later.add(row, false),
+            Known::Perhaps => later.add(row, true),
         };
         let detail = &self.tables.detail;
         later = evidence::each_row(detail, days, self.stop, Later::default, see, Later::merge)?;
@@ -401,11 +409,11 @@ struct Seen<'w> {
 }
 
 impl Seen<'_> {
-    fn merge(mut self, other: Self) -> Self {
+    fn merge(mut self, other: Self, seqs_max: usize) -> Self {
         self.auditor.merge(other.auditor);
         Seen {
             evidence: self.evidence.merge(other.evidence),
-            listed: self.listed.merge(other.listed, SEQS_MAX),
+            listed: self.listed.merge(other.listed, seqs_max),
             auditor: self.auditor,
         }
     }
@@ -424,7 +432,8 @@ impl Job<'_> {
         let mut attempts = std::mem::take(&mut self.bills.attempts);
         let as_of_ms = self.as_of_ms;
         attempts.retain(|attempt| {
-            attempt.req_time <= as_of_ms && days.contains(&UsageDay::of_instant(attempt.req_time))
+            let day = UsageDay::of_instant(attempt.req_time);
+            day.plus(1).begin_ms() + LIST_OUT_MS <= as_of_ms && days.contains(&day)
         });
         let joiner = match attempts.is_empty() {
             true => None,
@@ -435,12 +444,11 @@ impl Job<'_> {
                 Some(joiner.map_err(|error| RunError::Usage(error.to_string()))?)
             }
         };
-        let limits = Limits {
-            midnight_minutes: self.pipeline.reconcile.midnight_minutes,
-            seqs_max: SEQS_MAX,
-        };
-        let (rejects, duplicates) = self.set_aside(days)?;
+        let (rejects, duplicates) = self.set_aside(days, &mut read.warnings)?;
         let wanted = reconcile::wanted(rows, &duplicates);
+        let midnight_minutes = self.pipeline.reconcile.midnight_minutes;
+        let seqs_max = wanted.seqs_max();
+        let limits = Limits { midnight_minutes, seqs_max };
         let known_only = self.asked.as_of_ms.is_some();
         let seen = evidence::each_row(
             &self.tables.detail,
@@ -452,12 +460,13 @@ impl Job<'_> {
                 auditor: Auditor::new(&self.pipeline.reconcile.editions),
             },
             |seen, row| {
-                if known_only && row.fetched_at.is_some_and(|fetched| fetched > as_of_ms) {
+                let known = || Known::at(as_of_ms, row);
+                if known_only && matches!(known(), Known::No | Known::Perhaps) {
                     return;
                 }
                 seen.evidence.see(&row.ours);
                 if let Some(joiner) = &joiner {
-                    joiner.see(&row.ours, &mut seen.listed, SEQS_MAX);
+                    joiner.see(&row.ours, &mut seen.listed, seqs_max);
                 }
                 if months.contains(&row.day.month()) {
                     seen.auditor.see(&AuditedAttempt {
@@ -471,9 +480,9 @@ impl Job<'_> {
                     });
                 }
             },
-            Seen::merge,
+            |a, b| a.merge(b, seqs_max),
         )?;
-        let outcome = joiner.map(|joiner| joiner.finish(seen.listed, SEQS_MAX));
+        let outcome = joiner.map(|joiner| joiner.finish(seen.listed, seqs_max));
         if let Some(outcome) = &outcome {
             read.warnings.extend(outcome.warnings.iter().cloned());
         }
@@ -490,12 +499,20 @@ impl Job<'_> {
     fn set_aside(
         &self,
         days: &BTreeSet<UsageDay>,
+        warnings: &mut Vec<String>,
     ) -> Result<(Vec<RejectOn>, Vec<DuplicatesOn>), RunError> {
-        let Some(pattern) = self.pipeline.source.keys.as_deref().map(KeyPattern::parse) else {
-            return Ok((Vec::new(), Vec::new()));
-        };
-        let day_of = |key: &str| pattern.day(key).filter(|day| days.contains(day));
-        let mut rejects: Vec<RejectOn> = read_small(&self.tables.rejects, small::rejects)?
+        let pattern = self.pipeline.source.keys.as_deref().map(KeyPattern::parse);
+        let day_of = |key: &str| pattern.as_ref()?.day(key);
+        let all = read_small(&self.tables.rejects, small::rejects)?;
+        let undated = all.iter().filter(|row| day_of(&row.source_key).is_none()).count();
+        if undated > 0 {
+            warnings.push(format!(
+                "{undated} records of ours that were set aside have no date in their key, so that they are no part of any row: give \
+                 source.keys a {{date}} where keys hold one; `faceledger rejects` lists them"
+            ));
+        }
+        let day_of = |key: &str| day_of(key).filter(|day| days.contains(day));
+        let mut rejects: Vec<RejectOn> = all
             .into_iter()
             .filter_map(|row| {
                 let day = day_of(&row.source_key)?;
@@ -726,10 +743,39 @@ impl Put<'_> {
     }
 }
 
+/// A result can be pulled for so long from the making of its token, which is before its attempts. Source:
+/// GetDetectInfoEnhanced.
+const PULLED_WITHIN_MS: i64 = 3 * 86_400_000;
+
+/// Whether an attempt was known at a time. Of several pulls the table holds the last.
+enum Known {
+    Yes,
+    No,
+    /// It was made before and pulled after: for the first time, or again.
+    Perhaps,
+    /// No envelope says when it was pulled: it counts as known.
+    NobodySays,
+}
+
+impl Known {
+    fn at(as_of_ms: i64, row: &Row<'_>) -> Known {
+        match row.fetched_at {
+            None => Known::NobodySays,
+            Some(fetched) if fetched <= as_of_ms => Known::Yes,
+            Some(_) if row.ours.req_time > as_of_ms => Known::No,
+            // There is no first pull so late: this was another one.
+            Some(_) if row.ours.req_time + PULLED_WITHIN_MS <= as_of_ms => Known::Yes,
+            Some(_) => Known::Perhaps,
+        }
+    }
+}
+
 /// Attempts that were pulled after the time of which is asked.
 #[derive(Default)]
 struct Later {
     of: BTreeMap<(UsageDay, String, String), LaterCounts>,
+    /// Of these, those that may have been pulled before, too.
+    perhaps: i64,
     /// Attempts of which it is not known.
     unknown: i64,
 }
@@ -745,6 +791,7 @@ struct LaterCounts {
 impl Later {
     fn merge(mut self, other: Later) -> Later {
         self.unknown += other.unknown;
+        self.perhaps += other.perhaps;
         for (key, counts) in other.of {
             let into = self.of.entry(key).or_default();
             into.charged += counts.charged;
@@ -754,7 +801,8 @@ impl Later {
         self
     }
 
-    fn add(&mut self, row: &Row<'_>) {
+    fn add(&mut self, row: &Row<'_>, perhaps: bool) {
+        self.perhaps += i64::from(perhaps);
         let key = (row.day, row.ours.account.to_owned(), row.billing_tag.to_owned());
         let counts = self.of.entry(key).or_default();
         match row.ours.charge {
@@ -776,6 +824,9 @@ fn listed_tags() -> BTreeMap<String, Option<BTreeSet<String>>> {
         ("basic_photo".to_owned(), ordinary),
     ])
 }
+
+/// The provider's list of a day is there from 06:00 of the next one, Beijing time. Source: GetWeChatBillDetails.
+const LIST_OUT_MS: i64 = 6 * 3_600_000;
 
 /// The days of some months, and the one before and after each: an attempt near midnight may stand there.
 fn days_around(months: &BTreeSet<UsageMonth>) -> BTreeSet<UsageDay> {

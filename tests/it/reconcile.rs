@@ -86,7 +86,11 @@ const PLANTED: &[Planted] = &[
     ("2024-12-16", "unmapped", 1, Some(4), 3, "unmapped", &[("unexplained", 3)]),
     ("2024-12-17", APP, 2, Some(2), 0, "adjusted", &[]),
     ("2024-12-18", WECHAT, 4, Some(4), 0, "matched", &[]),
+    ("2024-12-19", WECHAT, 3, Some(4), 1, "provider_more", &[("provider_only", 1)]),
     ("2024-12-20", APP, 2, Some(2), 0, "matched", &[]),
+    ("2024-12-22", H5, 1, Some(1), 0, "adjusted", &[]),
+    ("2024-12-23", APP, 2, Some(3), 1, "provider_more", &[("duplicate", 1)]),
+    ("2024-12-24", H5, 1, Some(1), 0, "matched", &[]),
     ("2024-12-31", WECHAT, 3, None, 0, "pending", &[]),
     ("2024-12-31", APP, 2, None, 0, "pending", &[]),
     ("2024-12-31", H5, 1, None, 0, "pending", &[]),
@@ -137,15 +141,15 @@ fn is_as_planted(found: &Value) {
         })
         .collect();
     let expected = [
-        ("matched", 79),
-        ("provider_more", 7),
+        ("matched", 76),
+        ("provider_more", 9),
         ("ours_more", 3),
         ("provider_only", 1),
         ("ours_only", 1),
         ("pending", 3),
         ("covered_by_package", 1),
         ("unmapped", 1),
-        ("adjusted", 1),
+        ("adjusted", 2),
     ];
     assert_eq!(totals, expected.map(|(status, n)| (status.to_owned(), n)).into());
     // Every other row is one of the days on which nothing was planted.
@@ -155,9 +159,9 @@ fn is_as_planted(found: &Value) {
     }
 }
 
-/// Rows that differ in calls (README: provider_more 7, ours_more 3, one each of provider_only, ours_only, unmapped), and day 17
-/// of App, whose adjustment no price explains.
-const OVER: i64 = 14;
+/// Rows that differ in calls (README: provider_more 9, ours_more 3, one each of provider_only, ours_only, unmapped), day 17
+/// of App, whose adjustment no price explains, and day 24 of H5, whose price is another.
+const OVER: i64 = 17;
 
 #[test]
 fn each_form_of_the_bill_gives_what_was_worked_out_by_hand() {
@@ -208,7 +212,7 @@ fn the_list_by_seq_the_audit_and_the_money_are_those_of_the_readme() {
         ("flag_differs", 1),
         ("day_differs", 1),
         ("ours_only", 1),
-        ("provider_only", 0),
+        ("provider_only", 1),
     ] {
         assert_eq!(seqs[name], n, "{name}");
     }
@@ -226,6 +230,7 @@ fn the_list_by_seq_the_audit_and_the_money_are_those_of_the_readme() {
             (seq("20241203", 1, 4).as_str(), "flag_differs"),
             (seq("20241204", 1, 5).as_str(), "ours_only"),
             (seq("20241207", 1, 5).as_str(), "day_differs"),
+            (seq("20241219", 1, 5).as_str(), "provider_only"),
         ]
     );
     // Every part lists its Seqs.
@@ -238,6 +243,8 @@ fn the_list_by_seq_the_audit_and_the_money_are_those_of_the_readme() {
         ("2024-12-09", APP, seq("20241209", 2, 3)),
         ("2024-12-10", APP, seq("20241210", 2, 3)),
         ("2024-12-14", "eid_authority", seq("20241214", 4, 1)),
+        ("2024-12-19", WECHAT, seq("20241219", 1, 5)),
+        ("2024-12-23", APP, seq("20241223", 2, 2)),
     ] {
         assert_eq!(row_of(&found, day, tag)["parts"][0]["seqs"], json!([expected]), "{day} {tag}");
     }
@@ -262,7 +269,7 @@ fn the_list_by_seq_the_audit_and_the_money_are_those_of_the_readme() {
     assert_eq!(audit["overcharge"], "1.2");
 
     let money = &found["money"];
-    assert_eq!(money["bill_rounding"], "-0.08333354");
+    assert_eq!(money["bill_rounding"], "-0.08000021");
     let of = |code: &str, column: &str| -> i64 {
         let rows = money["waterfall"].as_array().expect("waterfall").iter();
         rows.filter(|row| row["billing_tag_code"] == code)
@@ -279,6 +286,14 @@ fn the_list_by_seq_the_audit_and_the_money_are_those_of_the_readme() {
     assert_eq!((of(WECHAT, "calls"), of(WECHAT, "postpaid")), (96, 96));
     // 96 x 1.2 + 62 x 1.13333333 + 31 x 0.3 + 1 x 1.5
     assert_eq!(money["expected_cost"], "196.26666646");
+    // Of what has a price: usage 201.04999979 - 5.20 (移动), and the adjustment.
+    assert_eq!(money["bill_cost"], "194.71666646");
+    let h5 = row_of(&found, "2024-12-24", H5);
+    assert_eq!((&h5["expected_cost"], &h5["provider_cost"]), (&json!("0.3"), &json!("0.35")));
+    // Beside the rows: the two packages, which the pipeline names, and 移动, which has no price.
+    assert_eq!(beside(&found, "package"), some(2, "1451", "1451", false));
+    assert_eq!(beside(&found, "no_price"), some(1, "5.2", "5.2", true));
+    assert_eq!(found["beside"].as_array().map(Vec::len), Some(2));
 }
 
 #[test]
@@ -342,6 +357,7 @@ fn the_tables_hold_what_was_printed_and_a_second_time_changes_nothing() {
             "midnight",
             "unknown_flag",
             "not_final",
+            "duplicate",
             "reject",
             "flag_differs",
             "provider_only",
@@ -352,13 +368,13 @@ fn the_tables_hold_what_was_printed_and_a_second_time_changes_nothing() {
             kinds.iter().map(|kind| row[&format!("part_{kind}")].as_i64().expect("a count")).sum();
         assert_eq!(sum, row["difference"].as_i64().expect("a difference"));
     }
-    assert_eq!(Table::open(&month.out().join("seq_difference")).rows().len(), 3);
-    // 30 days of three lines, one each on days 13, 16 and 17, two packages, one of rounding.
+    assert_eq!(Table::open(&month.out().join("seq_difference")).rows().len(), 4);
+    // 30 days of three lines, one each on days 13, 16, 17 and 22, two packages, one of rounding.
     let lines = Table::open(&month.out().join("bill_line")).rows();
-    assert_eq!(lines.len(), 96);
-    // 198.66666646 of usage (README), - 1.13333333 + 1450 + 1 - 0.08333354, in hundred-millionths.
+    assert_eq!(lines.len(), 97);
+    // 201.04999979 of usage (README), - 1.13333333 + 1450 + 1 - 0.08000021, in hundred-millionths.
     let sum: i128 = lines.iter().filter_map(|line| line["cost"].as_i64()).map(i128::from).sum();
-    assert_eq!(sum, 19_866_666_646 - 113_333_333 + 145_100_000_000 - 8_333_354);
+    assert_eq!(sum, 20_104_999_979 - 113_333_333 + 145_100_000_000 - 8_000_021);
 
     let again = month.reconcile(&[&zip, LIST], &["--as-of", AS_OF], 4);
     assert_eq!(commits(&again), [false, false, false]);
@@ -371,12 +387,12 @@ fn the_tables_hold_what_was_printed_and_a_second_time_changes_nothing() {
     let output = month.output();
     faceledger_in(root(), &["verify", "pipelines/demo.toml", "--set", &output], &[]).exits(0);
     faceledger_in(root(), &["run", "pipelines/demo.toml", "--set", &output], &[]).exits(0);
-    assert_eq!(Table::open(&month.out().join("bill_line")).rows().len(), 96);
+    assert_eq!(Table::open(&month.out().join("bill_line")).rows().len(), 97);
 }
 
-/// Sums by hand: 198.66666646 of usage - 1.13333333 + 1450 + 1 - 0.08333354; differences 8 (README: 7 - 3 + 2 - 1 + 3).
+/// Sums by hand: 201.04999979 of usage - 1.13333333 + 1450 + 1 - 0.08000021; differences 10 (README: 9 - 3 + 2 - 1 + 3).
 /// The 31st is not billed at 09:00 of the next day: 3 calls in WeChat at 1.2, 2 of App at 1.13333333 (cut to eight places as the
-/// day's 2.26666666) and 1 of H5 at 0.3 are 6.16666666 yuan. 196.26666646 - 6.16666666 + 2.23333333 = 192.33333313.
+/// day's 2.26666666) and 1 of H5 at 0.3 are 6.16666666 yuan. 196.26666646 - 6.16666666 + 4.61666666 = 194.71666646.
 #[test]
 fn the_summary_says_how_its_sums_of_money_differ() {
     let month = Month::loaded();
@@ -392,8 +408,8 @@ fn the_summary_says_how_its_sums_of_money_differ() {
         &output,
     ];
     let said = faceledger_in(root(), &words, &[]).exits(4).stdout;
-    assert!(said.contains("and asks 2.23333333 yuan more than expected"), "{said}");
-    let money = "196.26666646 yuan expected (sample contract, 6.16666666 of it not billed yet), 192.33333313 yuan on the bill";
+    assert!(said.contains("and asks 4.61666666 yuan more than expected"), "{said}");
+    let money = "196.26666646 yuan expected (sample contract, 6.16666666 of it not billed yet), 194.71666646 yuan on the bill";
     assert!(said.contains(money), "{said}");
 }
 
@@ -453,8 +469,8 @@ fn other_readers_read_the_tables() {
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let made: Value = serde_json::from_slice(&ran.stdout).expect("JSON from bill.py");
     let expected = json!({
-        "cost": "1648.44999959", "lines": 96, "months": ["2024-12"], "difference": 8, "midnight": 0, "rows": 97,
-        "statuses": ["day_differs", "flag_differs", "ours_only"],
+        "cost": "1650.83666625", "lines": 97, "months": ["2024-12"], "difference": 10, "midnight": 0, "rows": 97,
+        "statuses": ["day_differs", "flag_differs", "ours_only", "provider_only"],
     });
     for reader in ["pyarrow", "duckdb", "polars", "delta"] {
         assert_eq!(made[reader], expected, "{reader}");
@@ -740,7 +756,7 @@ fn lines_that_say_the_same_are_told() {
     assert!(told.starts_with("1 of the lines") && told.contains("rows 2 and 4)"), "{told}");
 }
 
-/// Two pages of 97 bill lines: together they are all, one of them is not (48 and 49 by the README's own make.py).
+/// Two pages of 98 bill lines: together they are all, one of them is not (49 each by the README's own make.py).
 #[test]
 fn pages_are_missing_only_where_all_that_are_given_do_not_reach_the_total() {
     let month = Month::loaded();
@@ -748,7 +764,7 @@ fn pages_are_missing_only_where_all_that_are_given_do_not_reach_the_total() {
     let both = month.reconcile(&[&pages[0], &pages[1]], &["--as-of", AS_OF, "--dry-run"], 4);
     assert!(!warnings(&both).iter().any(|w| w.contains("Total says")), "{both}");
     let one = month.reconcile(&[&pages[0]], &["--as-of", AS_OF, "--dry-run"], 4);
-    warning(&one, "Total says 97 bill lines, this file holds 48");
+    warning(&one, "Total says 98 bill lines, this file holds 49");
 }
 
 #[test]
