@@ -252,6 +252,15 @@ impl Job<'_> {
             "--bill: no line of FaceID usage in what was read ({} lines, {} of other products, {} rejects)",
             read.lines, read.lines_other_products, read.rejects_total
         );
+        let of_usage = |line: &&BillLine| line.kind == Some(LineKind::Usage);
+        let without_day = self.bills.lines.iter().filter(of_usage).count();
+        if without_day > 0 {
+            let _ = write!(
+                told,
+                "; {without_day} lines of usage say no day (开始使用时间 is empty): download the detail bill (明细账单) without \
+                 按月聚合"
+            );
+        }
         for warning in &read.warnings {
             told.push_str("; ");
             told.push_str(warning);

@@ -4,7 +4,7 @@
 use crate::interop::python;
 use crate::world::{Row, Table, faceledger_in};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -105,6 +105,12 @@ fn row_of(found: &Value, day: &str, tag: &str) -> Value {
     hits.retain(|row| row["period"] == day && row["billing_tag_code"] == tag);
     assert_eq!(hits.len(), 1, "{day} {tag}");
     hits.remove(0)
+}
+
+/// Of the three tables, whether there was anything to commit.
+fn commits(found: &Value) -> Vec<bool> {
+    let commits = found["commits"].as_array().expect("commits").iter();
+    commits.map(|c| c["committed"].as_bool().expect("committed")).collect()
 }
 
 fn parts(row: &Value) -> Vec<(String, i64)> {
@@ -345,10 +351,6 @@ fn the_tables_hold_what_was_printed_and_a_second_time_changes_nothing() {
     let month = Month::loaded();
     let zip = bill("100012345678-20241231-by_used_time-bill_details.zip");
     let found = month.reconcile(&[&zip, LIST], &["--as-of", AS_OF], 4);
-    let commits = |found: &Value| -> Vec<bool> {
-        let commits = found["commits"].as_array().expect("commits").iter();
-        commits.map(|c| c["committed"].as_bool().expect("committed")).collect()
-    };
     assert_eq!(commits(&found), [true, true, true]);
     let stored: Vec<Row> = Table::open(&month.out().join("reconciliation")).rows();
     assert_eq!(stored.len(), 97);
@@ -1052,4 +1054,78 @@ fn another_month_than_the_bill_is_refused() {
     for part in ["--month 2023-01", "the bill has usage of 2024-12"] {
         assert!(ran.stderr.contains(part), "{}", ran.stderr);
     }
+}
+
+/// By deduction time (按扣费周期) the usage of 30 December is in December's bill and that of the 31st in January's. Each bill is
+/// right by itself, and what one found of a month stays when the other is reconciled.
+#[test]
+fn bills_by_deduction_time_share_a_month() {
+    let month = Month { folder: tempfile::tempdir().expect("a folder") };
+    let results = month.folder.path().join("results");
+    fs::create_dir(&results).expect("a folder");
+    for day in ["dt=2024-12-30.ndjson", "dt=2024-12-31.ndjson"] {
+        let from = root().join("sample-data/month/results").join(day);
+        fs::copy(from, results.join(day)).expect("a day");
+    }
+    let output = month.output();
+    let source = format!("source.url={}", results.display());
+    let words = ["run", "pipelines/demo.toml", "--set", &output, "--set", &source];
+    faceledger_in(root(), &words, &[]).exits(0);
+    let file = |name: &str, day: u32, app: [&str; 2]| {
+        let paid = ["2024-12-31", "2025-01-01"][day as usize - 30];
+        let line = |tag: &str, usage: &str, cost: &str| {
+            format!(
+                "{UIN},{PRODUCT},{tag},按量计费日结,{paid} 09:00:00,2024-12-{day} 00:00:00,2024-12-{day} 23:59:59,x,{usage},{cost}\n"
+            )
+        };
+        let lines = [
+            line(WECHAT_NAME, "3,0,3", "3.6"),
+            line("增强版人脸核身（权威库）-App", app[0], app[1]),
+            line(H5_NAME, "1,0,1", "0.3"),
+        ];
+        let path = month.folder.path().join(name);
+        fs::write(&path, format!("{HEADER}\n{}", lines.concat())).expect("a bill");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    // The package of one App call is used up on the 30th.
+    let december =
+        file("100012345678-202412-by_pay_time-bill_details.csv", 30, ["2,1,1", "1.13333333"]);
+    let january =
+        file("100012345678-202501-by_pay_time-bill_details.csv", 31, ["2,0,2", "2.26666666"]);
+    let as_of = ["--as-of", "2025-02-10T12:00:00+08:00"];
+    let days = |found: &Value| -> BTreeSet<String> {
+        let day = |row: &Value| row["period"].as_str().expect("a day").to_owned();
+        rows(found).iter().map(day).collect()
+    };
+    let found = month.reconcile(&[&december], &as_of, 0);
+    assert_eq!(days(&found), ["2024-12-30".to_owned()].into());
+    let found = month.reconcile(&[&january], &as_of, 0);
+    assert_eq!(days(&found), ["2024-12-31".to_owned()].into());
+    let stored = || Table::open(&month.out().join("reconciliation")).rows().len();
+    assert_eq!(stored(), 6, "three rows of each bill");
+    let again = month.reconcile(&[&december], &as_of, 0);
+    assert_eq!((commits(&again), stored()), (vec![false, false, false], 6));
+    // The month that is asked for is not held to what the bill cannot have.
+    let found = month.reconcile(&[&december], &[&as_of[..], &["--month", "2024-12"]].concat(), 0);
+    assert_eq!(days(&found), ["2024-12-30".to_owned()].into());
+    warning(&found, "the usage of 2024-12-31 stands in the bill of 2025-01");
+    let found = month.reconcile(&[&december, &january], &as_of, 0);
+    assert_eq!((days(&found).len(), stored()), (2, 6));
+}
+
+/// Without a date in the keys nobody knows of which day a record is that was set aside.
+#[test]
+fn records_without_a_date_are_told() {
+    let month = Month { folder: tempfile::tempdir().expect("a folder") };
+    let output = month.output();
+    let toml = fs::read_to_string(root().join("pipelines/demo.toml")).expect("the pipeline");
+    let own = month.folder.path().join("own.toml");
+    fs::write(&own, toml.replace("keys = ", "# keys = ")).expect("a pipeline");
+    let own = own.to_str().expect("UTF-8");
+    faceledger_in(root(), &["run", own, "--set", &output], &[]).exits(0);
+    let csv = bill("detail.csv");
+    let words = ["reconcile", own, "--json", "--bill", &csv, "--as-of", AS_OF, "--set", &output];
+    let found = faceledger_in(root(), &words, &[]).exits(4).json();
+    assert!(warning(&found, "no date in their key").starts_with("1 records of ours"));
+    assert_eq!(parts(&row_of(&found, "2024-12-11", H5)), [("unexplained".to_owned(), 1)]);
 }

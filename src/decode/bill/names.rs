@@ -204,9 +204,22 @@ fn folded_header(name: &str) -> String {
     }
 }
 
+/// Currencies as Chinese headers call them, and their codes.
+const CURRENCIES: [(&str, &str); 6] = [
+    ("美元", "usd"),
+    ("港元", "hkd"),
+    ("港币", "hkd"),
+    ("欧元", "eur"),
+    ("日元", "jpy"),
+    ("新加坡元", "sgd"),
+];
+
 /// A folded header without the code of a currency (ISO 4217) in brackets behind it, and the code.
 fn currency_behind(folded: &str) -> Option<(&str, &str)> {
     let (name, code) = folded.strip_suffix(')')?.rsplit_once('(')?;
+    if let Some((_, code)) = CURRENCIES.iter().find(|(word, _)| *word == code) {
+        return Some((name, code));
+    }
     (code.len() == 3 && code.bytes().all(|b| b.is_ascii_lowercase())).then_some((name, code))
 }
 
