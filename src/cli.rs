@@ -33,7 +33,7 @@ pub enum Command {
     Reconcile(ReconcileArgs),
     /// Check the tables from the outputs alone: conservation, one row a Seq, daily charges.
     Verify(OutputArgs),
-    /// Follow one Seq from its daily charge to the byte it was read from.
+    /// Follow one Seq from the line of the bill and its daily charge to the byte it was read from.
     Explain(ExplainArgs),
     /// Print the daily charges, with what they cost, as other tools take them: FOCUS 1.2 (CSV).
     Export(ExportArgs),
@@ -210,7 +210,8 @@ pub struct RejectsArgs {
 
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
-    /// `liveness_detail`, `daily_charge`, `rejects`, `inputs`, or `pipeline`; none: all tables.
+    /// `liveness_detail`, `daily_charge`, `rejects`, `inputs`, `bill_line`, `reconciliation`, `seq_difference`, or
+    /// `pipeline`; none: all tables.
     pub table: Option<String>,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = SchemaFormat::Text)]

@@ -33,6 +33,7 @@ mod reject;
 mod tally;
 mod texts;
 mod variance;
+mod words;
 
 pub use amount::{Amount, AmountError};
 pub use attempt::{Attempt, Record};
@@ -49,3 +50,4 @@ pub use reject::{Reject, RejectReason};
 pub use tally::{Broken, Tally};
 pub use texts::Texts;
 pub use variance::{Part, PartKind, Period, SeqDifference, SeqStatus, Status, Variance};
+pub use words::{grouped, plural};

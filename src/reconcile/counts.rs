@@ -7,7 +7,7 @@
 use super::UNMAPPED;
 use crate::model::{
     Amount, BillLine, DailyCharge, LineKind, Period, Settlement, Status, StatusTotal, UsageDay,
-    UsageMonth, Variance,
+    UsageMonth, Variance, plural,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -228,8 +228,9 @@ pub fn counts(
     counted.lines_joined = placed.len() as i64;
     if counted.lines_without_day > 0 {
         counted.warnings.push(format!(
-            "{} lines of usage say no day (开始使用时间 and 结束使用时间 are empty) and cannot be compared: download the detail bill (明细账单) without 按月聚合",
-            counted.lines_without_day
+            "{} of usage without a day (开始使用时间 and 结束使用时间 are empty), not compared: download the detail bill (明细账单) \
+             without 按月聚合",
+            plural(counted.lines_without_day.unsigned_abs(), "line")
         ));
     }
     let mut uncounted = placed
@@ -239,8 +240,8 @@ pub fn counts(
     if let Some(first) = uncounted.next() {
         counted.lines_without_count = 1 + uncounted.count() as i64;
         counted.warnings.push(format!(
-            "{} lines of usage give no whole number of calls and count as none: look at 组件原始用量 and its unit ({} row {}{})",
-            counted.lines_without_count,
+            "{} of usage without a whole number of calls, counted as none: look at 组件原始用量 and its unit ({} row {}{})",
+            plural(counted.lines_without_count.unsigned_abs(), "line"),
             first.source_file,
             first.source_row,
             if counted.lines_without_count > 1 { ", …" } else { "" }
@@ -560,18 +561,18 @@ fn incomplete_months(rows: &[Variance], placed: &[(&BillLine, UsageDay, bool)]) 
         if !bill.is_empty() {
             let next = month.first_day().first_of_next_month().month();
             warnings.push(format!(
-                "the bill of account {account} has no line at all of {} days of {month} on which ours has charges ({}), and {}: is \
+                "the bill of account {account} has no line at all of {} of {month} on which ours has charges ({}), and {}: is \
                  it the file of the whole month? Under 按扣费周期 the last day stands in the bill of {next}",
-                bill.len(),
+                plural(bill.len() as u64, "day"),
                 named(bill),
                 until(on_bill.get(&place))
             ));
         }
         if !own.is_empty() {
             warnings.push(format!(
-                "our records of account {account} have nothing at all of {} days of {month} which the bill charges ({}), and {}: \
+                "our records of account {account} have nothing at all of {} of {month} which the bill charges ({}), and {}: \
                  are all results of the month loaded?",
-                own.len(),
+                plural(own.len() as u64, "day"),
                 named(own),
                 until(ours.get(&place))
             ));

@@ -1,8 +1,9 @@
 //! The outcome of a reconciliation for people: a summary on the terminal, a CSV of the differences for a spreadsheet.
 
-use super::text::{add_row, grouped, plural, printed, table};
+use super::text::{add_row, printed, table};
 use crate::model::{
-    Amount, Beside, BesideKind, Money, Part, PartKind, Reconciled, Status, Variance,
+    Amount, Beside, BesideKind, Money, Part, PartKind, Reconciled, Status, Variance, grouped,
+    plural,
 };
 use std::fmt::Write;
 
@@ -285,12 +286,13 @@ fn money(r: &Reconciled, text: &mut String) {
         };
         let _ = writeln!(
             text,
-            "money     {} yuan expected ({}{not_out}), {} yuan on the bill; rounding lines of the bill: {}; deducted in fen, minus exact, is expected to be {}",
-            money.expected_cost,
-            money.price_book,
-            money.bill_cost,
-            money.bill_rounding,
-            money.expected_rounding
+            "money     {} yuan expected ({}{not_out}), {} yuan on the bill",
+            money.expected_cost, money.price_book, money.bill_cost
+        );
+        let _ = writeln!(
+            text,
+            "rounding  rounding lines of the bill (月度计费精度差异): {} yuan; deducted in fen, minus exact, is expected to be {} yuan",
+            money.bill_rounding, money.expected_rounding
         );
     }
     if let Some(money) = r.money.as_ref().filter(|money| !money.unpriced_tags.is_empty()) {

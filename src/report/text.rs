@@ -1,6 +1,7 @@
 //! What people read: tables for a terminal, a summary of a run.
 
 use crate::classify::Catalogue;
+use crate::model::{grouped, plural};
 use crate::run::{
     Billed, Checked, Columns, Compacted, DailyLine, Explained, Outcome, Plan, RejectCount,
     RunReport, Verified,
@@ -40,19 +41,6 @@ pub(super) fn printed(table: &Table) -> String {
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
-}
-
-/// 1234567 as 1,234,567.
-pub(super) fn grouped(n: i64) -> String {
-    let digits = n.unsigned_abs().to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if n < 0 { format!("-{text}") } else { text }
 }
 
 /// Lines of a daily table at most; the whole of it is in `daily_charge`.
@@ -99,11 +87,6 @@ pub fn daily_charges(lines: &[DailyLine]) -> String {
 
 fn counts(line: &DailyLine) -> [i64; 6] {
     [line.attempts, line.charged, line.free, line.unknown, line.charged_failed, line.not_final]
-}
-
-/// 1 object, 1,200 objects.
-pub(super) fn plural(n: u64, word: &str) -> String {
-    format!("{} {word}{}", grouped(n as i64), if n == 1 { "" } else { "s" })
 }
 
 /// How large objects were read, where some were read in part or were meant to.

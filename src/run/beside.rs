@@ -6,7 +6,7 @@ use super::bills;
 use super::reconcile::Job;
 use crate::model::{
     Amount, Beside, BesideKind, BillLine, BillRead, LineKind, PriceBook, Status, UsageDay,
-    UsageMonth, Variance,
+    UsageMonth, Variance, plural,
 };
 use crate::reconcile::Counted;
 use std::collections::BTreeSet;
@@ -188,12 +188,12 @@ pub(super) fn foreign(
             .collect();
         let currencies: Vec<&str> = currencies.into_iter().collect();
         told.push(format!(
-            "the amounts of {} of {} lines are in {}, not in yuan (CNY), and nothing is converted: the amounts of the {} rows \
-             with such lines are left out, calls are compared all the same",
+            "{} of {} in {}, not in yuan (CNY), and nothing is converted: the amounts of {} are left out, calls are compared all \
+             the same",
             counted.lines_foreign,
-            counted.lines_joined,
+            plural(counted.lines_joined.unsigned_abs(), "line"),
             currencies.join(", "),
-            counted.foreign.len()
+            plural(counted.foreign.len() as u64, "row")
         ));
     }
     told.extend(book.filter(|book| !is_yuan(book)).map(|book| {

@@ -5,7 +5,7 @@ use crate::classify::{BillNames, BillTags, Catalogue, TagId, billing_tag_of_bill
 use crate::decode::bill::{self, BillContent, Collected, Standing, Wording};
 use crate::model::{
     Amount, BillLine, BillRead, BillReject, LineKind, OtherProduct, ProviderAttempt, Settlement,
-    UsageDay, UsageMonth,
+    UsageDay, UsageMonth, plural,
 };
 use crate::pipeline::Pipeline;
 use crate::reconcile::Statistics;
@@ -123,10 +123,10 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     bills.read.other_products = products;
     let repeated = leave_out_repeated(&mut bills.lines);
     if repeated > 0 {
-        bills
-            .read
-            .warnings
-            .push(format!("{repeated} lines stand in more than one of the files, and count once"));
+        bills.read.warnings.push(format!(
+            "{} in more than one of the files, counted once",
+            counted(repeated as i64)
+        ));
     }
     bills.read.warnings.extend(alike(&bills.lines));
     bills.read.warnings.extend(unknown_kinds(&bills.lines, &wording));
@@ -179,14 +179,19 @@ fn find(pipeline: &Pipeline, url: &str) -> Result<Vec<File>, RunError> {
     Ok(vec![File { name: url.to_owned(), place, key: key.to_owned() }])
 }
 
+/// 1 line, 2 lines.
+fn counted(n: i64) -> String {
+    plural(n.unsigned_abs(), "line")
+}
+
 /// Tells of products set aside that may be ours.
 fn like_ours(products: &[OtherProduct]) -> Vec<String> {
     let like = products.iter().filter(|product| product.like_ours);
     let told = like.map(|product| {
         format!(
-            "{} lines of the product (产品名称) {} are set aside as another product (优惠后总价: {}); if they are FaceID's, add it in \
-             the pipeline file: reconcile.products = [{}]",
-            product.lines,
+            "{} of the product (产品名称) {}, set aside as another product (优惠后总价: {}); if it is FaceID, add it in the pipeline \
+             file: reconcile.products = [{}]",
+            counted(product.lines),
             product.name,
             product.cost,
             serde_json::Value::from(product.name.as_str())
@@ -404,10 +409,11 @@ fn unknown_kinds(lines: &[BillLine], wording: &Wording) -> Vec<String> {
         told.is_known |= bill::is_known_transaction(line);
     }
     let sentence = |(name, told): (Option<&str>, Told)| {
-        let Told { lines, cost, is_known } = told;
+        let Told { lines: count, cost, is_known } = told;
         let Some(name) = name else {
             return format!(
-                "{lines} lines without a transaction type (交易类型) are in no row (优惠后总价: {cost})"
+                "{} without a transaction type (交易类型), in no row (优惠后总价: {cost})",
+                counted(count)
             );
         };
         let (why, guess) = match (is_known, cost < Amount::ZERO) {
@@ -419,8 +425,9 @@ fn unknown_kinds(lines: &[BillLine], wording: &Wording) -> Vec<String> {
         let others: Vec<&str> = others.map(|kind| kind.code()).collect();
         // A text of JSON is one of TOML, too.
         format!(
-            "{lines} lines of the transaction type (交易类型) {name}, {why}, are in no row (优惠后总价: {cost}); say what they \
-             are, below [reconcile.transaction_types] in the pipeline file: {} = \"{}\" (or {})",
+            "{} of the transaction type (交易类型) {name}, {why}, in no row (优惠后总价: {cost}); say what it is, below \
+             [reconcile.transaction_types] in the pipeline file: {} = \"{}\" (or {})",
+            counted(count),
             serde_json::Value::from(name),
             guess.code(),
             others.join(", ")
@@ -434,8 +441,9 @@ pub fn of_others(lines: &[BillLine], account: &str) -> Option<String> {
     let others = lines.iter().filter(|line| *line.account != *account).count();
     (others > 0).then(|| {
         format!(
-            "{others} lines are of other payers (支付者 UIN) than account.uin {account}: their rows stand apart, and \
-             their amounts are left out of the money"
+            "{} of other payers (支付者 UIN) than account.uin {account}: their rows stand apart, and their amounts are left \
+             out of the money",
+            counted(others as i64)
         )
     })
 }

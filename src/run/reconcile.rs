@@ -12,7 +12,7 @@ use super::{
 use crate::classify::{AuditedAttempt, Auditor, Catalogue, TagId};
 use crate::model::{
     Amount, BillLine, BillRead, DailyCharge, LineKind, Money, PriceBook, Reconciled, SeqDifference,
-    SeqJoin, Settlement, UsageDay, UsageMonth, Variance,
+    SeqJoin, Settlement, UsageDay, UsageMonth, Variance, plural,
 };
 use crate::pipeline::Pipeline;
 use crate::reconcile::{
@@ -165,21 +165,20 @@ impl Job<'_> {
         self.prices = asked_prices.filter(|book| beside::is_yuan(book));
         if counted.lines_later > 0 {
             read.warnings.push(format!(
-                "{} lines were paid after that time, and are left out",
-                counted.lines_later
+                "{} paid after that time, left out",
+                plural(counted.lines_later.unsigned_abs(), "line")
             ));
         }
         if later.perhaps > 0 {
             read.warnings.push(format!(
-                "{} attempts of the three days before that time were pulled after it: whether for the first time cannot be \
-                 told, and they are left out",
-                later.perhaps
+                "{} of the three days before that time, pulled after it: whether for the first time cannot be told, left out",
+                plural(later.perhaps.unsigned_abs(), "attempt")
             ));
         }
         if later.unknown > 0 {
             read.warnings.push(format!(
-                "{} attempts do not say when they were pulled (source.envelope.fetched_at), and count as known",
-                later.unknown
+                "{} without a time of the pull (source.envelope.fetched_at), counted as known",
+                plural(later.unknown.unsigned_abs(), "attempt")
             ));
         }
 
@@ -249,16 +248,18 @@ impl Job<'_> {
     fn nothing_in_it(&self) -> String {
         let read = &self.bills.read;
         let mut told = format!(
-            "--bill: no line of FaceID usage in what was read ({} lines, {} of other products, {} rejects)",
-            read.lines, read.lines_other_products, read.rejects_total
+            "--bill: no line of FaceID usage in what was read ({}, {} of other products, {})",
+            plural(read.lines.unsigned_abs(), "line"),
+            read.lines_other_products,
+            plural(read.rejects_total.unsigned_abs(), "reject")
         );
         let of_usage = |line: &&BillLine| line.kind == Some(LineKind::Usage);
         let without_day = self.bills.lines.iter().filter(of_usage).count();
         if without_day > 0 {
             let _ = write!(
                 told,
-                "; {without_day} lines of usage say no day (开始使用时间 is empty): download the detail bill (明细账单) without \
-                 按月聚合"
+                "; {} of usage without a day (开始使用时间 is empty): download the detail bill (明细账单) without 按月聚合",
+                plural(without_day as u64, "line")
             );
         }
         for warning in &read.warnings {
@@ -516,8 +517,9 @@ impl Job<'_> {
         let undated = all.iter().filter(|row| day_of(&row.source_key).is_none()).count();
         if undated > 0 {
             warnings.push(format!(
-                "{undated} records of ours that were set aside have no date in their key, so that they are no part of any row: give \
-                 source.keys a {{date}} where keys hold one; `faceledger rejects` lists them"
+                "{} of ours, set aside, without a date in the key, and so no part of any row: give source.keys a {{date}} where \
+                 keys hold one; `faceledger rejects` lists what was set aside",
+                plural(undated as u64, "record")
             ));
         }
         let day_of = |key: &str| day_of(key).filter(|day| days.contains(day));

@@ -103,7 +103,9 @@ async function numbers() {
     }
   }
   // The sum of the table is that of the headline and the cards.
-  const inAll = (await page.locator("#waterfall tfoot td.num").allTextContents()).slice(7).map(shown);
+  const foot = await page.locator("#waterfall tfoot td.num").allTextContents();
+  const inAll = foot.slice(7, 10).map(shown);
+  assert.deepEqual(foot.slice(17, 19).map(shown), [units(data.money.expected_rounding), units(data.money.bill_rounding)]);
   assert.deepEqual(inAll.slice(0, 2), [units(data.money.expected_cost), units(data.money.bill_cost)]);
   assert.equal(inAll[2], shown(await page.locator('[data-n="cost"]').textContent()), "the difference in yuan");
   const steps = await page.$$eval('[data-chart="waterfall"] rect[data-step]', (rs) => Object.fromEntries(rs.map((r) => [r.dataset.step, r.dataset.count])));

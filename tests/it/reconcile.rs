@@ -824,7 +824,7 @@ fn amounts_in_another_currency_are_not_compared() {
     let day = || [line(UIN, H5_NAME, "按量计费日结", [2, 2], "1", "0.3")];
     let dollars = month.bill(&HEADER.replace("优惠后总价", "优惠后总价(USD)"), &day());
     let found = month.reconcile(&[&dollars], &["--as-of", AS_OF], 4);
-    assert!(warning(&found, "are in USD, not in yuan").contains("of 1 of 1 lines"));
+    assert!(warning(&found, "in USD, not in yuan").starts_with("1 of 1 line in USD"));
     let h5 = row_of(&found, "2024-12-02", H5);
     assert_eq!((&h5["provider_calls"], &h5["provider_cost"]), (&json!(1), &Value::Null));
     assert_eq!(h5["expected_cost"], Value::Null);
@@ -873,7 +873,7 @@ fn lines_of_other_payers_are_told_and_cost_us_nothing() {
         ],
     );
     let found = month.reconcile(&[&bill], &["--as-of", AS_OF], 4);
-    assert!(warning(&found, "of other payers").starts_with("2 lines are"));
+    assert!(warning(&found, "of other payers").starts_with("2 lines of other payers"));
     let money = &found["money"];
     assert_eq!((&money["bill_cost"], &money["bill_rounding"]), (&json!("0.3"), &json!("0")));
     let theirs = rows(&found).into_iter().find(|row| row["account"] == "100099999999");
@@ -1126,6 +1126,6 @@ fn records_without_a_date_are_told() {
     let csv = bill("detail.csv");
     let words = ["reconcile", own, "--json", "--bill", &csv, "--as-of", AS_OF, "--set", &output];
     let found = faceledger_in(root(), &words, &[]).exits(4).json();
-    assert!(warning(&found, "no date in their key").starts_with("1 records of ours"));
+    assert!(warning(&found, "without a date in the key").starts_with("1 record of ours"));
     assert_eq!(parts(&row_of(&found, "2024-12-11", H5)), [("unexplained".to_owned(), 1)]);
 }

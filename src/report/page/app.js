@@ -41,7 +41,7 @@ const WORDS = {
     money_sub: "Each call is taken from the free package first, then from paid packages; the rest is paid per call.",
     waterfall_label: "From all charged calls to what is paid per call", calls: "Calls", free_package: "Free package", paid_package: "Paid package",
     postpaid: "Postpaid", bill_deducted: "Bill: deducted", bill_billed: "Bill: billed", unit_price: "Unit price", provisional: "provisional",
-    price_book: "Price book", bill_rounding: "Rounding lines of the bill", expected_rounding: "Deducted in fen, minus exact, expected", packages: "Packages",
+    price_book: "Price book", bill_rounding: "Rounding lines of the bill", expected_rounding: "Deducted in fen, minus exact, expected", rounding_row: "Rounding (8 places to fen)", packages: "Packages",
     package: "Package", kind: "Kind", free: "free", paid: "paid", size: "Size", bought_on: "Bought on", expires_on: "Expires on",
     used_before: "Used before", used: "Used", left: "Left", no_price_book: "No price book, or amounts that are not in yuan (see the warnings): only counts were compared. reconcile.prices in the pipeline file names one.",
     list_sub: "Choose a row to see why it differs and which attempts make the difference.", search_text: "Text or Seq",
@@ -130,7 +130,7 @@ const WORDS = {
     money_sub: "每次调用先抵扣免费资源包，再抵扣付费资源包，其余按量付费。",
     waterfall_label: "从全部计费调用到按量付费", calls: "调用次数", free_package: "免费资源包", paid_package: "付费资源包",
     postpaid: "按量付费", bill_deducted: "账单：抵扣", bill_billed: "账单：计费", unit_price: "单价", provisional: "暂估",
-    price_book: "价目表", bill_rounding: "账单的月度计费精度差异行", expected_rounding: "预期按分扣款与精确金额之差", packages: "资源包",
+    price_book: "价目表", bill_rounding: "账单的月度计费精度差异行", expected_rounding: "预期按分扣款与精确金额之差", rounding_row: "精度差异（8 位小数到分）", packages: "资源包",
     package: "资源包", kind: "类型", free: "免费", paid: "付费", size: "总量", bought_on: "购买日", expires_on: "到期日",
     used_before: "此前已用", used: "本期使用", left: "剩余", no_price_book: "只核对了次数：未指定价目表（任务文件中的 reconcile.prices），或金额不是人民币（见警告）。",
     list_sub: "选择一行，查看差异原因及对应的调用。", search_text: "文字或 Seq",
@@ -556,12 +556,14 @@ function money() {
   const cells = (w) => [count(w.calls), count(w.free), count(w.paid), count(w.post), usage(w.deducted), usage(w.billed), w.prices.slice(0, 3).map((p) => yuan(units(p))).join(" / ") + (w.prices.length > 3 ? " …" : "") || "–", yuan(w.expected), yuan(w.cost), signedYuan(w.difference)];
   const line = (tag, w) => h("tr", { "data-tag": tag }, h("td", {}, tag, w.provisional ? [" ", chip(t("provisional"))] : ""), cells(w).map((c, i) => h("td", { class: "num " + (i === 9 && w.difference !== null ? direction(w.difference) : "") }, c)));
   const card = (id, label, value) => h("div", { class: "card" }, h("div", { class: "n", "data-n": id }, value), h("div", { class: "l" }, label));
+  // Of the whole bill, whatever the filter; the signs of the two differ, so that they are not taken from each other.
+  const rounding = h("tr", { "data-tag": "rounding" }, h("td", {}, t("rounding_row")), Array.from({ length: 10 }, (_, i) => h("td", { class: "num" }, i === 7 ? yuan(units(m.expected_rounding)) : i === 8 ? yuan(units(m.bill_rounding)) : "–")));
   return section("money", t("money"), h("p", { class: "muted" }, t("money_sub"), " ", t("price_book"), t("colon"), m.price_book), filterNote(),
     h("div", { class: "cards" }, compared && card("expected_cost", t("expected_cost"), yuan(units(m.expected_cost))), compared && card("bill_cost", t("bill_cost"), yuan(units(m.bill_cost))),
       m.unpriced_tags.length > 0 && card("bill_cost_unpriced", t("bill_cost_unpriced"), yuan(units(m.bill_cost_unpriced))), card("bill_rounding", t("bill_rounding"), yuan(units(m.bill_rounding))), card("expected_rounding", t("expected_rounding"), yuan(units(m.expected_rounding)))),
     rows.length ? [scroll(t("waterfall_label"), svg), scroll(t("money"), h("table", { id: "waterfall" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("tag")),
       ["calls", "free_package", "paid_package", "postpaid", "bill_deducted", "bill_billed", "unit_price", "expected_cost", "bill_cost", "cost_difference"].map((k) => h("th", { scope: "col", class: "num" }, t(k))))),
-      h("tbody", {}, tags.filter((x) => byTag.has(x)).map((x) => line(x, totals(byTag.get(x))))), h("tfoot", {}, line(t("total"), { ...all, prices: [] }))))] : empty(t("no_match")),
+      h("tbody", {}, tags.filter((x) => byTag.has(x)).map((x) => line(x, totals(byTag.get(x))))), h("tfoot", {}, line(t("total"), { ...all, prices: [] }), rounding)))] : empty(t("no_match")),
     m.packages.length > 0 && [h("h3", {}, t("packages")), scroll(t("packages"), h("table", { id: "packages" }, h("thead", {}, h("tr", {}, ["package", "tag", "kind", "bought_on", "expires_on"].map((k) => h("th", { scope: "col" }, t(k))), ["size", "used_before", "used", "left"].map((k) => h("th", { scope: "col", class: "num" }, t(k))))),
       h("tbody", {}, m.packages.map((p) => h("tr", {}, [p.id, p.billing_tag_code, p.free ? t("free") : t("paid"), p.bought_on, p.expires_on].map((x) => h("td", {}, x)), [p.size, p.used_before, p.used, p.left].map((n) => h("td", { class: "num" }, count(n))))))))]);
 }
