@@ -396,9 +396,10 @@ fn unpriced(money: &Money) -> Option<String> {
     let calls: i128 = money.unpriced().map(|row| i128::from(row.calls)).sum();
     (!money.unpriced_tags.is_empty()).then(|| {
         format!(
-            "no price for tags {} in the price book {}: {calls} calls of ours and {} yuan of the bill are left out of the money",
+            "no price for tags {} in the price book {}: {} of ours and {} yuan of the bill are left out of the money",
             money.unpriced_tags.join(", "),
             money.price_book,
+            plural(u64::try_from(calls).unwrap_or(u64::MAX), "call"),
             money.bill_cost_unpriced
         )
     })
