@@ -359,7 +359,8 @@ impl Auditor {
         let priced = !self.overcharged.is_empty();
         let money = |finding: &AuditFinding| {
             let day = UsageDay::parse(&finding.usage_date)?;
-            unit_price(&finding.billing_tag, day)
+            // Only what was charged against the rule cost anything.
+            unit_price(&finding.billing_tag, day).filter(|_| finding.is_need_charge)
         };
         let findings = self
             .findings

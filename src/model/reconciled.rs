@@ -15,6 +15,14 @@ codes! {
         Rejected = "rejected",
         /// Lines of products whose names hold one of ours, and which nobody has named: counted as other products.
         ProductLikeOurs = "product_like_ours",
+        /// Lines of usage, and changes of it, that say no day: in no row.
+        NoDay = "no_day",
+        /// Lines that are in the bill of a month that was asked for, of usage of another one: in no row.
+        OtherMonth = "other_month",
+        /// Lines of other payers, where money is compared: their rows have no price.
+        OtherPayer = "other_payer",
+        /// Seqs on which the provider's own list and ours differ; `lines` counts them.
+        SeqsDiffer = "seqs_differ",
         /// Usage lines that give no whole number of calls: counted as none.
         NoCount = "no_count",
         /// Usage lines whose three measures contradict each other (before packages - deducted is not billed).
@@ -207,6 +215,14 @@ pub struct WaterfallRow {
     pub difference_cost: Option<Amount>,
     /// Final at the month's end only: a month that goes on, or reach tiers in it.
     pub provisional: bool,
+}
+
+impl WaterfallRow {
+    /// Whether the bill deducted as many calls as the packages give; a bill that does not say deducted none.
+    pub fn agrees_on_packages(&self) -> bool {
+        let given = self.free_package.checked_add(self.paid_package).map(Amount::of_count);
+        given == Some(self.bill_deducted.unwrap_or(Amount::ZERO))
+    }
 }
 
 impl Money {

@@ -90,6 +90,12 @@ pub(super) fn tag(draft: &mut Draft, at: &str) -> Option<&'static str> {
     if let Some(id) = catalogue.tag_by_code(&code).filter(|id| *id != TagId::UNMAPPED) {
         return Some(catalogue.tag(id).code);
     }
+    if let Some(id) = catalogue.tag_by_label(&code).filter(|id| *id != TagId::UNMAPPED) {
+        let shown = draft.shown(at);
+        let code = catalogue.tag(id).code;
+        draft.mistake(at, format!("{shown} is the label of a billing tag: write its code, {code}"));
+        return None;
+    }
     let tags = &catalogue.tags()[..TagId::UNMAPPED.index()];
     let known: Vec<&str> = tags.iter().map(|tag| tag.code).collect();
     unknown_code(draft, at, "billing tag", &code, &known);

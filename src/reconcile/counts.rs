@@ -286,7 +286,7 @@ pub fn counts(
         sum.add_line(line).map_err(|what| overflow(what, &line.billing_tag, period))?;
     }
 
-    let coverage = Coverage::of(&placed, settings.statistics);
+    let coverage = Coverage::of(&placed, settings);
     counted.statistics = coverage.statistics;
     let packages = Packages::of(&known, &placed, settings);
     let mut in_other_bills: BTreeMap<UsageMonth, BTreeSet<UsageDay>> = BTreeMap::new();
@@ -415,14 +415,23 @@ struct Coverage {
 }
 
 impl Coverage {
-    fn of(placed: &[(&BillLine, UsageDay, bool)], told: Option<Statistics>) -> Coverage {
+    fn of(placed: &[(&BillLine, UsageDay, bool)], settings: &Settings<'_>) -> Coverage {
         let usage = || placed.iter().filter(|(line, ..)| line.kind == Some(LineKind::Usage));
-        // A bill that holds the usage of another month is one by deduction time.
-        let by_pay =
-            usage().any(|(line, day, _)| line.bill_month.is_some_and(|month| month > day.month()));
+        // A bill by deduction time holds usage of the month before that was settled in its own, and none of its own month
+        // that was settled later. A line that is merely late says nothing.
+        let settled = |line: &BillLine, day: UsageDay| {
+            (settings.settlement)(&line.account, &line.billing_tag_code).date(day).month()
+        };
+        let of_bills = || {
+            usage().filter_map(|(line, day, _)| {
+                Some((line.bill_month?, day.month(), settled(line, *day)))
+            })
+        };
+        let by_pay = of_bills().any(|(bill, used, settled)| used < bill && settled == bill)
+            && !of_bills().any(|(bill, used, settled)| used == bill && settled > bill);
         let months = usage().map(|(line, day, _)| line.bill_month.unwrap_or(day.month())).collect();
         let seen = if by_pay { Statistics::ByPay } else { Statistics::ByUsage };
-        Coverage { statistics: told.unwrap_or(seen), months }
+        Coverage { statistics: settings.statistics.unwrap_or(seen), months }
     }
 
     fn holds(&self, settings: &Settings<'_>, account: &str, code: &str, period: Period) -> bool {
@@ -484,7 +493,8 @@ impl<'b> Packages<'b> {
 
     /// Whether a package explains that a period has no line of so many charged calls. Either one is known to be valid,
     /// with room for all of them where its size is known, and the lines before and after do not show that it was used
-    /// up; or the nearest lines on both sides were deducted from one, so that it was there in between.
+    /// up (one whose size is known may be used up by just these calls); or the nearest lines on both sides were deducted from
+    /// one, so that it was there in between.
     fn cover(&self, account: &str, code: &str, period: Period, charged: i64) -> bool {
         let (first, last) = period.days();
         let lines = self.lines.get(&(account, code));
@@ -498,9 +508,9 @@ impl<'b> Packages<'b> {
                 && span.from <= last
                 && first < span.until
                 && left_before(span.from)
-                && left_after(span.until)
         };
-        let whole = |span: &PackageSpan| span.from <= first && last < span.until;
+        let whole =
+            |span: &PackageSpan| span.from <= first && last < span.until && left_after(span.until);
         let room = || {
             let days = super::each_day(period).map(|day| (self.room)(account, code, day));
             days.fold(0, i64::saturating_add)
@@ -558,7 +568,13 @@ fn incomplete_months(rows: &[Variance], placed: &[(&BillLine, UsageDay, bool)]) 
             let last = days.and_then(BTreeSet::last);
             last.map_or("none of the month".to_owned(), |day| format!("some up to {day}"))
         };
-        if !bill.is_empty() {
+        let of_months: BTreeSet<UsageMonth> = on_bill.keys().map(|(_, month)| *month).collect();
+        if !bill.is_empty() && !of_months.contains(month) {
+            warnings.push(format!(
+                "the bill has no usage at all of {month}; it has some of {}: is it the bill of that month?",
+                named(&of_months)
+            ));
+        } else if !bill.is_empty() {
             let next = month.first_day().first_of_next_month().month();
             warnings.push(format!(
                 "the bill of account {account} has no line at all of {} of {month} on which ours has charges ({}), and {}: is \

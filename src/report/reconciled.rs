@@ -2,9 +2,10 @@
 
 use super::text::{add_row, printed, table};
 use crate::model::{
-    Amount, Beside, BesideKind, Money, Part, PartKind, Reconciled, Status, Variance, grouped,
-    plural,
+    Amount, Beside, BesideKind, Money, Part, PartKind, Period, Reconciled, Status, Variance,
+    grouped, plural,
 };
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Differences shown on a terminal; all of them stand in the table, the CSV and the HTML report.
@@ -43,8 +44,12 @@ pub fn text(reconciled: &Reconciled) -> String {
 
 /// A row that someone has to look at: other counts, other money, or something that changed or is not known.
 fn is_difference(row: &Variance) -> bool {
-    let settled = [Status::Matched, Status::CoveredByPackage].contains(&row.status);
-    let counts = !settled && row.status != Status::Pending;
+    let counts = match row.status {
+        Status::Matched | Status::CoveredByPackage | Status::Pending => false,
+        // A change that makes it right.
+        Status::Adjusted => row.difference != 0 || row.cost_difference().is_none(),
+        _ => true,
+    };
     counts || row.cost_difference().is_some_and(|d| !d.is_zero())
 }
 
@@ -87,13 +92,20 @@ fn headline(r: &Reconciled) -> String {
         "THE BILL IS NOT OUT YET: no row can be compared.".to_owned()
     } else if differing.is_empty() {
         let rows = plural((r.rows.len() - pending) as u64, "row");
-        let agree = match compared {
-            true => format!("all of {rows} agree in calls and money."),
-            false => format!("all of {rows} agree in their calls; money was not compared."),
+        let in_part = [BesideKind::NoPrice, BesideKind::Currency, BesideKind::OtherPayer];
+        let in_part = r.beside.iter().any(|b| b.over_tolerance && in_part.contains(&b.kind));
+        let agree = match (compared, in_part) {
+            (true, false) => format!("all of {rows} agree in calls and money."),
+            (true, true) => {
+                format!(
+                    "all of {rows} agree in their calls, and in money as far as it was compared."
+                )
+            }
+            (false, _) => format!("all of {rows} agree in their calls; money was not compared."),
         };
         match beside.is_empty() {
             true => format!("THE BILL IS RIGHT: {agree}"),
-            false => format!("NOT ALL OF THE BILL COULD BE COMPARED: {agree}"),
+            false => format!("THE BILL IS NOT SHOWN TO BE RIGHT: {agree}"),
         }
     } else {
         let counted = differing.iter().filter(|row| row.difference != 0);
@@ -139,7 +151,7 @@ fn headline(r: &Reconciled) -> String {
         )
     };
     if !beside.is_empty() {
-        let _ = write!(said, " Not compared: {}.", beside.join("; "));
+        let _ = write!(said, " Besides: {}.", beside.join("; "));
     }
     if pending > 0 && pending < r.rows.len() {
         let _ = write!(said, " The bill of {} is not out yet.", plural(pending as u64, "row"));
@@ -157,6 +169,13 @@ fn beside_words(beside: &Beside) -> String {
         BesideKind::UnknownKind => format!("{lines} of unknown kind"),
         BesideKind::Rejected => format!("{lines} of the bill that could not be read"),
         BesideKind::ProductLikeOurs => format!("{lines} of products that may be ours"),
+        BesideKind::NoDay => format!("{lines} of usage without a day"),
+        BesideKind::OtherMonth => format!("{lines} in the bill of this month, of usage of another"),
+        BesideKind::OtherPayer => format!("{lines} of other payers"),
+        BesideKind::SeqsDiffer => format!(
+            "{} on which the provider's list and ours differ",
+            plural(beside.lines.unsigned_abs(), "Seq")
+        ),
         BesideKind::NoCount => format!("{lines} without a whole number of calls"),
         BesideKind::MeasuresDisagree => {
             format!("{lines} whose usage, deducted and billed contradict each other")
@@ -304,8 +323,9 @@ fn money(r: &Reconciled, text: &mut String) {
             money.unpriced_tags.join(", ")
         );
     }
-    for beside in r.beside.iter().filter(|beside| beside.kind != BesideKind::NoPrice) {
-        let _ = writeln!(text, "in no row {}", beside_words(beside));
+    let told = [BesideKind::NoPrice, BesideKind::SeqsDiffer];
+    for beside in r.beside.iter().filter(|beside| !told.contains(&beside.kind)) {
+        let _ = writeln!(text, "besides   {}", beside_words(beside));
     }
 }
 
@@ -414,9 +434,23 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
     let any = |kind| rows.iter().any(|row| row.parts.iter().any(|p| p.kind == kind));
     let status = |status| r.rows.iter().any(|row| row.status == status);
     let beside = |kind| r.beside.iter().any(|b| b.kind == kind && b.over_tolerance);
-    let cost_only = rows.iter().any(|row| {
-        row.difference == 0 && row.cost_difference().is_some_and(|difference| !difference.is_zero())
-    });
+    let packages: BTreeSet<(&str, Period, &str)> = r
+        .money
+        .iter()
+        .flat_map(|money| &money.waterfall)
+        .filter(|row| !row.agrees_on_packages())
+        .map(|row| (&*row.account, row.period, &*row.billing_tag_code))
+        .collect();
+    let of_packages =
+        |row: &Variance| packages.contains(&(&*row.account, row.period, &*row.billing_tag_code));
+    let money_only = || {
+        rows.iter().filter(|row| {
+            let differs = row.cost_difference().is_some_and(|difference| !difference.is_zero());
+            row.difference == 0 && row.status != Status::Adjusted && differs
+        })
+    };
+    let cost_only = money_only().any(|row| !of_packages(row));
+    let packages_differ = money_only().any(|row| of_packages(row));
     let steps = [
         (r.bill.lines == 0, "Give the detail bill (L3, 明细账单) of the months with --bill."),
         (
@@ -474,13 +508,29 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
             "Send the Seqs that were counted twice to the provider: a Seq is one attempt and one charge.",
         ),
         (
-            part(PartKind::FlagDiffers) || part(PartKind::ProviderOnly) || part(PartKind::OursOnly),
-            "Send the Seqs on which the lists differ to the provider (the CSV has them; `faceledger explain` shows \
-             where each of ours stands).",
+            part(PartKind::FlagDiffers)
+                || part(PartKind::ProviderOnly)
+                || part(PartKind::OursOnly)
+                || beside(BesideKind::SeqsDiffer),
+            "Send the Seqs on which the lists differ to the provider (the table seq_difference and the page have them; \
+             `faceledger explain` shows where each of ours stands).",
         ),
         (
             part(PartKind::Unexplained),
             "Ask the provider for its list per Seq of the days with an unexplained part and give it with --bill.",
+        ),
+        (
+            packages_differ,
+            "Compare the packages with [[reconcile.package]]: the calls agree, and the bill deducted another part of them than \
+             the packages of the pipeline file give.",
+        ),
+        (
+            beside(BesideKind::NoDay) || beside(BesideKind::OtherMonth),
+            "Look for the lines of usage without a day, or of another month, in the bill: they are in no row.",
+        ),
+        (
+            beside(BesideKind::OtherPayer),
+            "Compare account.uin with the payers (支付者 UIN) of the bill; amounts of others are not compared.",
         ),
         (
             cost_only,

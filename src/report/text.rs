@@ -273,6 +273,10 @@ pub fn summary(report: &RunReport) -> String {
         );
     }
     match report.outcome {
+        Outcome::NothingNew if t.objects_listed == 0 => line(
+            "done",
+            "nothing to load: no object was listed that source.url and source.keys take".into(),
+        ),
         Outcome::NothingNew => {
             line("done", "nothing new: every object is loaded, nothing was changed".into())
         }

@@ -5,10 +5,10 @@
 use super::bills;
 use super::reconcile::Job;
 use crate::model::{
-    Amount, Beside, BesideKind, BillLine, BillRead, LineKind, PriceBook, Status, UsageDay,
+    Amount, Beside, BesideKind, BillLine, BillRead, LineKind, PriceBook, SeqJoin, Status, UsageDay,
     UsageMonth, Variance, plural,
 };
-use crate::reconcile::Counted;
+use crate::reconcile::{Counted, Statistics};
 use std::collections::BTreeSet;
 
 /// No line is rounded by more than a fen.
@@ -77,6 +77,7 @@ impl Job<'_> {
         read: &BillRead,
         counted: &Counted,
         rows: &[Variance],
+        joined: Option<&SeqJoin>,
         asked_prices: Option<&PriceBook>,
         months: &BTreeSet<UsageMonth>,
     ) -> Vec<Beside> {
@@ -84,15 +85,15 @@ impl Job<'_> {
         let compares_money = asked_prices.is_some_and(is_yuan);
         let over = |sum: &Sum| sum.gross > tolerance.amount;
         let month_of = |line: &BillLine| line.usage_from.map(UsageDay::month).or(line.bill_month);
-        let asked = |line: &&BillLine| {
+        let known = |line: &&BillLine| {
             *line.account == self.pipeline.account.uin
                 && line.pay_time.is_none_or(|time| time <= self.as_of_ms)
-                && self
-                    .asked
-                    .month
-                    .is_none_or(|_| month_of(line).is_some_and(|m| months.contains(&m)))
         };
-        let lines = || self.bills.lines.iter().filter(asked);
+        let lines_known = || self.bills.lines.iter().filter(known);
+        let asked = |line: &&BillLine| {
+            self.asked.month.is_none_or(|_| month_of(line).is_some_and(|m| months.contains(&m)))
+        };
+        let lines = || lines_known().filter(asked);
         let mut told = Vec::new();
 
         let wording = bills::wording(self.pipeline);
@@ -110,6 +111,39 @@ impl Job<'_> {
             }
         }
         told.extend(sum.told(BesideKind::ProductLikeOurs, over(&sum)));
+        let is_of_usage = |line: &&BillLine| match line.kind {
+            Some(LineKind::Usage) => true,
+            Some(LineKind::Adjustment | LineKind::Refund) => !line.is_of_package(),
+            _ => false,
+        };
+        let passes = |sum: &Sum| over(sum) || sum.calls > tolerance.calls;
+        let without_day = lines_known()
+            .filter(is_of_usage)
+            .filter(|line| line.usage_from.or(line.usage_to).is_none());
+        let sum = Sum::of(without_day);
+        told.extend(sum.told(BesideKind::NoDay, passes(&sum)));
+        let by_usage = counted.statistics == Statistics::ByUsage;
+        let sum = Sum::of(lines_known().filter(is_of_usage).filter(|line| {
+            let bill = line.bill_month.filter(|month| by_usage && self.asked.month == Some(*month));
+            bill.is_some() && line.usage_from.is_some_and(|day| Some(day.month()) != bill)
+        }));
+        told.extend(sum.told(BesideKind::OtherMonth, passes(&sum)));
+        let others = self.bills.lines.iter().filter(|line| {
+            *line.account != *self.pipeline.account.uin
+                && line.pay_time.is_none_or(|time| time <= self.as_of_ms)
+        });
+        let sum = Sum::of(others.filter(|_| compares_money));
+        told.extend(sum.told(BesideKind::OtherPayer, over(&sum)));
+        let differ = joined.map_or(0, |join| join.differences_total);
+        if differ > 0 {
+            told.push(Beside {
+                kind: BesideKind::SeqsDiffer,
+                lines: differ,
+                cost: None,
+                cost_gross: None,
+                over_tolerance: differ > tolerance.calls,
+            });
+        }
         if counted.lines_without_count > 0 {
             told.push(unknown(BesideKind::NoCount, counted.lines_without_count));
         }

@@ -131,6 +131,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     bills.read.warnings.extend(alike(&bills.lines));
     bills.read.warnings.extend(unknown_kinds(&bills.lines, &wording));
     tag(pipeline, &mut bills.lines)?;
+    refuse_other_payers(pipeline, &bills.lines)?;
     refuse_merged_days(pipeline, &bills.lines)?;
     bills.read.lines = bills.lines.len() as i64;
     Ok(bills)
@@ -328,7 +329,11 @@ fn alike(lines: &[BillLine]) -> Option<String> {
     let mut count = 0;
     let mut example = None;
     for (place, line) in lines.iter().enumerate() {
-        if line.kind != Some(LineKind::Usage) || line.calls().is_none_or(|calls| calls == 0) {
+        let counts = line.usage_from.or(line.usage_to).is_some();
+        if !counts
+            || line.kind != Some(LineKind::Usage)
+            || line.calls().is_none_or(|calls| calls == 0)
+        {
             continue;
         }
         let first = firsts.of(place, &says);
@@ -446,6 +451,23 @@ pub fn of_others(lines: &[BillLine], account: &str) -> Option<String> {
             counted(others as i64)
         )
     })
+}
+
+/// Refuses a bill of other payers alone: nothing in it is the account's.
+fn refuse_other_payers(pipeline: &Pipeline, lines: &[BillLine]) -> Result<(), RunError> {
+    let account = &pipeline.account.uin;
+    let usage = || lines.iter().filter(|line| line.kind == Some(LineKind::Usage));
+    if usage().next().is_none() || usage().any(|line| *line.account == **account) {
+        return Ok(());
+    }
+    let payers: BTreeSet<&str> = usage().map(|line| &*line.account).take(1_000).collect();
+    let payers: Vec<&str> = payers.into_iter().take(3).collect();
+    let first = usage().next().map_or("", |line| &*line.source_file);
+    Err(RunError::Usage(format!(
+        "{first}: no line of usage is paid by account {account} (account.uin of the pipeline); the payer (支付者 UIN) is {}: \
+         give the bill of the account, or put account.uin right (its tables are then those of another account)",
+        payers.join(", ")
+    )))
 }
 
 /// Refuses a bill in which the days of one tag are one line, though account and tag settle daily: it was aggregated by

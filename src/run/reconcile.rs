@@ -11,8 +11,8 @@ use super::{
 };
 use crate::classify::{AuditedAttempt, Auditor, Catalogue, TagId};
 use crate::model::{
-    Amount, BillLine, BillRead, DailyCharge, LineKind, Money, PriceBook, Reconciled, SeqDifference,
-    SeqJoin, Settlement, UsageDay, UsageMonth, Variance, plural,
+    Amount, BillLine, BillRead, DailyCharge, LineKind, Money, Period, PriceBook, Reconciled,
+    SeqDifference, SeqJoin, Settlement, Status, UsageDay, UsageMonth, Variance, plural,
 };
 use crate::pipeline::Pipeline;
 use crate::reconcile::{
@@ -196,7 +196,7 @@ impl Job<'_> {
             .ok_or_else(|| RunError::Damaged("sums of the differences do not fit".into()))?;
         let tolerance = self.tolerance();
         let over_tolerance = rows.iter().filter(|row| tolerance.is_passed_by(row)).count() as i64;
-        let beside = self.beside(&read, &counted, &rows, asked_prices, &months);
+        let beside = self.beside(&read, &counted, &rows, joined.as_ref(), asked_prices, &months);
         let of_other_bills =
             OfOtherBills::of(counted, self.pipeline.account.settlement, self.asked.month);
         let reconciled = Reconciled {
@@ -394,11 +394,15 @@ fn too_large() -> RunError {
 /// Tells of tags without a price: what the book does not say is not free.
 fn unpriced(money: &Money) -> Option<String> {
     let calls: i128 = money.unpriced().map(|row| i128::from(row.calls)).sum();
+    let periods: BTreeSet<Period> = money.unpriced().map(|row| row.period).collect();
+    let (first, last) = (periods.first()?, periods.last()?);
     (!money.unpriced_tags.is_empty()).then(|| {
         format!(
-            "no price for tags {} in the price book {}: {} of ours and {} yuan of the bill are left out of the money",
+            "no price for {} in the price book {} on {} ({first} to {last}): {} of ours and {} yuan of the bill left out of the money; \
+             look for the tag, the account class and the days of its prices",
             money.unpriced_tags.join(", "),
             money.price_book,
+            plural(periods.len() as u64, "period"),
             plural(u64::try_from(calls).unwrap_or(u64::MAX), "call"),
             money.bill_cost_unpriced
         )
@@ -442,10 +446,40 @@ impl Job<'_> {
     ) -> Result<Looked, RunError> {
         let mut attempts = std::mem::take(&mut self.bills.attempts);
         let as_of_ms = self.as_of_ms;
+        let all = attempts.len();
+        let mut left_out: BTreeSet<UsageDay> = BTreeSet::new();
         attempts.retain(|attempt| {
             let day = UsageDay::of_instant(attempt.req_time);
-            day.plus(1).begin_ms() + LIST_OUT_MS <= as_of_ms && days.contains(&day)
+            let counts = day.plus(1).begin_ms() + LIST_OUT_MS <= as_of_ms && days.contains(&day);
+            if !counts {
+                left_out.insert(day);
+            }
+            counts
         });
+        if let (Some(first), Some(last)) = (left_out.first(), left_out.last()) {
+            read.warnings.push(format!(
+                "{} of the provider's list, of {first} to {last}, not of the months compared or not out at that time: left out",
+                plural((all - attempts.len()) as u64, "attempt")
+            ));
+        }
+        let on_list: BTreeSet<UsageDay> =
+            attempts.iter().map(|attempt| UsageDay::of_instant(attempt.req_time)).collect();
+        let listed = listed_tags();
+        let mut missing: BTreeSet<UsageDay> = BTreeSet::new();
+        for row in rows.iter().filter(|row| row.account == self.pipeline.account.uin) {
+            let whole = listed.get(&row.billing_tag_code).is_some_and(Option::is_none);
+            if let (true, true, Period::Day(day)) = (whole, row.ours_attempts > 0, row.period) {
+                let is_out = row.status != Status::Pending && months.contains(&day.month());
+                missing.extend(Some(day).filter(|day| is_out && !on_list.contains(day)));
+            }
+        }
+        if let (Some(first), Some(last), true) = (missing.first(), missing.last(), all > 0) {
+            read.warnings.push(format!(
+                "the provider's list has nothing of {} on which ours has attempts in WeChat (from {first} to {last}): not compared by \
+                 Seq",
+                plural(missing.len() as u64, "day")
+            ));
+        }
         let joiner = match attempts.is_empty() {
             true => None,
             false => {

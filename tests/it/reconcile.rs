@@ -296,10 +296,11 @@ fn the_list_by_seq_the_audit_and_the_money_are_those_of_the_readme() {
     assert_eq!(money["bill_cost"], "194.71666646");
     let h5 = row_of(&found, "2024-12-24", H5);
     assert_eq!((&h5["expected_cost"], &h5["provider_cost"]), (&json!("0.3"), &json!("0.35")));
-    // Beside the rows: the two packages, which the pipeline names, and 移动, which has no price.
+    // Beside the rows: the two packages, which the pipeline names, 移动, which has no price, and the list's four Seqs.
+    assert_eq!(beside(&found, "seqs_differ"), Some((4, None, None, true)));
     assert_eq!(beside(&found, "package"), some(2, "1451", "1451", false));
     assert_eq!(beside(&found, "no_price"), some(1, "5.2", "5.2", true));
-    assert_eq!(found["beside"].as_array().map(Vec::len), Some(2));
+    assert_eq!(found["beside"].as_array().map(Vec::len), Some(3));
 }
 
 #[test]
@@ -657,7 +658,7 @@ fn transactions_that_are_not_known_are_told_and_the_line_told_makes_them_known()
     assert_eq!(beside(&found_other, "unknown_kind"), some(1, "100", "100", true));
     let bill = month.bill(HEADER, &unknown);
     let text = month.told("pipelines/demo.toml", &bill, 4);
-    let told = "Not compared: 2 lines of unknown kind, +3.3 yuan (3.9 without regard to sign).";
+    let told = "Besides: 2 lines of unknown kind, +3.3 yuan (3.9 without regard to sign).";
     assert!(text.contains(told), "{text}");
 
     let lines = [
@@ -795,9 +796,11 @@ fn tags_without_a_price_are_left_out_of_the_money_and_told() {
     assert_eq!((&money["expected_cost"], &money["bill_cost"]), (&json!("9.3"), &json!("0.3")));
     assert_eq!(money["bill_cost_unpriced"], "2");
     assert_eq!(money["unpriced_tags"].as_array().map(Vec::len), Some(5));
-    let told = warning(&found, "no price for tags");
+    let told = warning(&found, "no price for");
     assert!(
-        told.contains("基础版人脸核身（权威库）") && told.contains("2 yuan of the bill"),
+        told.contains("基础版人脸核身（权威库）")
+            && told.contains("on 31 periods (2024-12-01 to 2024-12-31)")
+            && told.contains("2 yuan of the bill"),
         "{told}"
     );
     assert_eq!(row_of(&found, "2024-12-13", "basic_authority")["expected_cost"], Value::Null);
@@ -812,7 +815,7 @@ fn tags_without_a_price_are_left_out_of_the_money_and_told() {
     let headline = text.lines().find(|line| line.starts_with("THE BILL")).expect("a headline");
     assert!(
         !headline.contains("asks")
-            && headline.contains("Not compared: what has no price in the price book, +2.3 yuan"),
+            && headline.contains("Besides: what has no price in the price book, +2.3 yuan"),
         "{headline}"
     );
     assert!(!text.contains("yuan expected ("), "{text}");
@@ -965,7 +968,7 @@ fn a_bill_is_right_only_where_all_of_it_was_compared() {
     let none = ["-", "-", "-", "-"];
     let no_calls = ["0", "0", "0", "次"];
     let day = |name| [PRODUCT, name, "按量计费日结", "-"];
-    let added: [(&str, Vec<String>); 9] = [
+    let added: [(&str, Vec<String>); 11] = [
         ("rejected", vec![right_line(day(H5_NAME), ["1", "0", "1", "次"], "?", "CNY")]),
         // Of no product by name, it may be ours.
         ("rejected", vec![right_line(["-", H5_NAME, "按量计费日结", "-"], no_calls, "500", "CNY")]),
@@ -1003,12 +1006,23 @@ fn a_bill_is_right_only_where_all_of_it_was_compared() {
             vec![right_line([PRODUCT, H5_NAME, "包年包月新购", "资源包"], none, "280", "CNY")],
         ),
         ("no_price", vec![right_line(day("新的子产品"), no_calls, "500", "CNY")]),
+        (
+            "no_day",
+            vec![
+                right_line(day(H5_NAME), ["5", "0", "5", "次"], "1.5", "CNY")
+                    .replace("2024-12-21 00:00:00,2024-12-21 23:59:59", "-,-"),
+            ],
+        ),
+        (
+            "other_payer",
+            vec![right_line(day(H5_NAME), no_calls, "500", "CNY").replace(UIN, "100099999999")],
+        ),
         ("currency", vec![right_line(day(H5_NAME), no_calls, "0.01", "USD")]),
     ];
     for (kind, more) in added {
         let (headline, found) = right.says(&[clean.clone(), more].concat(), &[], 4);
         assert!(beside(&found, kind).is_some_and(|told| told.3), "{kind}: {}", found["beside"]);
-        assert!(!headline.contains("RIGHT") && headline.contains("Not compared"), "{headline}");
+        assert!(!headline.contains("IS RIGHT") && headline.contains("Besides: "), "{headline}");
     }
     // What rounding of four lines can make is none of it.
     let rounding = right_line([PRODUCT, "-", "月度计费精度差异", "-"], none, "0.04", "CNY");
@@ -1019,7 +1033,7 @@ fn a_bill_is_right_only_where_all_of_it_was_compared() {
     uneven[1] = uneven[1].replace(",2,1,1,", ",2,0,1,");
     let (headline, found) = right.says(&uneven, &[], 4);
     assert!(beside(&found, "measures_disagree").is_some(), "{headline}");
-    assert!(headline.starts_with("NOT ALL OF THE BILL COULD BE COMPARED"), "{headline}");
+    assert!(headline.starts_with("THE BILL IS NOT SHOWN TO BE RIGHT"), "{headline}");
     let mut many = clean.clone();
     many[0] = many[0].replace(",次,", ",万次,");
     let (_, found) = right.says(&many, &[], 4);
@@ -1128,4 +1142,75 @@ fn records_without_a_date_are_told() {
     let found = faceledger_in(root(), &words, &[]).exits(4).json();
     assert!(warning(&found, "without a date in the key").starts_with("1 record of ours"));
     assert_eq!(parts(&row_of(&found, "2024-12-11", H5)), [("unexplained".to_owned(), 1)]);
+}
+
+/// What is in the bill of the month that is asked for, of usage of another one, is not passed over.
+#[test]
+fn a_late_line_is_no_bill_by_deduction_time() {
+    let right = Right::loaded();
+    let late = right_lines()[2].replace("2024-12-21 ", "2024-11-20 ");
+    let mut lines = right_lines();
+    lines.iter_mut().for_each(|line| line.push_str(",2024-12"));
+    lines.push(format!("{late},2024-12"));
+    let path = right.month.folder.path().join("late.csv");
+    let header = format!("{RIGHT_HEADER},账单归属月");
+    fs::write(&path, format!("{header}\n{}\n", lines.join("\n"))).expect("a bill");
+    let bill = path.to_str().expect("UTF-8");
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    let found = right.month.reconcile(&[bill], &as_of, 4);
+    assert_eq!(row_of(&found, "2024-11-20", H5)["status"], "provider_only");
+    let more = [&as_of[..], &["--month", "2024-12"]].concat();
+    let found = right.month.reconcile(&[bill], &more, 4);
+    assert_eq!(found["over_tolerance"], 0);
+    assert_eq!(beside(&found, "other_month"), some(1, "0.3", "0.3", true));
+}
+
+/// A bill of others alone is that of another account; so is a pipeline whose uin was mistyped.
+#[test]
+fn the_bill_of_another_account_is_refused() {
+    let right = Right::loaded();
+    let bill = right.file("bill.csv", &right_lines());
+    let output = right.month.output();
+    let uin = "account.uin=100012345687";
+    let words = ["reconcile", "pipelines/demo.toml", "--bill", &bill, "--set", &output];
+    let ran = faceledger_in(root(), &[&words[..], &["--set", uin]].concat(), &[]).exits(2);
+    for part in ["bill.csv", "100012345687", "100012345678"] {
+        assert!(ran.stderr.contains(part), "{}", ran.stderr);
+    }
+}
+
+/// The list of the sample month by Seq: of the 21st it has the four attempts that are ours, too. With the flags of two of
+/// them turned the counts agree, and the Seqs do not.
+#[test]
+fn a_list_that_contradicts_seqs_is_no_agreement() {
+    let right = Right::loaded();
+    let bill = right.file("bill.csv", &right_lines());
+    let text = fs::read_to_string(root().join(LIST)).expect("the list");
+    let day = text.lines().find(|line| line.contains("wx_mini-2024-12-21-0001")).expect("the 21st");
+    let list = |name: &str, text: &str| {
+        let path = right.month.folder.path().join(name);
+        fs::write(&path, text).expect("a list");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    let found = right.month.reconcile(&[&bill, &list("day.ndjson", day)], &as_of, 0);
+    assert_eq!(found["seqs"]["agree"], 4);
+    // Attempt 3 is charged and attempt 4 is free; turned round.
+    let mut page: Value = serde_json::from_str(day).expect("a page");
+    let details = page["Response"]["WeChatBillDetails"].as_array_mut().expect("details");
+    for detail in details.iter_mut().rev().take(2) {
+        let flag = &mut detail["ChargeDetails"][0]["IsNeedCharge"];
+        *flag = json!(!flag.as_bool().expect("a flag"));
+    }
+    let turned = list("turned.ndjson", &page.to_string());
+    let found = right.month.reconcile(&[&bill, &turned], &as_of, 4);
+    assert_eq!(found["over_tolerance"], 0);
+    assert_eq!(beside(&found, "seqs_differ"), Some((2, None, None, true)));
+    // A list of other days says nothing, and that is said.
+    let other =
+        text.lines().find(|line| line.contains("wx_mini-2024-12-03-0001")).expect("the 3rd");
+    let months = list("other.ndjson", &other.replace("17331", "17000").replace("17332", "17001"));
+    let found = right.month.reconcile(&[&bill, &months], &as_of, 0);
+    warning(&found, "not of the months compared");
+    warning(&found, "the provider's list has nothing of 1 day");
 }

@@ -480,8 +480,8 @@ fn beside() -> Reconciled {
 #[test]
 fn what_stands_beside_the_rows_is_no_agreement() {
     let text = reconciled_text(&beside());
-    let headline = "NOT ALL OF THE BILL COULD BE COMPARED: all of 1 row agree in their calls; money was not compared. Not \
-                    compared: 2 lines of unknown kind, -1.2 yuan (3.2 without regard to sign); what has no price in the \
+    let headline = "THE BILL IS NOT SHOWN TO BE RIGHT: all of 1 row agree in their calls; money was not compared. \
+                    Besides: 2 lines of unknown kind, -1.2 yuan (3.2 without regard to sign); what has no price in the \
                     price book, +2.5 yuan.";
     assert!(text.contains(headline), "{text}");
     assert!(text.contains("no price  2.5 yuan on the bill"), "{text}");

@@ -315,6 +315,11 @@ impl Bill {
         while cells.last().is_some_and(|cell| value::cleaned(cell).is_none()) {
             cells.pop();
         }
+        let separated = |by: char| cells.len() == 1 && cells[0].matches(by).count() > 3;
+        if separated(';') || separated('\t') {
+            let what = "cells separated by semicolons or tabs, not by commas";
+            return Err(BillRefused::Spreadsheet { file: name.to_owned(), what });
+        }
         if cells.iter().any(|cell| cell.trim_end().contains('\r')) {
             let what = "text whose lines end with CR alone";
             return Err(BillRefused::Spreadsheet { file: name.to_owned(), what });

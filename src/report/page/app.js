@@ -14,7 +14,9 @@ const WORDS = {
     pipeline: "Pipeline", account: "Account", months: "Months", as_of: "As of", versions: "Table versions", none: "none",
     right: "The bill is right: all of {n} rows agree.", right_sub: "Every day and product has as many calls on the bill as in our records, and asks what is expected.",
     right_calls_sub: "Every day and product has as many calls on the bill as in our records. Money was not compared.",
-    not_all: "Not all of the bill could be compared: all of {n} rows agree.", yuan_of: "{y} yuan", gross_of: "{g} yuan without regard to sign",
+    not_all: "The bill is not shown to be right: all of {n} rows agree, but not all of it could be compared.", yuan_of: "{y} yuan", gross_of: "{g} yuan without regard to sign",
+    b_no_day: "Not compared: {n} lines of usage without a day", b_other_month: "Not compared: {n} lines in the bill of this month, of usage of another",
+    b_other_payer: "Money not compared: {n} lines of other payers", b_seqs_differ: "{n} Seqs on which the provider's list and ours differ",
     b_unknown_kind: "Not compared: {n} lines whose transaction is not known", b_rejected: "Not compared: {n} lines of the bill that could not be read",
     b_product_like_ours: "Not compared: {n} lines of products that may be ours", b_no_count: "Not compared: {n} lines without a whole number of calls",
     b_measures_disagree: "{n} lines contradict themselves: usage minus deducted is not what is billed",
@@ -41,7 +43,7 @@ const WORDS = {
     money_sub: "Each call is taken from the free package first, then from paid packages; the rest is paid per call.",
     waterfall_label: "From all charged calls to what is paid per call", calls: "Calls", free_package: "Free package", paid_package: "Paid package",
     postpaid: "Postpaid", bill_deducted: "Bill: deducted", bill_billed: "Bill: billed", unit_price: "Unit price", provisional: "provisional",
-    price_book: "Price book", bill_rounding: "Rounding lines of the bill", expected_rounding: "Deducted in fen, minus exact, expected", rounding_row: "Rounding (8 places to fen)", packages: "Packages",
+    price_book: "Price book", bill_rounding: "Rounding lines of the bill", expected_rounding: "Deducted in fen, minus exact, expected", rounding_row: "Rounding (8 places to fen)", not_billed_note: "Of the amount expected, {y} yuan are not billed yet: they are in no difference.", packages: "Packages",
     package: "Package", kind: "Kind", free: "free", paid: "paid", size: "Size", bought_on: "Bought on", expires_on: "Expires on",
     used_before: "Used before", used: "Used", left: "Left", no_price_book: "No price book, or amounts that are not in yuan (see the warnings): only counts were compared. reconcile.prices in the pipeline file names one.",
     list_sub: "Choose a row to see why it differs and which attempts make the difference.", search_text: "Text or Seq",
@@ -79,6 +81,9 @@ const WORDS = {
     n_package_not_named: "Name the packages that were bought or given back in the pipeline file ([[reconcile.package]]).",
     n_contradicts: "Ask the provider about the lines whose usage contradicts itself or is no count (the warnings name them).",
     n_rounding: "Ask the provider what the rounding lines (月度计费精度差异) are for: rounding makes less than a fen a line.",
+    n_packages: "Compare the packages with [[reconcile.package]]: the calls agree, and the bill deducted another part of them than the packages of the pipeline file give.",
+    n_no_day: "Look for the lines of usage without a day, or of another month, in the bill: they are in no row.",
+    n_other_payer: "Compare account.uin with the payers (支付者 UIN) of the bill; amounts of others are not compared.",
     n_currency: "Give bill and price book in yuan (CNY) to have the money compared.",
     n_unknown_kind: "Say in the pipeline file what the transactions of unknown kind are (the warnings have the lines to add), then reconcile again.",
     n_unpriced: "Add prices of the tags without one to the price book, or correct their billing tag.",
@@ -103,7 +108,9 @@ const WORDS = {
     pipeline: "任务", account: "账号", months: "月份", as_of: "截至", versions: "数据表版本", none: "无",
     right: "账单正确：{n} 行全部一致。", right_sub: "每一天、每个产品，账单的调用次数都与我方记录相同，金额与预期一致。",
     right_calls_sub: "每一天、每个产品，账单的调用次数都与我方记录相同。金额未核对。",
-    not_all: "账单未能全部核对：{n} 行全部一致。", yuan_of: "{y} 元", gross_of: "不计正负 {g} 元",
+    not_all: "不能确认账单正确：{n} 行全部一致，但未能全部核对。", yuan_of: "{y} 元", gross_of: "不计正负 {g} 元",
+    b_no_day: "未核对：{n} 行用量没有日期", b_other_month: "未核对：本月账单中有 {n} 行属于其他月份的用量",
+    b_other_payer: "金额未核对：其他支付者的 {n} 行", b_seqs_differ: "服务商清单与我方有 {n} 个 Seq 不一致",
     b_unknown_kind: "未核对：{n} 行的交易类型未知", b_rejected: "未核对：账单中有 {n} 行无法读取",
     b_product_like_ours: "未核对：{n} 行的产品可能属于人脸核身", b_no_count: "未核对：{n} 行的用量不是整数次",
     b_measures_disagree: "{n} 行自相矛盾：原始用量减抵扣用量不等于计费用量",
@@ -130,7 +137,7 @@ const WORDS = {
     money_sub: "每次调用先抵扣免费资源包，再抵扣付费资源包，其余按量付费。",
     waterfall_label: "从全部计费调用到按量付费", calls: "调用次数", free_package: "免费资源包", paid_package: "付费资源包",
     postpaid: "按量付费", bill_deducted: "账单：抵扣", bill_billed: "账单：计费", unit_price: "单价", provisional: "暂估",
-    price_book: "价目表", bill_rounding: "账单的月度计费精度差异行", expected_rounding: "预期按分扣款与精确金额之差", rounding_row: "精度差异（8 位小数到分）", packages: "资源包",
+    price_book: "价目表", bill_rounding: "账单的月度计费精度差异行", expected_rounding: "预期按分扣款与精确金额之差", rounding_row: "精度差异（8 位小数到分）", not_billed_note: "预期金额中有 {y} 元尚未出账，不计入差异。", packages: "资源包",
     package: "资源包", kind: "类型", free: "免费", paid: "付费", size: "总量", bought_on: "购买日", expires_on: "到期日",
     used_before: "此前已用", used: "本期使用", left: "剩余", no_price_book: "只核对了次数：未指定价目表（任务文件中的 reconcile.prices），或金额不是人民币（见警告）。",
     list_sub: "选择一行，查看差异原因及对应的调用。", search_text: "文字或 Seq",
@@ -168,6 +175,9 @@ const WORDS = {
     n_package_not_named: "在任务文件中列出购买或退订的资源包（[[reconcile.package]]）。",
     n_contradicts: "就用量自相矛盾或不是整数次的账单行询问服务商（见警告）。",
     n_rounding: "询问服务商月度计费精度差异行的来由：舍入每行不超过一分。",
+    n_packages: "对照 [[reconcile.package]] 检查资源包：次数一致，但账单抵扣的用量与任务文件中的资源包不符。",
+    n_no_day: "在账单中查找没有日期或属于其他月份的用量行：它们未计入任何一行。",
+    n_other_payer: "对照账单的支付者 UIN 检查 account.uin；其他支付者的金额未核对。",
     n_currency: "提供人民币的账单和价目表，才能核对金额。",
     n_unknown_kind: "在任务文件中说明未知交易类型的含义（警告中给出了要添加的行），然后重新核对。",
     n_unpriced: "在价目表中补上缺少的价格，或更正计费项。",
@@ -233,9 +243,10 @@ const SETTLED = new Set(["matched", "covered_by_package"]);
 const ROWS = DATA.rows.map((row, index) => {
   const cost = units(row.provider_cost), expected = units(row.expected_cost);
   const costDifference = row.status === "pending" || expected === null ? null : (cost ?? 0n) - expected;
-  const counts = !SETTLED.has(row.status) && row.status !== "pending";
+  const counts = !SETTLED.has(row.status) && row.status !== "pending" && !(row.status === "adjusted" && row.difference === 0 && costDifference !== null);
   return { ...row, index, cost, expected, costDifference, counts, differs: counts || (costDifference !== null && costDifference !== 0n) };
 });
+const PENDING = new Set(ROWS.filter((r) => r.status === "pending").map((r) => `${r.account} ${r.period} ${r.billing_tag_code}`));
 const PERIODS = [...new Set(ROWS.map((r) => r.period))].sort();
 const TAGS = (() => {
   const total = new Map();
@@ -415,12 +426,16 @@ function besideWords(b) {
 function nextSteps(differing) {
   const part = (...kinds) => differing.some((r) => r.parts.some((p) => kinds.includes(p.kind) && p.count !== 0));
   const status = (name) => ROWS.some((r) => r.status === name), beside = (kind) => DATA.beside.some((b) => b.kind === kind && b.over_tolerance);
+  const key = (r) => `${r.account} ${r.period} ${r.billing_tag_code}`;
+  const disagree = new Set(DATA.money ? DATA.money.waterfall.filter((w) => (units(w.bill_deducted) ?? 0n) !== BigInt(w.free_package + w.paid_package) * ONE).map(key) : []);
+  const moneyOnly = differing.filter((r) => r.difference === 0 && r.status !== "adjusted" && r.costDifference), ofPackages = (r) => disagree.has(key(r));
   return [["n_bill", !DATA.bill.lines], ["n_rejects", DATA.bill.rejects_total > 0], ["n_product_like_ours", beside("product_like_ours")], ["n_package_not_named", beside("package_not_named")],
     ["n_contradicts", beside("measures_disagree") || beside("no_count")], ["n_rounding", beside("rounding_too_large")], ["n_currency", beside("currency") || beside("price_book_currency")], ["n_unknown_kind", beside("unknown_kind")],
     ["n_unpriced", DATA.money && DATA.money.unpriced_tags.length > 0], ["n_unmapped", status("unmapped")], ["n_reject", differing.some((r) => r.parts.some((p) => p.kind === "reject"))],
     ["n_not_final", part("not_final")], ["n_unknown_flag", part("unknown_flag")], ["n_midnight", part("midnight")], ["n_duplicate", part("duplicate")],
-    ["n_ticket", part("flag_differs", "provider_only", "ours_only")], ["n_unexplained", part("unexplained")],
-    ["n_price", differing.some((r) => r.difference === 0 && r.costDifference)], ["n_adjusted", status("adjusted")],
+    ["n_ticket", part("flag_differs", "provider_only", "ours_only") || beside("seqs_differ")], ["n_unexplained", part("unexplained")],
+    ["n_packages", moneyOnly.some(ofPackages)], ["n_no_day", beside("no_day") || beside("other_month")], ["n_other_payer", beside("other_payer")],
+    ["n_price", moneyOnly.some((r) => !ofPackages(r))], ["n_adjusted", status("adjusted")],
     ["n_audit", DATA.audit && DATA.audit.charged_against_rule > 0], ["n_pending", status("pending")]].filter(([, needed]) => needed).map(([key]) => key);
 }
 
@@ -527,12 +542,13 @@ function money() {
   const compared = isCompared(m);
   const rows = m.waterfall.filter((w) => (!state.tag || w.billing_tag === state.tag) && (!state.period || w.period === state.period));
   const optional = (list, key) => { const known = list.filter((w) => w[key] !== null); return known.length ? sum(known, (w) => units(w[key])) : null; };
+  // What has no price is held against nothing, as in the cards.
+  const priced = (list) => list.filter((w) => w.expected_cost !== null);
   const totals = (list) => ({ calls: sum(list, (w) => big(w.calls)), free: sum(list, (w) => big(w.free_package)), paid: sum(list, (w) => big(w.paid_package)), post: sum(list, (w) => big(w.postpaid)),
-    deducted: optional(list, "bill_deducted"), billed: optional(list, "bill_billed"), expected: optional(list, "expected_cost"), cost: optional(list, "bill_cost"), difference: optional(list, "difference_cost"),
+    deducted: optional(list, "bill_deducted"), billed: optional(list, "bill_billed"), expected: optional(list, "expected_cost"), cost: optional(priced(list), "bill_cost"), difference: optional(list, "difference_cost"),
     prices: [...new Set(list.map((w) => w.unit_price).filter((p) => p !== null))], provisional: list.some((w) => w.provisional) });
   const all = totals(rows);
-  // As in the cards: what has no price is held against nothing.
-  all.cost = optional(rows.filter((w) => w.expected_cost !== null), "bill_cost");
+  const later = sum(priced(rows).filter((w) => PENDING.has(`${w.account} ${w.period} ${w.billing_tag_code}`)), (w) => units(w.expected_cost));
   const tags = TAGS.concat([...new Set(rows.map((w) => w.billing_tag))].filter((x) => !TAGS.includes(x)));
   const byTag = new Map();
   for (const w of rows) { if (!byTag.has(w.billing_tag)) byTag.set(w.billing_tag, []); byTag.get(w.billing_tag).push(w); }
@@ -558,7 +574,7 @@ function money() {
   const card = (id, label, value) => h("div", { class: "card" }, h("div", { class: "n", "data-n": id }, value), h("div", { class: "l" }, label));
   // Of the whole bill, whatever the filter; the signs of the two differ, so that they are not taken from each other.
   const rounding = h("tr", { "data-tag": "rounding" }, h("td", {}, t("rounding_row")), Array.from({ length: 10 }, (_, i) => h("td", { class: "num" }, i === 7 ? yuan(units(m.expected_rounding)) : i === 8 ? yuan(units(m.bill_rounding)) : "–")));
-  return section("money", t("money"), h("p", { class: "muted" }, t("money_sub"), " ", t("price_book"), t("colon"), m.price_book), filterNote(),
+  return section("money", t("money"), h("p", { class: "muted" }, t("money_sub"), " ", t("price_book"), t("colon"), m.price_book), later !== 0n && h("p", { class: "muted" }, t("not_billed_note", { y: yuan(later) })), filterNote(),
     h("div", { class: "cards" }, compared && card("expected_cost", t("expected_cost"), yuan(units(m.expected_cost))), compared && card("bill_cost", t("bill_cost"), yuan(units(m.bill_cost))),
       m.unpriced_tags.length > 0 && card("bill_cost_unpriced", t("bill_cost_unpriced"), yuan(units(m.bill_cost_unpriced))), card("bill_rounding", t("bill_rounding"), yuan(units(m.bill_rounding))), card("expected_rounding", t("expected_rounding"), yuan(units(m.expected_rounding)))),
     rows.length ? [scroll(t("waterfall_label"), svg), scroll(t("money"), h("table", { id: "waterfall" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("tag")),
