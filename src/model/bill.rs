@@ -92,6 +92,12 @@ pub struct BillLine {
     pub source_row: i64,
 }
 
+/// How units end that measure time or bytes.
+const NO_COUNTS: [&str; 16] = [
+    "kb", "mb", "gb", "tb", "byte", "bytes", "秒", "分钟", "小时", "天", "second", "seconds",
+    "minute", "minutes", "hour", "hours",
+];
+
 impl BillLine {
     /// What lines mostly have in common: a bill has very many lines, and few of each of these.
     fn labels(&mut self) -> impl Iterator<Item = &mut Arc<str>> {
@@ -142,14 +148,14 @@ impl BillLine {
         self.in_calls(total)?.as_count()
     }
 
-    /// A measure of usage in single calls; None where that does not fit.
+    /// A measure of usage in single calls; None where that does not fit, and where the unit measures time or bytes.
     pub fn in_calls(&self, usage: Amount) -> Option<Amount> {
-        usage.checked_mul_count(self.calls_of_unit())
+        usage.checked_mul_count(self.calls_of_unit()?)
     }
 
     /// Calls of one unit (组件用量单位): 1, unless it begins with a number or a word for one (万次, 千次, 1000 次).
-    fn calls_of_unit(&self) -> i64 {
-        let Some(unit) = self.usage_unit.as_deref() else { return 1 };
+    fn calls_of_unit(&self) -> Option<i64> {
+        let Some(unit) = self.usage_unit.as_deref() else { return Some(1) };
         let unit: String = unit.chars().filter(|c| !c.is_whitespace() && *c != ',').collect();
         let behind = unit.trim_start_matches(|c: char| c.is_ascii_digit());
         let digits = &unit[..unit.len() - behind.len()];
@@ -160,11 +166,31 @@ impl BillLine {
             ("亿", 100_000_000),
             ("万", 10_000),
             ("千", 1_000),
+            ("百", 100),
         ];
         let word = words.iter().find(|(word, _)| behind.starts_with(word)).map(|(_, times)| *times);
-        let thousand = (!digits.is_empty() && behind.starts_with(['k', 'K'])).then_some(1_000);
+        let latin = behind.to_ascii_lowercase();
+        if !unit.contains('次') && NO_COUNTS.iter().any(|end| latin.ends_with(end)) {
+            return None;
+        }
+        let is_k = latin.strip_prefix('k').is_some_and(|rest| !digits.is_empty() || rest == "次");
+        let thousand = (is_k || latin.starts_with("thousand")).then_some(1_000);
         let times = word.or(thousand).unwrap_or(1);
-        number.filter(|n| *n > 0).and_then(|n| n.checked_mul(times)).unwrap_or(1)
+        Some(number.filter(|n| *n > 0).and_then(|n| n.checked_mul(times)).unwrap_or(1))
+    }
+
+    /// The day on which its usage stands.
+    pub fn usage_day(&self) -> Option<UsageDay> {
+        self.usage_from.or(self.usage_to)
+    }
+
+    /// Whether it counts usage, or changes a line that did. A package that is returned is no usage.
+    pub fn is_of_usage(&self) -> bool {
+        match self.kind {
+            Some(LineKind::Usage) => true,
+            Some(LineKind::Adjustment | LineKind::Refund) => !self.is_of_package(),
+            Some(LineKind::PackagePurchase | LineKind::Rounding | LineKind::Other) | None => false,
+        }
     }
 
     /// Whether it is about a package itself, or a change of one, and no usage.

@@ -13,11 +13,14 @@ codes! {
         UnknownKind = "unknown_kind",
         /// Lines that could not be read.
         Rejected = "rejected",
+        /// Bill lines of pages that were not given.
+        PagesMissing = "pages_missing",
         /// Lines of products whose names hold one of ours, and which nobody has named: counted as other products.
         ProductLikeOurs = "product_like_ours",
         /// Lines of usage, and changes of it, that say no day: in no row.
         NoDay = "no_day",
-        /// Lines that are in the bill of a month that was asked for, of usage of another one: in no row.
+        /// Lines of the bills in question that are of usage of a month that is not compared: late ones, changes of an earlier
+        /// month without its bill. In no row.
         OtherMonth = "other_month",
         /// Lines of other payers, where money is compared: their rows have no price.
         OtherPayer = "other_payer",
@@ -63,6 +66,8 @@ pub struct OtherProduct {
     /// 产品名称 (else its code) as received.
     pub name: String,
     pub lines: i64,
+    /// Usage before packages without regard to sign, whatever its unit.
+    pub usage: Amount,
     /// 优惠后总价, whatever its currency; and the same without regard to sign.
     pub cost: Amount,
     pub cost_gross: Amount,

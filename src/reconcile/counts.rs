@@ -162,7 +162,8 @@ impl Sum {
         ] {
             let of_usage = what != "cost";
             let amount = match amount {
-                Some(usage) if of_usage => Some(line.in_calls(usage).ok_or(what)?),
+                // Of a unit that counts no calls nothing is known.
+                Some(usage) if of_usage => line.in_calls(usage),
                 amount => amount,
             };
             if let Some(amount) = amount {
@@ -207,11 +208,11 @@ pub fn counts(
     // Where each line stands: its day, and whether it says more than one.
     let mut placed: Vec<(&BillLine, UsageDay, bool)> = Vec::new();
     for &line in &known {
-        if !is_of_usage(line) {
+        if !line.is_of_usage() {
             counted.lines_beside += 1;
             continue;
         }
-        let Some(from) = line.usage_from.or(line.usage_to) else {
+        let Some(from) = line.usage_day() else {
             counted.lines_without_day += 1;
             continue;
         };
@@ -233,10 +234,10 @@ pub fn counts(
             plural(counted.lines_without_day.unsigned_abs(), "line")
         ));
     }
-    let mut uncounted = placed
-        .iter()
-        .map(|(line, ..)| line)
-        .filter(|line| line.kind == Some(LineKind::Usage) && line.calls().is_none());
+    let mut uncounted = placed.iter().map(|(line, ..)| line).filter(|line| {
+        let says = line.usage_total.or(line.usage_billed).is_some();
+        line.calls().is_none() && (says || line.kind == Some(LineKind::Usage))
+    });
     if let Some(first) = uncounted.next() {
         counted.lines_without_count = 1 + uncounted.count() as i64;
         counted.warnings.push(format!(
@@ -286,7 +287,7 @@ pub fn counts(
         sum.add_line(line).map_err(|what| overflow(what, &line.billing_tag, period))?;
     }
 
-    let coverage = Coverage::of(&placed, settings);
+    let coverage = Coverage::of(lines, settings);
     counted.statistics = coverage.statistics;
     let packages = Packages::of(&known, &placed, settings);
     let mut in_other_bills: BTreeMap<UsageMonth, BTreeSet<UsageDay>> = BTreeMap::new();
@@ -315,8 +316,12 @@ pub fn counts(
             named(days)
         )
     }));
-    counted.warnings.extend(incomplete_months(&counted.rows, &placed));
-    counted.warnings.extend(running_months(&counted.rows));
+    let is_asked =
+        |row: &&Variance| settings.months.is_none_or(|months| months.contains(&row.period.month()));
+    let asked: Vec<&Variance> = counted.rows.iter().filter(is_asked).collect();
+    let told = incomplete_months(&asked, &placed).into_iter().chain(running_months(&asked));
+    let told: Vec<String> = told.collect();
+    counted.warnings.extend(told);
     counted.bill_months = coverage.months;
     Ok(counted)
 }
@@ -328,15 +333,6 @@ fn overflow(what: &'static str, billing_tag: &str, period: Period) -> CountError
 fn row_order(row: &Variance) -> (&str, UsageDay, Period, &str, &str) {
     let tag = (row.billing_tag.as_str(), row.billing_tag_code.as_str());
     (&row.account, row.period.days().0, row.period, tag.0, tag.1)
-}
-
-/// Whether a line counts usage, or changes a line that did. A package that is returned is no usage.
-fn is_of_usage(line: &BillLine) -> bool {
-    match line.kind {
-        Some(LineKind::Usage) => true,
-        Some(LineKind::Adjustment | LineKind::Refund) => !line.is_of_package(),
-        Some(LineKind::PackagePurchase | LineKind::Rounding | LineKind::Other) | None => false,
-    }
 }
 
 fn variance(
@@ -415,21 +411,25 @@ struct Coverage {
 }
 
 impl Coverage {
-    fn of(placed: &[(&BillLine, UsageDay, bool)], settings: &Settings<'_>) -> Coverage {
-        let usage = || placed.iter().filter(|(line, ..)| line.kind == Some(LineKind::Usage));
+    /// Of all lines that were given: of a month whose lines were paid later the bill is in question, too.
+    fn of(lines: &[BillLine], settings: &Settings<'_>) -> Coverage {
+        let of_usage = |line: &&BillLine| line.kind == Some(LineKind::Usage);
+        let usage = || {
+            let lines = lines.iter().filter(of_usage);
+            lines.filter_map(|line| Some((line, line.usage_day()?)))
+        };
         // A bill by deduction time holds usage of the month before that was settled in its own, and none of its own month
         // that was settled later. A line that is merely late says nothing.
         let settled = |line: &BillLine, day: UsageDay| {
             (settings.settlement)(&line.account, &line.billing_tag_code).date(day).month()
         };
         let of_bills = || {
-            usage().filter_map(|(line, day, _)| {
-                Some((line.bill_month?, day.month(), settled(line, *day)))
-            })
+            usage()
+                .filter_map(|(line, day)| Some((line.bill_month?, day.month(), settled(line, day))))
         };
         let by_pay = of_bills().any(|(bill, used, settled)| used < bill && settled == bill)
             && !of_bills().any(|(bill, used, settled)| used == bill && settled > bill);
-        let months = usage().map(|(line, day, _)| line.bill_month.unwrap_or(day.month())).collect();
+        let months = usage().map(|(line, day)| line.bill_month.unwrap_or(day.month())).collect();
         let seen = if by_pay { Statistics::ByPay } else { Statistics::ByUsage };
         Coverage { statistics: settings.statistics.unwrap_or(seen), months }
     }
@@ -491,10 +491,9 @@ impl<'b> Packages<'b> {
         Packages { named, room, bought, lines }
     }
 
-    /// Whether a package explains that a period has no line of so many charged calls. Either one is known to be valid,
-    /// with room for all of them where its size is known, and the lines before and after do not show that it was used
-    /// up (one whose size is known may be used up by just these calls); or the nearest lines on both sides were deducted from
-    /// one, so that it was there in between.
+    /// Whether a package explains that a period has no line of so many charged calls. Either those that the pipeline
+    /// names have room for all of them; or one of unknown size is known to be valid, and the lines before and after do not
+    /// show that it was used up; or the nearest lines on both sides were deducted from one, so that it was there in between.
     fn cover(&self, account: &str, code: &str, period: Period, charged: i64) -> bool {
         let (first, last) = period.days();
         let lines = self.lines.get(&(account, code));
@@ -503,20 +502,23 @@ impl<'b> Packages<'b> {
         // Used up before: a line since the package began was billed. Used up after: the next one deducts nothing.
         let left_before = |from: UsageDay| before.is_none_or(|(day, l)| *day < from || !l.0);
         let left_after = |until: UsageDay| after.is_none_or(|(day, l)| *day >= until || l.1);
-        let is_left = |span: &&PackageSpan| {
+        let is_of = |span: &PackageSpan| {
             (span.account.as_str(), span.billing_tag_code.as_str()) == (account, code)
-                && span.from <= last
-                && first < span.until
-                && left_before(span.from)
         };
-        let whole =
-            |span: &PackageSpan| span.from <= first && last < span.until && left_after(span.until);
+        let is_left = |span: &PackageSpan| {
+            is_of(span)
+                && span.from <= first
+                && last < span.until
+                && left_before(span.from)
+                && left_after(span.until)
+        };
+        let is_valid = |span: &PackageSpan| is_of(span) && span.from <= last && first < span.until;
         let room = || {
             let days = super::each_day(period).map(|day| (self.room)(account, code, day));
             days.fold(0, i64::saturating_add)
         };
-        let known = self.bought.iter().filter(is_left).any(whole)
-            || self.named.iter().any(|span| is_left(&span)) && room() >= charged;
+        let known =
+            self.bought.iter().any(is_left) || self.named.iter().any(is_valid) && room() >= charged;
         let shown = before.is_some_and(|(_, (billed, deducted))| *deducted && !billed)
             && after.is_some_and(|(_, (_, deducted))| *deducted);
         known || shown
@@ -534,7 +536,7 @@ fn named<T: ToString>(days: &BTreeSet<T>) -> String {
 }
 
 /// Days of a month of which one side has nothing at all, whatever the tag, where the other has charges.
-fn incomplete_months(rows: &[Variance], placed: &[(&BillLine, UsageDay, bool)]) -> Vec<String> {
+fn incomplete_months(rows: &[&Variance], placed: &[(&BillLine, UsageDay, bool)]) -> Vec<String> {
     let mut on_bill: BTreeMap<(&str, UsageMonth), BTreeSet<UsageDay>> = BTreeMap::new();
     for (line, day, _) in placed.iter().filter(|(line, ..)| line.kind == Some(LineKind::Usage)) {
         on_bill.entry((&*line.account, day.month())).or_default().insert(*day);
@@ -598,7 +600,7 @@ fn incomplete_months(rows: &[Variance], placed: &[(&BillLine, UsageDay, bool)]) 
 }
 
 /// Months whose bill is not complete yet.
-fn running_months(rows: &[Variance]) -> Vec<String> {
+fn running_months(rows: &[&Variance]) -> Vec<String> {
     let mut pending: BTreeMap<UsageMonth, BTreeSet<Period>> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.status == Status::Pending) {
         pending.entry(row.period.month()).or_default().insert(row.period);

@@ -276,6 +276,12 @@ impl SeqJoiner {
         Ok(SeqJoiner { scope, days, keys, listed, starts, names, lists_free, warnings })
     }
 
+    /// Whether the list covers a day: it has an attempt on it that is not near a midnight, where it may be of the day
+    /// beside.
+    pub fn covers(&self, day: UsageDay) -> bool {
+        self.days.contains(&day)
+    }
+
     /// Distinct Seqs of the list.
     pub fn len(&self) -> usize {
         self.keys.len()

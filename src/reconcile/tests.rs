@@ -234,6 +234,25 @@ fn a_month_by_deduction_time_ends_a_day_early() {
 }
 
 #[test]
+fn a_package_that_is_used_up_by_days_without_lines_covers_them() {
+    // 1 and 2 calls of a package of 3; the 7 of the 5th are billed in full.
+    let ours = [(1, 1), (2, 2), (5, 7)].map(|(day, calls)| charge(november(day), TAG, calls, 0, 0));
+    let packages = [PackageSpan {
+        account: "1".into(),
+        billing_tag_code: TAG.into(),
+        from: november(1),
+        until: day("2025-11-01"),
+    }];
+    let room =
+        |_: &str, _: &str, day: UsageDay| i64::from(day.date32() - november(0).date32()).min(2);
+    let settings = Settings { packages: &packages, room: &room, ..settings() };
+    let counted = counts(&ours, &[line(november(5), TAG, 7, 0)], &settings).unwrap();
+    let told: Vec<_> = statuses(&counted).into_iter().map(|s| s.1).collect();
+    assert_eq!(told, ["covered_by_package", "covered_by_package", "matched"]);
+    assert_eq!(counted.warnings, [""; 0]);
+}
+
+#[test]
 fn units_of_many_calls_are_told_apart() {
     let mut many = line(november(1), TAG, 2, 1);
     for (unit, calls) in [
@@ -244,10 +263,18 @@ fn units_of_many_calls_are_told_apart() {
         (Some("1,000次"), 3_000),
         (Some("10k times"), 30_000),
         (Some("百万次"), 3_000_000),
-        (Some("KB"), 3),
+        (Some("百次"), 300),
+        (Some("K次"), 3_000),
+        (Some("thousand calls"), 3_000),
+        (Some("次/天"), 3),
+        (Some("个"), 3),
     ] {
         many.usage_unit = unit.map(Into::into);
         assert_eq!(many.calls(), Some(calls), "{unit:?}");
+    }
+    for unit in ["KB", "分钟", "10 GB"] {
+        many.usage_unit = Some(unit.into());
+        assert_eq!(many.calls(), None, "{unit}");
     }
     many.usage_unit = Some("万次".into());
     (many.usage_billed, many.usage_deducted) = (Amount::parse("0.0003").ok(), None);

@@ -8,6 +8,9 @@ use crate::model::{
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+/// Other products named on a terminal, the most expensive first.
+const PRODUCTS_NAMED: usize = 3;
+
 /// Differences shown on a terminal; all of them stand in the table, the CSV and the HTML report.
 const DIFFERENCES_SHOWN: usize = 20;
 
@@ -170,7 +173,8 @@ fn beside_words(beside: &Beside) -> String {
         BesideKind::Rejected => format!("{lines} of the bill that could not be read"),
         BesideKind::ProductLikeOurs => format!("{lines} of products that may be ours"),
         BesideKind::NoDay => format!("{lines} of usage without a day"),
-        BesideKind::OtherMonth => format!("{lines} in the bill of this month, of usage of another"),
+        BesideKind::OtherMonth => format!("{lines} of usage of months that are not compared"),
+        BesideKind::PagesMissing => format!("{lines} on pages that were not given"),
         BesideKind::OtherPayer => format!("{lines} of other payers"),
         BesideKind::SeqsDiffer => format!(
             "{} on which the provider's list and ours differ",
@@ -201,9 +205,15 @@ fn beside_words(beside: &Beside) -> String {
 }
 
 fn bill_read(r: &Reconciled, text: &mut String) {
+    let names: Vec<&str> = r.bill.other_products.iter().map(|product| &*product.name).collect();
+    let others = match names.len() {
+        0 => String::new(),
+        n if n > PRODUCTS_NAMED => format!(" ({}, …)", names[..PRODUCTS_NAMED].join(", ")),
+        _ => format!(" ({})", names.join(", ")),
+    };
     let _ = writeln!(
         text,
-        "bill      {}, {}, {} of other products set aside, {}",
+        "bill      {}, {}, {} of other products set aside{others}, {}",
         plural(r.bill.files.len() as u64, "file"),
         plural(r.bill.lines.unsigned_abs(), "line"),
         grouped(r.bill.lines_other_products),
@@ -526,7 +536,12 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
         ),
         (
             beside(BesideKind::NoDay) || beside(BesideKind::OtherMonth),
-            "Look for the lines of usage without a day, or of another month, in the bill: they are in no row.",
+            "Look for the lines of usage without a day, or of another month, in the bill: they are in no row (give the bill of \
+             that month, too).",
+        ),
+        (
+            beside(BesideKind::PagesMissing),
+            "Give all pages of DescribeBillDetail (Total says how many lines there are).",
         ),
         (
             beside(BesideKind::OtherPayer),

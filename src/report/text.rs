@@ -511,17 +511,23 @@ fn billed(bill: &Billed) -> String {
         );
     }
     if let Some(row) = &bill.seq_difference {
-        let _ = writeln!(
-            text,
-            "  {:<18} in the provider's list {}, IsNeedCharge {}; here {}, {}: {} record {} (from 0)",
-            of(row, "status"),
-            of(row, "provider_day"),
-            of(row, "provider_charge"),
-            of(row, "ours_day"),
-            of(row, "ours_charge"),
-            of(row, "provider_file"),
-            of(row, "provider_row"),
-        );
+        let listed = match row.contains_key("provider_day") {
+            true => format!(
+                "in the provider's list {}, IsNeedCharge {} ({} record {}, from 0)",
+                of(row, "provider_day"),
+                of(row, "provider_charge"),
+                of(row, "provider_file"),
+                of(row, "provider_row"),
+            ),
+            false => "not in the provider's list".to_owned(),
+        };
+        let held = match row.contains_key("ours_day") {
+            true => {
+                format!("here {}, IsNeedCharge {}", of(row, "ours_day"), of(row, "ours_charge"))
+            }
+            false => "not here".to_owned(),
+        };
+        let _ = writeln!(text, "  {:<18} {listed}; {held}", of(row, "status"));
     }
     text
 }

@@ -84,14 +84,15 @@ impl Job<'_> {
         let tolerance = self.tolerance();
         let compares_money = asked_prices.is_some_and(is_yuan);
         let over = |sum: &Sum| sum.gross > tolerance.amount;
-        let month_of = |line: &BillLine| line.usage_from.map(UsageDay::month).or(line.bill_month);
         let known = |line: &&BillLine| {
             *line.account == self.pipeline.account.uin
                 && line.pay_time.is_none_or(|time| time <= self.as_of_ms)
         };
         let lines_known = || self.bills.lines.iter().filter(known);
         let asked = |line: &&BillLine| {
-            self.asked.month.is_none_or(|_| month_of(line).is_some_and(|m| months.contains(&m)))
+            // What stands in the bill of the month, of whatever day, and what is of its days, in whatever bill.
+            let of_month = [line.bill_month, line.usage_day().map(UsageDay::month)];
+            self.asked.month.is_none_or(|month| of_month.contains(&Some(month)))
         };
         let lines = || lines_known().filter(asked);
         let mut told = Vec::new();
@@ -102,30 +103,34 @@ impl Job<'_> {
         if read.rejects_total > 0 {
             told.push(unknown(BesideKind::Rejected, read.rejects_total));
         }
+        if self.bills.pages_missing > 0 {
+            told.push(unknown(BesideKind::PagesMissing, self.bills.pages_missing));
+        }
         let mut sum = Sum::default();
+        let mut usage = Amount::ZERO;
         for product in read.other_products.iter().filter(|product| product.like_ours) {
             sum.lines += product.lines;
+            usage = usage.checked_add(product.usage).unwrap_or(usage);
             match (sum.cost.checked_add(product.cost), sum.gross.checked_add(product.cost_gross)) {
                 (Some(cost), Some(gross)) => (sum.cost, sum.gross) = (cost, gross),
                 _ => sum.is_unknown = true,
             }
         }
-        told.extend(sum.told(BesideKind::ProductLikeOurs, over(&sum)));
-        let is_of_usage = |line: &&BillLine| match line.kind {
-            Some(LineKind::Usage) => true,
-            Some(LineKind::Adjustment | LineKind::Refund) => !line.is_of_package(),
-            _ => false,
-        };
+        let calls = usage > Amount::of_count(tolerance.calls);
+        told.extend(sum.told(BesideKind::ProductLikeOurs, over(&sum) || calls));
+        let is_of_usage = |line: &&BillLine| line.is_of_usage();
         let passes = |sum: &Sum| over(sum) || sum.calls > tolerance.calls;
-        let without_day = lines_known()
-            .filter(is_of_usage)
-            .filter(|line| line.usage_from.or(line.usage_to).is_none());
-        let sum = Sum::of(without_day);
+        let without_day = lines_known().filter(is_of_usage);
+        let sum = Sum::of(without_day.filter(|line| line.usage_day().is_none()));
         told.extend(sum.told(BesideKind::NoDay, passes(&sum)));
         let by_usage = counted.statistics == Statistics::ByUsage;
         let sum = Sum::of(lines_known().filter(is_of_usage).filter(|line| {
-            let bill = line.bill_month.filter(|month| by_usage && self.asked.month == Some(*month));
-            bill.is_some() && line.usage_from.is_some_and(|day| Some(day.month()) != bill)
+            let other = line.usage_day().is_some_and(|day| !months.contains(&day.month()));
+            let in_question = match self.asked.month {
+                None => true,
+                Some(month) => by_usage && line.bill_month == Some(month),
+            };
+            other && in_question
         }));
         told.extend(sum.told(BesideKind::OtherMonth, passes(&sum)));
         let others = self.bills.lines.iter().filter(|line| {
@@ -156,9 +161,11 @@ impl Job<'_> {
         if most.checked_add(tolerance.amount).is_none_or(|most| sum.gross > most) {
             told.extend(sum.told(BesideKind::RoundingTooLarge, true));
         }
+        // Each package of the pipeline is one that was bought, and one that was given back.
+        let mut told_of = BTreeSet::new();
         let (named, not_named): (Vec<&BillLine>, Vec<&BillLine>) = lines()
             .filter(|line| is_of_package(line))
-            .partition(|line| asked_prices.is_none() || self.names_package_of(line));
+            .partition(|line| asked_prices.is_none() || self.names_package_of(line, &mut told_of));
         let sum = Sum::of(not_named);
         told.extend(sum.told(BesideKind::PackageNotNamed, over(&sum)));
         told.extend(Sum::of(named).told(BesideKind::Package, false));
@@ -185,20 +192,26 @@ impl Job<'_> {
         told
     }
 
-    /// Whether the pipeline has the package that a line is about: of its tag, and bought (or given back) on a day that the
-    /// line names.
-    fn names_package_of(&self, line: &BillLine) -> bool {
+    /// Whether the pipeline has the package that a line is about: of its tag, bought on the day from which the line says it
+    /// counts (else that of the bill or of the payment) or given back on a day that the line names, and of no line before.
+    fn names_package_of(&self, line: &BillLine, told_of: &mut BTreeSet<(bool, usize)>) -> bool {
         let paid = line.pay_time.map(UsageDay::of_instant);
-        let days = [line.usage_from, line.bill_day, paid];
-        let on = |day: UsageDay| days.contains(&Some(day));
         let bought = line.kind == Some(LineKind::PackagePurchase);
-        self.pipeline.reconcile.packages.iter().any(|package| {
+        let days = match line.usage_from.filter(|_| bought) {
+            Some(from) => [Some(from), None, None],
+            None => [line.usage_from, line.bill_day, paid],
+        };
+        let on = |day: UsageDay| days.contains(&Some(day));
+        let mut packages = self.pipeline.reconcile.packages.iter().enumerate();
+        let package = packages.find(|(place, package)| {
             *package.tag == *line.billing_tag_code
+                && !told_of.contains(&(bought, *place))
                 && match bought {
                     true => !package.free && on(package.bought_on),
                     false => package.refunded_on.is_some_and(on),
                 }
-        })
+        });
+        package.is_some_and(|(place, _)| told_of.insert((bought, place)))
     }
 }
 

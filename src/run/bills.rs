@@ -23,6 +23,8 @@ pub struct Bills {
     pub read: BillRead,
     /// Lines of usage whose three measures contradict each other.
     pub uneven: i64,
+    /// Bill lines that API pages speak of and that none of those given holds.
+    pub pages_missing: i64,
     /// What the names of the files that count say of their months; the last word of several.
     pub statistics: Option<Statistics>,
 }
@@ -41,9 +43,9 @@ struct File {
 /// Reads bills. `urls` are files, or folders that end with `/`; `as_of_ms` is milliseconds since the epoch. A file that
 /// cannot be reconciled as a whole is an error (exit 2); a line that cannot be read is a reject.
 pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills, RunError> {
-    let mut files = Vec::new();
+    let (mut files, mut passed_over) = (Vec::new(), Vec::new());
     for url in urls {
-        files.extend(find(pipeline, url)?);
+        files.extend(find(pipeline, url, &mut passed_over)?);
     }
     let mut seen = BTreeSet::new();
     files.retain(|file| seen.insert(file.name.clone()));
@@ -73,6 +75,14 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         .collect::<Result<_, RunError>>()?;
 
     let mut bills = Bills::default();
+    if !passed_over.is_empty() {
+        let named = passed_over.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        bills.read.warnings.push(format!(
+            "{} in the folders given, not read ({named}): bills are read from {}",
+            plural(passed_over.len() as u64, "other file"),
+            BILL_ENDS.join(", ")
+        ));
+    }
     let mut pages = Pages::new();
     let mut other_products: BTreeMap<String, OtherProduct> = BTreeMap::new();
     for ((content, collected), standing) in each.into_iter().zip(&standings) {
@@ -106,6 +116,13 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
             let all = pages.entry((month, held.total)).or_default();
             all.push((content.file.name.clone(), held.details));
         }
+        if content.file.kind == "wechat_json" && content.file.rejects > 0 {
+            bills.read.warnings.push(format!(
+                "{}: {} of the provider's list could not be read: Seqs that only ours has may stand there",
+                content.file.name,
+                plural(content.file.rejects.unsigned_abs(), "part")
+            ));
+        }
         bills.read.files.push(content.file);
         match bills.lines.is_empty() {
             // Mostly it is one file: nothing of it is copied.
@@ -116,7 +133,9 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         bills.read.rejects_total += collected.rejects.len() as i64;
         keep_rejects(&mut bills.read.rejects, collected.rejects);
     }
-    bills.read.warnings.extend(missing_pages(&pages));
+    let (told, missing) = missing_pages(pages);
+    bills.read.warnings.extend(told);
+    bills.pages_missing = missing;
     let mut products: Vec<OtherProduct> = other_products.into_values().collect();
     products.sort_by(|a, b| (b.cost_gross, &a.name).cmp(&(a.cost_gross, &b.name)));
     bills.read.warnings.extend(like_ours(&products));
@@ -142,21 +161,31 @@ fn keep_rejects(kept: &mut Vec<BillReject>, more: Vec<BillReject>) {
     kept.extend(more.into_iter().take(room));
 }
 
+/// How the names of files in a folder of bills end.
+const BILL_ENDS: [&str; 5] = [".zip", ".csv", ".json", ".ndjson", ".jsonl"];
+
 /// The files that a path or URL means. It is opened with the options of the source or the output where it lies in the
 /// same store.
-fn find(pipeline: &Pipeline, url: &str) -> Result<Vec<File>, RunError> {
+fn find(
+    pipeline: &Pipeline,
+    url: &str,
+    passed_over: &mut Vec<String>,
+) -> Result<Vec<File>, RunError> {
     let options = options_for(pipeline, url);
     can_be_asked(url, &options)?;
     let failed = |error| of_bill(url, error);
     let is_folder = url.ends_with('/') || std::path::Path::new(url).is_dir();
     if is_folder {
         let place = Place::open_source(url, &options).map_err(failed)?;
-        let known = [".zip", ".csv", ".json", ".ndjson", ".jsonl"];
-        let files: Vec<File> = place
-            .list(None)
-            .map_err(failed)?
+        let is_bill = |key: &str| {
+            let key = key.to_ascii_lowercase();
+            BILL_ENDS.iter().any(|end| key.ends_with(end))
+        };
+        let (bills, others): (Vec<_>, Vec<_>) =
+            place.list(None).map_err(failed)?.into_iter().partition(|object| is_bill(&object.key));
+        passed_over.extend(others.into_iter().map(|object| object.key));
+        let files: Vec<File> = bills
             .into_iter()
-            .filter(|object| known.iter().any(|end| object.key.to_ascii_lowercase().ends_with(end)))
             .map(|object| File {
                 name: format!("{}/{}", url.trim_end_matches('/'), object.key),
                 place: place.clone(),
@@ -166,7 +195,7 @@ fn find(pipeline: &Pipeline, url: &str) -> Result<Vec<File>, RunError> {
         return match files.is_empty() {
             true => Err(RunError::Usage(format!(
                 "--bill {url}: no file in this folder ends with {}",
-                known.join(", ")
+                BILL_ENDS.join(", ")
             ))),
             false => Ok(files),
         };
@@ -305,8 +334,19 @@ fn leave_out_repeated(lines: &mut Vec<BillLine>) -> usize {
 type Pages = BTreeMap<(Option<UsageMonth>, i64), Vec<(String, i64)>>;
 
 /// Pages that say there are more bill lines than all of them hold.
-fn missing_pages(pages: &Pages) -> Vec<String> {
+fn missing_pages(mut pages: Pages) -> (Vec<String>, i64) {
+    // An empty page says of no month what it is of: of one whose others say the same Total.
+    let empty: Vec<i64> =
+        pages.keys().filter(|(month, _)| month.is_none()).map(|(_, total)| *total).collect();
+    for total in empty {
+        if let Some(key) = pages.keys().find(|(month, t)| month.is_some() && *t == total).copied()
+            && let Some(files) = pages.remove(&(None, total))
+        {
+            pages.entry(key).or_default().extend(files);
+        }
+    }
     let held = |files: &[(String, i64)]| files.iter().map(|(_, details)| details).sum::<i64>();
+    let count = pages.iter().map(|((_, total), files)| (total - held(files)).max(0)).sum();
     let missing = pages.iter().filter(|((_, total), files)| held(files) < *total);
     let told = missing.map(|((_, total), files)| {
         let first = &files[0].0;
@@ -319,7 +359,7 @@ fn missing_pages(pages: &Pages) -> Vec<String> {
             held(files)
         )
     });
-    told.collect()
+    (told.collect(), count)
 }
 
 /// Tells of lines that say the same as one before them in their file: they count, and may be charged twice.

@@ -117,7 +117,7 @@ pub(super) struct Job<'j> {
 impl Job<'_> {
     fn go(mut self) -> Result<Found, RunError> {
         let catalogue = Catalogue::get();
-        let months = self.months();
+        let mut months = self.months();
         if months.is_empty() {
             return Err(RunError::Usage(self.nothing_in_it()));
         }
@@ -157,6 +157,12 @@ impl Job<'_> {
         let mut counted = reconcile::counts(&ours, &self.bills.lines, &settings)
             .map_err(|error| RunError::Usage(error.to_string()))?;
         let mut rows = std::mem::take(&mut counted.rows);
+        if !named {
+            // By deduction time a bill holds the end of the month before, whether or not it has a line of it.
+            let lasting = rows.iter().filter(|row| !row.lines.is_empty() || row.ours_charged > 0);
+            let by_pay = counted.statistics == Statistics::ByPay;
+            months.extend(lasting.filter(|_| by_pay).map(|row| row.period.month()));
+        }
         let mut read = std::mem::take(&mut self.bills.read);
         read.warnings.append(&mut counted.warnings);
         read.warnings.extend(bills::of_others(&self.bills.lines, &self.pipeline.account.uin));
@@ -185,7 +191,7 @@ impl Job<'_> {
         let Looked { joined, differences, auditor } =
             self.look(&mut rows, &months, &days, &mut read)?;
         let mut rows = reconcile::of_months(rows, &months);
-        if rows.is_empty() {
+        if rows.is_empty() && self.asked.month.is_some() {
             self.is_of_these_months(&months)?;
         }
         let money = self.money(&usage, &mut rows, &counted)?;
@@ -395,10 +401,13 @@ fn too_large() -> RunError {
 fn unpriced(money: &Money) -> Option<String> {
     let calls: i128 = money.unpriced().map(|row| i128::from(row.calls)).sum();
     let periods: BTreeSet<Period> = money.unpriced().map(|row| row.period).collect();
-    let (first, last) = (periods.first()?, periods.last()?);
+    let days = match (periods.first()?, periods.last()?) {
+        (first, last) if first == last => first.to_string(),
+        (first, last) => format!("{first} to {last}"),
+    };
     (!money.unpriced_tags.is_empty()).then(|| {
         format!(
-            "no price for {} in the price book {} on {} ({first} to {last}): {} of ours and {} yuan of the bill left out of the money; \
+            "no price for {} in the price book {} on {} ({days}): {} of ours and {} yuan of the bill left out of the money; \
              look for the tag, the account class and the days of its prices",
             money.unpriced_tags.join(", "),
             money.price_book,
@@ -462,24 +471,6 @@ impl Job<'_> {
                 plural((all - attempts.len()) as u64, "attempt")
             ));
         }
-        let on_list: BTreeSet<UsageDay> =
-            attempts.iter().map(|attempt| UsageDay::of_instant(attempt.req_time)).collect();
-        let listed = listed_tags();
-        let mut missing: BTreeSet<UsageDay> = BTreeSet::new();
-        for row in rows.iter().filter(|row| row.account == self.pipeline.account.uin) {
-            let whole = listed.get(&row.billing_tag_code).is_some_and(Option::is_none);
-            if let (true, true, Period::Day(day)) = (whole, row.ours_attempts > 0, row.period) {
-                let is_out = row.status != Status::Pending && months.contains(&day.month());
-                missing.extend(Some(day).filter(|day| is_out && !on_list.contains(day)));
-            }
-        }
-        if let (Some(first), Some(last), true) = (missing.first(), missing.last(), all > 0) {
-            read.warnings.push(format!(
-                "the provider's list has nothing of {} on which ours has attempts in WeChat (from {first} to {last}): not compared by \
-                 Seq",
-                plural(missing.len() as u64, "day")
-            ));
-        }
         let joiner = match attempts.is_empty() {
             true => None,
             false => {
@@ -489,6 +480,24 @@ impl Job<'_> {
                 Some(joiner.map_err(|error| RunError::Usage(error.to_string()))?)
             }
         };
+        if let Some(joiner) = &joiner {
+            let listed = listed_tags();
+            let mut missing: BTreeSet<UsageDay> = BTreeSet::new();
+            for row in rows.iter().filter(|row| row.account == self.pipeline.account.uin) {
+                let whole = listed.get(&row.billing_tag_code).is_some_and(Option::is_none);
+                if let (true, true, Period::Day(day)) = (whole, row.ours_attempts > 0, row.period) {
+                    let is_out = row.status != Status::Pending && months.contains(&day.month());
+                    missing.extend(Some(day).filter(|day| is_out && !joiner.covers(*day)));
+                }
+            }
+            if let (Some(first), Some(last)) = (missing.first(), missing.last()) {
+                read.warnings.push(format!(
+                    "the provider's list has nothing between 02:00 and 22:00 of {} on which ours has attempts in WeChat (from {first} \
+                     to {last}), so that it may not be of these days: what it lacks there is not told by Seq",
+                    plural(missing.len() as u64, "day")
+                ));
+            }
+        }
         let (rejects, duplicates) = self.set_aside(days, &mut read.warnings)?;
         let wanted = reconcile::wanted(rows, &duplicates);
         let midnight_minutes = self.pipeline.reconcile.midnight_minutes;

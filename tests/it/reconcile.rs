@@ -1212,5 +1212,99 @@ fn a_list_that_contradicts_seqs_is_no_agreement() {
     let months = list("other.ndjson", &other.replace("17331", "17000").replace("17332", "17001"));
     let found = right.month.reconcile(&[&bill, &months], &as_of, 0);
     warning(&found, "not of the months compared");
-    warning(&found, "the provider's list has nothing of 1 day");
+    // Neither does one that has only the 20th; a page that says there is more is not all.
+    let before = text.lines().find(|line| line.contains("wx_mini-2024-12-20-0001"));
+    let before = before.expect("the 20th").replace("\"HasNextPage\":false", "\"HasNextPage\":true");
+    let before = list("before.ndjson", &before);
+    let found = right.month.reconcile(&[&bill, &before], &["--as-of", AS_OF, "--dry-run"], 4);
+    warning(&found, "nothing between 02:00 and 22:00 of 1 day");
+    warning(&found, "1 page of the provider's list with a next one (HasNextPage)");
+}
+
+/// What is in a bill and no part of any row, each found by a recount of made-up months: never passed over.
+#[test]
+fn what_stands_beside_the_days_of_a_bill_is_told() {
+    let right = Right::loaded();
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    let november = |kind: &str, usage: [&str; 4], cost: &str| {
+        right_line([PRODUCT, H5_NAME, kind, "-"], usage, cost, "CNY")
+            .replace("2024-12-21 ", "2024-11-10 ")
+    };
+    let none = ["-", "-", "-", "-"];
+    // Changes of a month whose bill is not there; with its bill they are rows.
+    for (line, gross) in [
+        (november("调账扣费", none, "500"), "500"),
+        (november("按量计费冲正", ["-9", "0", "-9", "次"], "-2.7"), "2.7"),
+    ] {
+        let (_, found) = right.says(&[right_lines(), vec![line.clone()]].concat(), &[], 4);
+        let told = beside(&found, "other_month").expect("told");
+        assert_eq!((told.0, told.2.as_deref(), told.3), (1, Some(gross), true));
+        let usage = november("按量计费日结", ["1", "0", "1", "次"], "0.3");
+        let (_, found) = right.says(&[right_lines(), vec![line, usage]].concat(), &[], 4);
+        assert_eq!(beside(&found, "other_month"), None);
+        assert_eq!(row_of(&found, "2024-11-10", H5)["status"], "adjusted");
+    }
+    // One package of the pipeline is one package that was bought: app-1, on the 20th.
+    let bought = |n: usize| {
+        let line = right_line(
+            [PRODUCT, "增强版人脸核身（权威库）-App", "包年包月新购", "资源包"],
+            none,
+            "1",
+            "CNY",
+        );
+        vec![line.replace("2024-12-21 00:00:00,2024-12-21", "2024-12-20 00:00:00,2025-12-19"); n]
+    };
+    right.says(&[right_lines(), bought(1)].concat(), &[], 0);
+    let (_, found) = right.says(&[right_lines(), bought(3)].concat(), &[], 4);
+    assert_eq!(beside(&found, "package_not_named"), some(2, "2", "2", true));
+    // Half a call given back, and usage in minutes, are no calls.
+    let half = right_line(
+        [PRODUCT, H5_NAME, "按量计费冲正", "-"],
+        ["-0.5", "0", "-0.5", "次"],
+        "0",
+        "CNY",
+    );
+    let (_, found) = right.says(&[right_lines(), vec![half]].concat(), &[], 4);
+    assert_eq!(beside(&found, "no_count"), Some((1, None, None, true)));
+    let minutes: Vec<String> =
+        right_lines().iter().map(|line| line.replace(",次,", ",分钟,")).collect();
+    let (_, found) = right.says(&minutes, &[], 4);
+    assert_eq!(beside(&found, "no_count"), Some((3, None, None, true)));
+    // A page that is missing.
+    let page = |name: &str, total: u32, details: &str| {
+        let path = right.month.folder.path().join(name);
+        let text = format!("{{\"Response\":{{\"DetailSet\":[{details}],\"Total\":{total}}}}}");
+        fs::write(&path, text).expect("a page");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let pages = fs::read_to_string(root().join(BILLS).join("describe-bill-detail-2.json"));
+    let pages: Value = serde_json::from_str(&pages.expect("a page")).expect("JSON");
+    let mut details = pages["Response"]["DetailSet"].as_array().expect("details").clone();
+    details.retain(|detail| {
+        let begin = detail["FeeBeginTime"].as_str().expect("a time");
+        begin.starts_with("2024-12-21") && detail["ActionType"] == "postpay_deduct_d"
+    });
+    // Of the whole month no App call of the 21st is covered by a package: two are paid there.
+    let texts: Vec<String> = details.iter().map(Value::to_string).collect();
+    assert_eq!(texts.len(), 3);
+    let some_missing = page("some.json", 4, &texts.join(","));
+    let found = right.month.reconcile(&[&some_missing], &as_of, 4);
+    assert_eq!(beside(&found, "pages_missing"), Some((1, None, None, true)));
+    let all = page("all.json", 3, &texts.join(","));
+    let empty = page("empty.json", 3, "");
+    let found = right.month.reconcile(&[&all, &empty], &as_of, 4);
+    assert_eq!(beside(&found, "pages_missing"), None);
+    assert!(!warnings(&found).iter().any(|warning| warning.contains("Total says")), "{found}");
+}
+
+/// On the first evening of a month its first day is pending, though no line of the month is paid yet.
+#[test]
+fn the_first_day_of_a_month_is_pending() {
+    let right = Right::loaded();
+    let bill = right.file("bill.csv", &right_lines());
+    let early = ["--as-of", "2024-12-21T23:30:00+08:00", "--dry-run"];
+    let found = right.month.reconcile(&[&bill], &early, 0);
+    let told: Vec<Value> = rows(&found).iter().map(|row| row["status"].clone()).collect();
+    assert_eq!(told, ["pending", "pending", "pending"]);
+    warning(&found, "2024-12 is not complete: the bill of 2024-12-21 is not out yet");
 }

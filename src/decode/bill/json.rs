@@ -4,7 +4,7 @@
 use super::names::{self, Draft, Drafted, Field};
 use super::{BillRefused, PagesHeld, Reading, UTF8_MARK, value, wechat};
 use crate::decode::json::{Cursor, Parsed, Scalar, path_of};
-use crate::model::BillLine;
+use crate::model::{BillLine, UsageDay, plural};
 use std::borrow::Cow;
 
 /// What pages have said so far.
@@ -19,6 +19,11 @@ pub struct Pages {
     pub pages: i64,
     /// What the last page of the provider's list says of a next one.
     pub more: bool,
+    /// The day of the last attempt of the provider's list; and of a page behind which more of that day is to come.
+    pub day: Option<UsageDay>,
+    pub day_goes_on: Option<UsageDay>,
+    /// Pages behind which it did not: the next one that was given is of another day.
+    pub cut: i64,
     bill_pages: i64,
     error_pages: i64,
     /// Whether a line said what it was before packages, and what they deducted.
@@ -72,9 +77,12 @@ pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), B
     if pages.total > 0 {
         reading.content.pages = Some(PagesHeld { total: pages.total, details: pages.details });
     }
-    if pages.more {
+    let cut = pages.cut + i64::from(pages.more);
+    if cut > 0 {
         reading.note(format_args!(
-            "{name}: its last page has a next one (HasNextPage), which is missing"
+            "{name}: {} of the provider's list with a next one (HasNextPage) that is missing: Seqs that only ours has may stand \
+             there",
+            plural(cut.unsigned_abs(), "page")
         ));
     }
     Ok(())
@@ -150,6 +158,7 @@ fn page(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages) -
     pages.total = pages.total.max(total.unwrap_or(0));
     if let Some(more) = more {
         pages.more = more;
+        pages.day_goes_on = pages.day.filter(|_| more);
     }
     Ok(())
 }

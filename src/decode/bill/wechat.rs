@@ -4,7 +4,7 @@
 use super::json::{Pages, each, text_of};
 use super::{Reading, names, value};
 use crate::decode::json::{Cursor, Parsed, Scalar};
-use crate::model::ProviderAttempt;
+use crate::model::{ProviderAttempt, UsageDay};
 use std::borrow::Cow;
 
 /// ReqTime between 2015 and 2100, in milliseconds since the epoch: the service is younger, and seconds are smaller.
@@ -58,6 +58,10 @@ pub fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pa
         match charge.checked(&pages.name, row, biz_token.as_deref(), rule_id.as_deref()) {
             Ok(attempt) => {
                 reading.content.attempts += 1;
+                let day = UsageDay::of_instant(attempt.req_time);
+                pages.cut +=
+                    i64::from(pages.day_goes_on.take().is_some_and(|before| before != day));
+                pages.day = Some(day);
                 reading.sink.attempt(attempt);
             }
             Err((column, reason, message)) => {
