@@ -46,6 +46,18 @@ codes! {
     }
 }
 
+impl OtherProduct {
+    /// Adds so many lines. Told, and added up nowhere else: what does not fit stays out.
+    pub fn add(&mut self, lines: i64, usage: Amount, cost: Amount, cost_gross: Amount) {
+        self.lines += lines;
+        for (sum, part) in
+            [(&mut self.usage, usage), (&mut self.cost, cost), (&mut self.cost_gross, cost_gross)]
+        {
+            *sum = sum.checked_add(part).unwrap_or(*sum);
+        }
+    }
+}
+
 /// What is beside the rows, by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Beside {

@@ -96,11 +96,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         for (name, product) in content.other_products {
             let known = other_products.entry(name).or_default();
             (known.name, known.like_ours) = (product.name, product.like_ours);
-            known.lines += product.lines;
-            // Told, and added up nowhere else: what does not fit stays out.
-            known.cost = known.cost.checked_add(product.cost).unwrap_or(known.cost);
-            known.cost_gross =
-                known.cost_gross.checked_add(product.cost_gross).unwrap_or(known.cost_gross);
+            known.add(product.lines, product.usage, product.cost, product.cost_gross);
         }
         bills.uneven += content.uneven;
         if matches!(standing, Standing::Counts) {
@@ -369,8 +365,7 @@ fn alike(lines: &[BillLine]) -> Option<String> {
     let mut count = 0;
     let mut example = None;
     for (place, line) in lines.iter().enumerate() {
-        let counts = line.usage_from.or(line.usage_to).is_some();
-        if !counts
+        if line.usage_day().is_none()
             || line.kind != Some(LineKind::Usage)
             || line.calls().is_none_or(|calls| calls == 0)
         {

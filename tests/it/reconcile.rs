@@ -968,7 +968,7 @@ fn a_bill_is_right_only_where_all_of_it_was_compared() {
     let none = ["-", "-", "-", "-"];
     let no_calls = ["0", "0", "0", "次"];
     let day = |name| [PRODUCT, name, "按量计费日结", "-"];
-    let added: [(&str, Vec<String>); 11] = [
+    let added: [(&str, Vec<String>); 12] = [
         ("rejected", vec![right_line(day(H5_NAME), ["1", "0", "1", "次"], "?", "CNY")]),
         // Of no product by name, it may be ours.
         ("rejected", vec![right_line(["-", H5_NAME, "按量计费日结", "-"], no_calls, "500", "CNY")]),
@@ -978,6 +978,16 @@ fn a_bill_is_right_only_where_all_of_it_was_compared() {
                 ["人脸核身新版", H5_NAME, "按量计费日结", "-"],
                 no_calls,
                 "500",
+                "CNY",
+            )],
+        ),
+        // Calls for nothing may be ours, too.
+        (
+            "product_like_ours",
+            vec![right_line(
+                ["人脸核身新版", H5_NAME, "按量计费日结", "-"],
+                ["5", "0", "5", "次"],
+                "0",
                 "CNY",
             )],
         ),

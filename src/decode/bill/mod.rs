@@ -369,14 +369,9 @@ impl<'r> Reading<'r> {
                 self.content.other_products.insert(name.to_owned(), product);
             }
             let product = self.content.other_products.get_mut(name).expect("just put there");
+            let usage = line.usage_total.or(line.usage_billed).unwrap_or_default();
             let cost = line.cost.unwrap_or_default();
-            product.lines += 1;
-            let usage = line.usage_total.or(line.usage_billed).unwrap_or_default().abs();
-            product.usage = product.usage.checked_add(usage).unwrap_or(product.usage);
-            // Told, and added up nowhere else: what does not fit stays out.
-            product.cost = product.cost.checked_add(cost).unwrap_or(product.cost);
-            let gross = product.cost_gross.checked_add(cost.abs());
-            product.cost_gross = gross.unwrap_or(product.cost_gross);
+            product.add(1, usage.abs(), cost, cost.abs());
         }
         !ours
     }
