@@ -155,7 +155,10 @@ impl BillLine {
 
     /// Calls of one unit (组件用量单位): 1, unless it begins with a number or a word for one (万次, 千次, 1000 次).
     fn calls_of_unit(&self) -> Option<i64> {
-        let Some(unit) = self.usage_unit.as_deref() else { return Some(1) };
+        // Nearly every line has it, and is asked several times.
+        let Some(unit) = self.usage_unit.as_deref().filter(|unit| *unit != "次") else {
+            return Some(1);
+        };
         let unit: String = unit.chars().filter(|c| !c.is_whitespace() && *c != ',').collect();
         let behind = unit.trim_start_matches(|c: char| c.is_ascii_digit());
         let digits = &unit[..unit.len() - behind.len()];

@@ -65,9 +65,8 @@ pub struct PackageSpan {
 }
 
 impl PackageSpan {
-    /// Whether another one is of the same account and tag.
-    fn is_of(&self, other: &PackageSpan) -> bool {
-        (&self.account, &self.billing_tag_code) == (&other.account, &other.billing_tag_code)
+    fn is_of(&self, account: &str, tag_code: &str) -> bool {
+        self.account == account && self.billing_tag_code == tag_code
     }
 }
 
@@ -319,9 +318,8 @@ pub fn counts(
     let is_asked =
         |row: &&Variance| settings.months.is_none_or(|months| months.contains(&row.period.month()));
     let asked: Vec<&Variance> = counted.rows.iter().filter(is_asked).collect();
-    let told = incomplete_months(&asked, &placed).into_iter().chain(running_months(&asked));
-    let told: Vec<String> = told.collect();
-    counted.warnings.extend(told);
+    let (incomplete, running) = (incomplete_months(&asked, &placed), running_months(&asked));
+    counted.warnings.extend(incomplete.into_iter().chain(running));
     counted.bill_months = coverage.months;
     Ok(counted)
 }
@@ -485,7 +483,10 @@ impl<'b> Packages<'b> {
         // One that the pipeline names is no other one.
         let bought = bought
             .filter(|span| {
-                !named.iter().any(|package| package.is_of(span) && package.from == span.from)
+                !named.iter().any(|package| {
+                    package.is_of(&span.account, &span.billing_tag_code)
+                        && package.from == span.from
+                })
             })
             .collect();
         Packages { named, room, bought, lines }
@@ -502,17 +503,16 @@ impl<'b> Packages<'b> {
         // Used up before: a line since the package began was billed. Used up after: the next one deducts nothing.
         let left_before = |from: UsageDay| before.is_none_or(|(day, l)| *day < from || !l.0);
         let left_after = |until: UsageDay| after.is_none_or(|(day, l)| *day >= until || l.1);
-        let is_of = |span: &PackageSpan| {
-            (span.account.as_str(), span.billing_tag_code.as_str()) == (account, code)
-        };
         let is_left = |span: &PackageSpan| {
-            is_of(span)
+            span.is_of(account, code)
                 && span.from <= first
                 && last < span.until
                 && left_before(span.from)
                 && left_after(span.until)
         };
-        let is_valid = |span: &PackageSpan| is_of(span) && span.from <= last && first < span.until;
+        let is_valid = |span: &PackageSpan| {
+            span.is_of(account, code) && span.from <= last && first < span.until
+        };
         let room = || {
             let days = super::each_day(period).map(|day| (self.room)(account, code, day));
             days.fold(0, i64::saturating_add)

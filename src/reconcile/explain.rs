@@ -591,20 +591,11 @@ impl<'e> Work<'_, 'e> {
     }
 
     fn rejects(&mut self, rejects: &[RejectOn], keys_max: usize) {
-        let mut held: BTreeMap<UsageDay, i64> = BTreeMap::new();
-        let mut objects: BTreeMap<UsageDay, BTreeSet<&str>> = BTreeMap::new();
-        for reject in rejects {
-            *held.entry(reject.day).or_default() += 1;
-            objects.entry(reject.day).or_default().insert(&reject.source_key);
-        }
+        let known = ByDay::of(rejects.iter().map(|reject| (reject.day, &*reject.source_key, 1)));
         let rows = self.differing().filter(|row| !self.rests[*row].listed);
-        for (row, count) in self.shared(&held, rows.collect()) {
-            let (first, last) = self.rows[row].period.days();
-            let keys: BTreeSet<&str> =
-                objects.range(first..=last).flat_map(|(_, keys)| keys.iter().copied()).collect();
+        for (row, count) in self.shared(&known.held, rows.collect()) {
             // Rejects have no Seq; `seqs_total` says how many objects there are, where `source_keys` was cut.
-            let seqs_total = keys.len() as i64;
-            let source_keys = keys.into_iter().take(keys_max).map(str::to_owned).collect();
+            let (seqs_total, source_keys) = known.objects_of(self.rows[row].period, keys_max);
             let (kind, seqs) = (PartKind::Reject, Vec::new());
             self.push(row, Part { kind, count, seqs, seqs_total, source_keys });
         }
@@ -622,55 +613,74 @@ impl<'e> Work<'_, 'e> {
     }
 
     fn duplicates(&mut self, duplicates: &[DuplicatesOn], keys_max: usize) {
-        let mut held: BTreeMap<UsageDay, i64> = BTreeMap::new();
-        let mut objects: BTreeMap<UsageDay, BTreeSet<&str>> = BTreeMap::new();
-        for object in duplicates.iter().filter(|object| object.rows > 0) {
-            let rows = held.entry(object.day).or_default();
-            *rows = rows.saturating_add(object.rows);
-            objects.entry(object.day).or_default().insert(&object.source_key);
-        }
+        let objects = duplicates.iter().filter(|object| object.rows > 0);
+        let known = ByDay::of(objects.map(|object| (object.day, &*object.source_key, object.rows)));
         // What has no attempt of ours has none that came twice.
-        let rows = self
+        let mut rows: Vec<usize> = self
             .differing()
-            .filter(|row| self.rows[*row].difference > 0 && self.rows[*row].ours_attempts > 0);
-        let rows: Vec<usize> = rows.collect();
-        let total = |held: &BTreeMap<UsageDay, i64>, period: Period| {
-            let (first, last) = period.days();
-            held.range(first..=last).fold(0_i64, |sum, (_, rows)| sum.saturating_add(*rows))
-        };
-        let mut told = Vec::new();
-        let mut left = held.clone();
+            .filter(|row| self.rows[*row].difference > 0 && self.rows[*row].ours_attempts > 0)
+            .collect();
+        let none = Found::default();
+        let mut left = known.held.clone();
         for row in rows.iter().copied() {
-            let again = self.found(row).map_or(0, |found| found.again.count);
+            let again = self.found(row).map_or(&none, |found| &found.again);
             let open = if self.rests[row].listed { 0 } else { self.rests[row].difference.max(0) };
-            let count = again.min(open);
-            self.rests[row].difference -= count;
-            told.push((row, count));
+            let period = self.rows[row].period;
+            let seqs_total = known.sum_of(period).max(again.count);
+            if seqs_total == 0 {
+                continue;
+            }
+            // Its own, whose Seqs are known.
+            let count = again.count.min(open);
             let mut used = count;
-            for day in each_day(self.rows[row].period) {
+            for day in each_day(period) {
                 let rest = left.entry(day).or_default();
                 let part = used.min(*rest);
                 *rest -= part;
                 used -= part;
             }
+            let (_, source_keys) = known.objects_of(period, keys_max);
+            let (kind, seqs) = (PartKind::Duplicate, again.seqs.iter().cloned().collect());
+            self.push(row, Part { kind, count, seqs, seqs_total, source_keys });
         }
-        let open = rows.into_iter().filter(|row| !self.rests[*row].listed);
-        let shared: BTreeMap<usize, i64> = self.shared(&left, open.collect()).into_iter().collect();
-        for (row, known) in told {
-            self.rests[row].difference += known;
-            let found = self.found(row).map(|found| &found.again);
-            let (first, last) = self.rows[row].period.days();
-            let keys: BTreeSet<&str> =
-                objects.range(first..=last).flat_map(|(_, keys)| keys.iter().copied()).collect();
-            let again = found.map_or(0, |found| found.count);
-            let seqs_total = total(&held, self.rows[row].period).max(again);
-            if seqs_total > 0 {
-                let count = known + shared.get(&row).copied().unwrap_or(0);
-                let source_keys = keys.into_iter().take(keys_max).map(str::to_owned).collect();
-                let seqs = found.into_iter().flat_map(|found| found.seqs.iter().cloned()).collect();
-                let kind = PartKind::Duplicate;
-                self.push(row, Part { kind, count, seqs, seqs_total, source_keys });
-            }
+        rows.retain(|row| !self.rests[*row].listed);
+        for (row, count) in self.shared(&left, rows) {
+            self.rests[row].difference -= count;
+            let told =
+                self.rows[row].parts.last_mut().expect("it has duplicates: it was told above");
+            told.count += count;
         }
+    }
+}
+
+/// What is known of days and not of tags: how much of it, and the objects behind it.
+struct ByDay<'k> {
+    held: BTreeMap<UsageDay, i64>,
+    objects: BTreeMap<UsageDay, BTreeSet<&'k str>>,
+}
+
+impl<'k> ByDay<'k> {
+    fn of(known: impl Iterator<Item = (UsageDay, &'k str, i64)>) -> ByDay<'k> {
+        let mut by_day = ByDay { held: BTreeMap::new(), objects: BTreeMap::new() };
+        for (day, object, count) in known {
+            let held = by_day.held.entry(day).or_default();
+            *held = held.saturating_add(count);
+            by_day.objects.entry(day).or_default().insert(object);
+        }
+        by_day
+    }
+
+    fn sum_of(&self, period: Period) -> i64 {
+        let (first, last) = period.days();
+        self.held.range(first..=last).fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    }
+
+    /// How many objects there are, and the first of them.
+    fn objects_of(&self, period: Period, keys_max: usize) -> (i64, Vec<String>) {
+        let (first, last) = period.days();
+        let keys: BTreeSet<&str> =
+            self.objects.range(first..=last).flat_map(|(_, keys)| keys.iter().copied()).collect();
+        let count = keys.len() as i64;
+        (count, keys.into_iter().take(keys_max).map(str::to_owned).collect())
     }
 }

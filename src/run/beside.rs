@@ -5,8 +5,8 @@
 use super::bills;
 use super::reconcile::Job;
 use crate::model::{
-    Amount, Beside, BesideKind, BillLine, BillRead, LineKind, PriceBook, SeqJoin, Status, UsageDay,
-    UsageMonth, Variance, plural,
+    Amount, Beside, BesideKind, BillLine, BillRead, LineKind, OtherProduct, PriceBook, SeqJoin,
+    Status, UsageDay, UsageMonth, Variance, plural,
 };
 use crate::reconcile::{Counted, Statistics};
 use std::collections::BTreeSet;
@@ -84,11 +84,13 @@ impl Job<'_> {
         let tolerance = self.tolerance();
         let compares_money = asked_prices.is_some_and(is_yuan);
         let over = |sum: &Sum| sum.gross > tolerance.amount;
-        let known = |line: &&BillLine| {
-            *line.account == self.pipeline.account.uin
-                && line.pay_time.is_none_or(|time| time <= self.as_of_ms)
+        let passes = |sum: &Sum| over(sum) || sum.calls > tolerance.calls;
+        let is_ours = |line: &&BillLine| *line.account == self.pipeline.account.uin;
+        let all_known = || {
+            let known = |line: &&BillLine| line.pay_time.is_none_or(|time| time <= self.as_of_ms);
+            self.bills.lines.iter().filter(known)
         };
-        let lines_known = || self.bills.lines.iter().filter(known);
+        let lines_known = || all_known().filter(is_ours);
         let asked = |line: &&BillLine| {
             // What stands in the bill of the month, of whatever day, and what is of its days, in whatever bill.
             let of_month = [line.bill_month, line.usage_day().map(UsageDay::month)];
@@ -99,32 +101,30 @@ impl Job<'_> {
 
         let wording = bills::wording(self.pipeline);
         let sum = Sum::of(lines().filter(|line| bills::is_of_unknown_kind(line, &wording)));
-        told.extend(sum.told(BesideKind::UnknownKind, over(&sum) || sum.calls > tolerance.calls));
+        told.extend(sum.told(BesideKind::UnknownKind, passes(&sum)));
         if read.rejects_total > 0 {
             told.push(unknown(BesideKind::Rejected, read.rejects_total));
         }
         if self.bills.pages_missing > 0 {
             told.push(unknown(BesideKind::PagesMissing, self.bills.pages_missing));
         }
-        let mut sum = Sum::default();
-        let mut usage = Amount::ZERO;
+        let mut like_ours = OtherProduct::default();
         for product in read.other_products.iter().filter(|product| product.like_ours) {
-            sum.lines += product.lines;
-            usage = usage.checked_add(product.usage).unwrap_or(usage);
-            match (sum.cost.checked_add(product.cost), sum.gross.checked_add(product.cost_gross)) {
-                (Some(cost), Some(gross)) => (sum.cost, sum.gross) = (cost, gross),
-                _ => sum.is_unknown = true,
-            }
+            like_ours.add(product.lines, product.usage, product.cost, product.cost_gross);
         }
-        let calls = usage > Amount::of_count(tolerance.calls);
+        let sum = Sum {
+            lines: like_ours.lines,
+            cost: like_ours.cost,
+            gross: like_ours.cost_gross,
+            ..Sum::default()
+        };
+        let calls = like_ours.usage > Amount::of_count(tolerance.calls);
         told.extend(sum.told(BesideKind::ProductLikeOurs, over(&sum) || calls));
-        let is_of_usage = |line: &&BillLine| line.is_of_usage();
-        let passes = |sum: &Sum| over(sum) || sum.calls > tolerance.calls;
-        let without_day = lines_known().filter(is_of_usage);
-        let sum = Sum::of(without_day.filter(|line| line.usage_day().is_none()));
+        let of_usage = || lines_known().filter(|line| line.is_of_usage());
+        let sum = Sum::of(of_usage().filter(|line| line.usage_day().is_none()));
         told.extend(sum.told(BesideKind::NoDay, passes(&sum)));
         let by_usage = counted.statistics == Statistics::ByUsage;
-        let sum = Sum::of(lines_known().filter(is_of_usage).filter(|line| {
+        let sum = Sum::of(of_usage().filter(|line| {
             let other = line.usage_day().is_some_and(|day| !months.contains(&day.month()));
             let in_question = match self.asked.month {
                 None => true,
@@ -133,21 +133,10 @@ impl Job<'_> {
             other && in_question
         }));
         told.extend(sum.told(BesideKind::OtherMonth, passes(&sum)));
-        let others = self.bills.lines.iter().filter(|line| {
-            *line.account != *self.pipeline.account.uin
-                && line.pay_time.is_none_or(|time| time <= self.as_of_ms)
-        });
-        let sum = Sum::of(others.filter(|_| compares_money));
-        told.extend(sum.told(BesideKind::OtherPayer, over(&sum)));
         let differ = joined.map_or(0, |join| join.differences_total);
         if differ > 0 {
-            told.push(Beside {
-                kind: BesideKind::SeqsDiffer,
-                lines: differ,
-                cost: None,
-                cost_gross: None,
-                over_tolerance: differ > tolerance.calls,
-            });
+            let over_tolerance = differ > tolerance.calls;
+            told.push(Beside { over_tolerance, ..unknown(BesideKind::SeqsDiffer, differ) });
         }
         if counted.lines_without_count > 0 {
             told.push(unknown(BesideKind::NoCount, counted.lines_without_count));
@@ -169,10 +158,12 @@ impl Job<'_> {
         let sum = Sum::of(not_named);
         told.extend(sum.told(BesideKind::PackageNotNamed, over(&sum)));
         told.extend(Sum::of(named).told(BesideKind::Package, false));
-        if compares_money && counted.lines_foreign > 0 {
-            told.push(unknown(BesideKind::Currency, counted.lines_foreign));
-        }
         if compares_money {
+            let sum = Sum::of(all_known().filter(|line| !is_ours(line)));
+            told.extend(sum.told(BesideKind::OtherPayer, over(&sum)));
+            if counted.lines_foreign > 0 {
+                told.push(unknown(BesideKind::Currency, counted.lines_foreign));
+            }
             let unpriced = rows.iter().filter(|row| {
                 let is_out = row.status != Status::Pending;
                 is_out && row.expected_cost.is_none() && row.account == self.pipeline.account.uin

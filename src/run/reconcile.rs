@@ -85,7 +85,7 @@ pub fn reconcile(
         let bills = bills::read(pipeline, &asked.bills, as_of_ms)?;
         stopped(stop)?;
         let job = Job { pipeline, prices, as_of_ms, asked, tables: &tables, bills, stop };
-        let Found { reconciled, lines, differences, of_other_bills } = job.go()?;
+        let (reconciled, told) = job.go()?;
         // Before anything is committed: what cannot be written down must not be half published.
         let files = files(&reconciled, asked)?;
         let file = |end| files.iter().find(|(of, _)| *of == end).map(|(_, bytes)| bytes.clone());
@@ -97,8 +97,7 @@ pub fn reconcile(
             csv: file(CSV).filter(|_| asked.csv),
         };
         if !asked.dry_run {
-            let told = Told { lines, differences, of_other_bills, files };
-            publish(pipeline, &output, now_ms, &mut report, told)?;
+            publish(pipeline, &output, now_ms, &mut report, told, files)?;
         }
         Ok(report)
     })
@@ -115,7 +114,7 @@ pub(super) struct Job<'j> {
 }
 
 impl Job<'_> {
-    fn go(mut self) -> Result<Found, RunError> {
+    fn go(mut self) -> Result<(Reconciled, Told), RunError> {
         let catalogue = Catalogue::get();
         let mut months = self.months();
         if months.is_empty() {
@@ -224,7 +223,7 @@ impl Job<'_> {
             over_tolerance,
             beside,
         };
-        Ok(Found { reconciled, lines: self.bills.lines, differences, of_other_bills })
+        Ok((reconciled, Told { lines: self.bills.lines, differences, of_other_bills }))
     }
 
     pub(super) fn tolerance(&self) -> Tolerance {
@@ -234,9 +233,7 @@ impl Job<'_> {
 
     /// An error where no row is of the months asked for, and the bill speaks of others.
     fn is_of_these_months(&self, months: &BTreeSet<UsageMonth>) -> Result<(), RunError> {
-        let of_usage = |line: &&BillLine| line.kind == Some(LineKind::Usage);
-        let lines = self.bills.lines.iter().filter(of_usage).filter_map(|line| line.usage_from);
-        let others: BTreeSet<UsageMonth> = lines.map(UsageDay::month).collect();
+        let others = self.usage_months();
         if others.is_empty() {
             return Ok(());
         }
@@ -259,8 +256,7 @@ impl Job<'_> {
             read.lines_other_products,
             plural(read.rejects_total.unsigned_abs(), "reject")
         );
-        let of_usage = |line: &&BillLine| line.kind == Some(LineKind::Usage);
-        let without_day = self.bills.lines.iter().filter(of_usage).count();
+        let without_day = self.usage_lines().count();
         if without_day > 0 {
             let _ = write!(
                 told,
@@ -286,14 +282,21 @@ impl Job<'_> {
         if let Some(month) = self.asked.month {
             return BTreeSet::from([month]);
         }
-        let of_usage = |line: &&BillLine| line.kind == Some(LineKind::Usage);
-        let lines = self.bills.lines.iter().filter(of_usage).filter_map(|line| line.usage_from);
         let attempts = self.bills.attempts.iter();
         let listed = attempts.map(|attempt| UsageDay::of_instant(attempt.req_time));
         match self.bills.lines.is_empty() {
             true => listed.map(UsageDay::month).collect(),
-            false => lines.map(UsageDay::month).collect(),
+            false => self.usage_months(),
         }
+    }
+
+    fn usage_lines(&self) -> impl Iterator<Item = &BillLine> {
+        self.bills.lines.iter().filter(|line| line.kind == Some(LineKind::Usage))
+    }
+
+    /// The months of which the bill has usage.
+    fn usage_months(&self) -> BTreeSet<UsageMonth> {
+        self.usage_lines().filter_map(|line| line.usage_from).map(UsageDay::month).collect()
     }
 
     /// Takes attempts out of the charges that were not known at `as_of`, where one was asked for.
@@ -514,8 +517,7 @@ impl Job<'_> {
                 auditor: Auditor::new(&self.pipeline.reconcile.editions),
             },
             |seen, row| {
-                let known = || Known::at(as_of_ms, row);
-                if known_only && matches!(known(), Known::No | Known::Perhaps) {
+                if known_only && Known::at(as_of_ms, row).is_left_out() {
                     return;
                 }
                 seen.evidence.see(&row.ours);
@@ -617,20 +619,11 @@ fn files(
     Ok(files)
 }
 
-/// What a reconciliation found.
-struct Found {
-    reconciled: Reconciled,
-    lines: Vec<BillLine>,
-    differences: Option<Differences>,
-    of_other_bills: Option<OfOtherBills>,
-}
-
 /// What there is to write besides the report itself.
 struct Told {
     lines: Vec<BillLine>,
     differences: Option<Differences>,
     of_other_bills: Option<OfOtherBills>,
-    files: Vec<(&'static str, Bytes)>,
 }
 
 /// Rows of the months compared that stand in other bills than those given: by deduction time (按扣费周期) the usage of a month
@@ -688,8 +681,9 @@ fn publish(
     now_ms: i64,
     report: &mut ReconcileReport,
     told: Told,
+    files: Vec<(&'static str, Bytes)>,
 ) -> Result<(), RunError> {
-    let Told { lines, differences, of_other_bills, files } = told;
+    let Told { lines, differences, of_other_bills } = told;
     let run_id = new_run_id(now_ms);
     let (output, lease) = take_lease(pipeline, output, &run_id)?;
     let months: Vec<String> = report.reconciled.months.clone();
@@ -813,6 +807,10 @@ enum Known {
 }
 
 impl Known {
+    fn is_left_out(&self) -> bool {
+        matches!(self, Known::No | Known::Perhaps)
+    }
+
     fn at(as_of_ms: i64, row: &Row<'_>) -> Known {
         match row.fetched_at {
             None => Known::NobodySays,
