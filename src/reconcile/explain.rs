@@ -10,7 +10,7 @@ use crate::model::{Part, PartKind, Period, Status, UsageDay, UsageMonth, Varianc
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Seqs that a part lists at most, and at least where there are so many: in between as many as all parts may share of
-/// [`SEQS_SHARED`], so that a day that is missing is listed whole and a report of a year with a difference in every tag and
+/// `SEQS_SHARED`, so that a day that is missing is listed whole and a report of a year with a difference in every tag and
 /// day stays below 100 MB.
 pub const SEQS_MAX: usize = 10_000;
 pub const SEQS_MIN: usize = 200;
