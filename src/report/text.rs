@@ -599,7 +599,7 @@ pub fn schema_text(schema: &TableSchema) -> String {
     text
 }
 
-/// A CREATE TABLE statement that DuckDB and PostgreSQL take.
+/// A CREATE TABLE statement that DuckDB takes, and PostgreSQL but for lists.
 pub fn schema_sql(schema: &TableSchema) -> String {
     let columns: Vec<String> = schema
         .columns
@@ -613,6 +613,10 @@ pub fn schema_sql(schema: &TableSchema) -> String {
                 "int64" => "BIGINT",
                 "decimal(5,2)" => "DECIMAL(5,2)",
                 "decimal(38,8)" => "DECIMAL(38,8)",
+                "list<pull>" => {
+                    "STRUCT(fetched_at TIMESTAMP WITH TIME ZONE, is_need_charge BOOLEAN, \
+                     snapshot_final BOOLEAN, errcode INTEGER)[]"
+                }
                 _ => "VARCHAR",
             };
             format!("  {} {kind}{}", column.name, if column.nullable { "" } else { " NOT NULL" })

@@ -4,6 +4,7 @@ use super::{RunError, stopped};
 use crate::model::UsageDay;
 use crate::reconcile::OurRow;
 use crate::write::delta::LiveFile;
+use crate::write::rows::{Pull, Pulls};
 use crate::write::{OpenTable, WriteError};
 use arrow::array::{Array, AsArray, BooleanArray, PrimitiveArray, RecordBatch, StringArray};
 use arrow::datatypes::{ArrowPrimitiveType, Int32Type, Int64Type, TimestampMillisecondType};
@@ -20,9 +21,18 @@ pub struct Row<'r> {
     pub product: Option<&'r str>,
     /// When the result was pulled, milliseconds since the epoch; null where no envelope says it.
     pub fetched_at: Option<i64>,
+    pulls: &'r Pulls<'r>,
+    place: usize,
 }
 
-const COLUMNS: [&str; 14] = [
+impl Row<'_> {
+    /// What other pulls said of it that are known, by time.
+    pub fn earlier_pulls(&self) -> impl DoubleEndedIterator<Item = Pull> {
+        self.pulls.of_row(self.place)
+    }
+}
+
+const COLUMNS: [&str; 15] = [
     "req_time",
     "seq",
     "account",
@@ -35,6 +45,7 @@ const COLUMNS: [&str; 14] = [
     "rule_id",
     "snapshot_final",
     "fetched_at",
+    "earlier_pulls",
     "source_key",
     "source_record",
 ];
@@ -108,6 +119,7 @@ struct Columns<'b> {
     rule_id: Words<'b>,
     snapshot_final: &'b BooleanArray,
     fetched_at: &'b PrimitiveArray<TimestampMillisecondType>,
+    earlier_pulls: Pulls<'b>,
     source_key: Words<'b>,
     source_record: &'b PrimitiveArray<Int64Type>,
 }
@@ -149,12 +161,13 @@ impl<'b> Columns<'b> {
             rule_id: words("rule_id")?,
             snapshot_final: column("snapshot_final")?.as_boolean(),
             fetched_at: column("fetched_at")?.as_primitive(),
+            earlier_pulls: Pulls::of(column("earlier_pulls")?.as_list()),
             source_key: words("source_key")?,
             source_record: column("source_record")?.as_primitive(),
         })
     }
 
-    fn row(&self, day: UsageDay, row: usize) -> Row<'b> {
+    fn row<'c>(&'c self, day: UsageDay, row: usize) -> Row<'c> {
         Row {
             day,
             ours: OurRow {
@@ -173,6 +186,8 @@ impl<'b> Columns<'b> {
             billing_tag: self.billing_tag.text(row),
             product: self.product.get(row),
             fetched_at: value(self.fetched_at, row),
+            pulls: &self.earlier_pulls,
+            place: row,
         }
     }
 }

@@ -16,13 +16,14 @@ use crate::model::{
 };
 use crate::pipeline::Pipeline;
 use crate::reconcile::{
-    self, Counted, Differences, DuplicatesOn, Evidence, Limits, ListScope, PackageSpan, RejectOn,
-    RowKey, SeqJoiner, SeqSeen, Settings, Statistics, Tolerance,
+    self, Counted, Differences, DuplicatesOn, Evidence, Limits, ListScope, OurRow, PackageSpan,
+    RejectOn, RowKey, SeqJoiner, SeqSeen, Settings, Statistics, Tolerance,
 };
 use crate::report;
 use crate::settle::{self, BillSide, Usage};
 use crate::sources::KeyPattern;
 use crate::storage::{Lease, Place};
+use crate::write::rows::Answer;
 use crate::write::{
     Commit, OpenTable, WriteError, Writer, reconciled, replace_partitions, schema, small,
 };
@@ -174,10 +175,10 @@ impl Job<'_> {
                 plural(counted.lines_later.unsigned_abs(), "line")
             ));
         }
-        if later.perhaps > 0 {
+        if later.made_before > 0 {
             read.warnings.push(format!(
-                "{} of the three days before that time, pulled after it: whether for the first time cannot be told, left out",
-                plural(later.perhaps.unsigned_abs(), "attempt")
+                "{} made before that time and first pulled after it, so not known then: left out",
+                plural(later.made_before.unsigned_abs(), "attempt")
             ));
         }
         if later.unknown > 0 {
@@ -313,18 +314,24 @@ impl Job<'_> {
         let see = |later: &mut Later, row: &Row<'_>| match Known::at(as_of_ms, row) {
             Known::Yes => {}
             Known::NobodySays => later.unknown += 1,
-            Known::No => later.add(row, false),
-            Known::Perhaps => later.add(row, true),
+            Known::OtherwiseThen(answer) => {
+                later.count(row, row.ours.charge, -1);
+                later.count(row, answer.is_need_charge, 1);
+            }
+            Known::No => {
+                later.made_before += i64::from(row.ours.req_time <= as_of_ms);
+                later.count(row, row.ours.charge, -1);
+            }
         };
         let detail = &self.tables.detail;
         later = evidence::each_row(detail, days, self.stop, Later::default, see, Later::merge)?;
         for charge in charges.iter_mut() {
             let key = (charge.usage_date, charge.account.clone(), charge.billing_tag.clone());
             let Some(counts) = later.of.get(&key) else { continue };
-            charge.attempts -= counts.charged + counts.free + counts.unknown;
-            charge.charged -= counts.charged;
-            charge.free -= counts.free;
-            charge.unknown -= counts.unknown;
+            charge.attempts += counts.charged + counts.free + counts.unknown;
+            charge.charged += counts.charged;
+            charge.free += counts.free;
+            charge.unknown += counts.unknown;
         }
         charges.retain(|charge| charge.attempts > 0);
         Ok(later)
@@ -517,22 +524,24 @@ impl Job<'_> {
                 auditor: Auditor::new(&self.pipeline.reconcile.editions),
             },
             |seen, row| {
-                if known_only && Known::at(as_of_ms, row).is_left_out() {
-                    return;
-                }
-                seen.evidence.see(&row.ours);
+                let known = match known_only {
+                    true => Known::row(as_of_ms, row),
+                    false => Some(row.ours),
+                };
+                let Some(ours) = known else { return };
+                seen.evidence.see(&ours);
                 if let Some(joiner) = &joiner {
-                    joiner.see(&row.ours, &mut seen.listed, seqs_max);
+                    joiner.see(&ours, &mut seen.listed, seqs_max);
                 }
                 if months.contains(&row.day.month()) {
                     seen.auditor.see(&AuditedAttempt {
-                        seq: row.ours.seq,
+                        seq: ours.seq,
                         day: row.day,
                         billing_tag: row.billing_tag,
                         product: row.product,
-                        channel: row.ours.channel,
-                        errcode: row.ours.errcode,
-                        is_need_charge: row.ours.charge,
+                        channel: ours.channel,
+                        errcode: ours.errcode,
+                        is_need_charge: ours.charge,
                     });
                 }
             },
@@ -796,39 +805,55 @@ impl Put<'_> {
 /// GetDetectInfoEnhanced.
 const PULLED_WITHIN_MS: i64 = 3 * 86_400_000;
 
-/// Whether an attempt was known at a time. Of several pulls the table holds the last.
+/// Whether an attempt was known at a time.
 enum Known {
+    /// As its row says it.
     Yes,
+    /// An earlier pull than that of its row said this.
+    OtherwiseThen(Answer),
     No,
-    /// It was made before and pulled after: for the first time, or again.
-    Perhaps,
     /// No envelope says when it was pulled: it counts as known.
     NobodySays,
 }
 
 impl Known {
-    fn is_left_out(&self) -> bool {
-        matches!(self, Known::No | Known::Perhaps)
+    fn at(as_of_ms: i64, row: &Row<'_>) -> Known {
+        let Some(fetched_at) = row.fetched_at else { return Known::NobodySays };
+        if fetched_at <= as_of_ms {
+            return Known::Yes;
+        }
+        let then = row.earlier_pulls().rfind(|pull| pull.fetched_at <= as_of_ms);
+        if let Some(then) = then {
+            return Known::OtherwiseThen(then.answer);
+        }
+        // There is no first pull so late: there was one before, which is not among the results.
+        if row.ours.req_time + PULLED_WITHIN_MS > as_of_ms {
+            return Known::No;
+        }
+        match row.earlier_pulls().next() {
+            Some(first) => Known::OtherwiseThen(first.answer),
+            None => Known::Yes,
+        }
     }
 
-    fn at(as_of_ms: i64, row: &Row<'_>) -> Known {
-        match row.fetched_at {
-            None => Known::NobodySays,
-            Some(fetched) if fetched <= as_of_ms => Known::Yes,
-            Some(_) if row.ours.req_time > as_of_ms => Known::No,
-            // There is no first pull so late: this was another one.
-            Some(_) if row.ours.req_time + PULLED_WITHIN_MS <= as_of_ms => Known::Yes,
-            Some(_) => Known::Perhaps,
+    /// The attempt as it was known, if it was.
+    fn row<'r>(as_of_ms: i64, row: &Row<'r>) -> Option<OurRow<'r>> {
+        match Known::at(as_of_ms, row) {
+            Known::Yes | Known::NobodySays => Some(row.ours),
+            Known::No => None,
+            Known::OtherwiseThen(Answer { is_need_charge, snapshot_final, errcode }) => {
+                Some(OurRow { charge: is_need_charge, snapshot_final, errcode, ..row.ours })
+            }
         }
     }
 }
 
-/// Attempts that were pulled after the time of which is asked.
+/// What has to be added to the charges so that they are those of a time.
 #[derive(Default)]
 struct Later {
     of: BTreeMap<(UsageDay, String, String), LaterCounts>,
-    /// Of these, those that may have been pulled before, too.
-    perhaps: i64,
+    /// Attempts made before the time, and left out all the same.
+    made_before: i64,
     /// Attempts of which it is not known.
     unknown: i64,
 }
@@ -844,7 +869,7 @@ struct LaterCounts {
 impl Later {
     fn merge(mut self, other: Later) -> Later {
         self.unknown += other.unknown;
-        self.perhaps += other.perhaps;
+        self.made_before += other.made_before;
         for (key, counts) in other.of {
             let into = self.of.entry(key).or_default();
             into.charged += counts.charged;
@@ -854,14 +879,13 @@ impl Later {
         self
     }
 
-    fn add(&mut self, row: &Row<'_>, perhaps: bool) {
-        self.perhaps += i64::from(perhaps);
+    fn count(&mut self, row: &Row<'_>, charge: Option<bool>, n: i64) {
         let key = (row.day, row.ours.account.to_owned(), row.billing_tag.to_owned());
         let counts = self.of.entry(key).or_default();
-        match row.ours.charge {
-            Some(true) => counts.charged += 1,
-            Some(false) => counts.free += 1,
-            None => counts.unknown += 1,
+        match charge {
+            Some(true) => counts.charged += n,
+            Some(false) => counts.free += n,
+            None => counts.unknown += n,
         }
     }
 }

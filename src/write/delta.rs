@@ -11,13 +11,14 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType as ArrowType, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType as ArrowType, FieldRef, SchemaRef, TimeUnit};
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::{
     CommitBuilder, CommitProperties, TableReference, TransactionError,
 };
 use deltalake_core::kernel::{
-    Action, Add, DataType, LogicalFileView, StructField, StructType, Transaction, new_metadata,
+    Action, Add, ArrayType, DataType, LogicalFileView, StructField, StructType, Transaction,
+    new_metadata,
 };
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::protocol::checkpoints::{cleanup_expired_logs_for, create_checkpoint};
@@ -540,6 +541,20 @@ fn delta_type(data_type: &ArrowType) -> Option<DataType> {
         }
         ArrowType::Decimal128(precision, scale) => {
             DataType::decimal(*precision, u8::try_from(*scale).ok()?).ok()?
+        }
+        ArrowType::List(element) => {
+            ArrayType::new(delta_type(element.data_type())?, element.is_nullable()).into()
+        }
+        ArrowType::Struct(parts) => {
+            let part = |part: &FieldRef| {
+                Some(StructField::new(
+                    part.name(),
+                    delta_type(part.data_type())?,
+                    part.is_nullable(),
+                ))
+            };
+            let parts: Vec<StructField> = parts.iter().map(part).collect::<Option<_>>()?;
+            StructType::try_new(parts).ok()?.into()
         }
         _ => return None,
     })

@@ -7,7 +7,7 @@
 use super::WriteError;
 use super::ids::{self, Id, Ids};
 use super::parquet::{Columns, ROW_GROUP_ROWS_MAX};
-use super::rows::{Class, Keys, Rows, Said};
+use super::rows::{Class, Keys, Pull, Pulls, Rows, Said};
 use super::schema::LIVENESS_DETAIL;
 use super::spill::{self, Gathered, Held, Merging, Spilled};
 use arrow::array::{
@@ -208,7 +208,7 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64]) -> (Vec<Part>, Source) {
             shards
         })
         .collect();
-    let merged: Vec<(Part, BTreeMap<i32, Vec<RowRef>>)> = (0..SHARDS)
+    let merged: Vec<(Part, Winners)> = (0..SHARDS)
         .into_par_iter()
         .map(|shard| {
             let of_shard: Vec<_> =
@@ -219,8 +219,11 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64]) -> (Vec<Part>, Source) {
     let mut days: BTreeMap<i32, Vec<RowRef>> = BTreeMap::new();
     let mut parts = Vec::with_capacity(merged.len());
     for (part, winners) in merged {
-        for (day, mut winners) in winners {
+        for (day, mut winners) in winners.days {
             days.entry(day).or_default().append(&mut winners);
+        }
+        for (row, earlier) in winners.earlier {
+            rows[row.batch as usize].set_earlier(row.row as usize, earlier);
         }
         parts.push(part);
     }
@@ -256,7 +259,15 @@ impl Part {
     }
 }
 
-fn merge_shard(mut shard: Vec<(u64, RowRef)>, rows: &[Rows]) -> (Part, BTreeMap<i32, Vec<RowRef>>) {
+/// The rows of a shard that count.
+#[derive(Default)]
+struct Winners {
+    days: BTreeMap<i32, Vec<RowRef>>,
+    /// Of those of which an earlier pull has become known, all of these.
+    earlier: Vec<(RowRef, Box<[Pull]>)>,
+}
+
+fn merge_shard(mut shard: Vec<(u64, RowRef)>, rows: &[Rows]) -> (Part, Winners) {
     let at = |r: RowRef| (&rows[r.batch as usize], r.row as usize);
     let seq = |r: RowRef| rows[r.batch as usize].seq(r.row as usize);
     let snapshot = |r: &RowRef| {
@@ -266,6 +277,8 @@ fn merge_shard(mut shard: Vec<(u64, RowRef)>, rows: &[Rows]) -> (Part, BTreeMap<
             stored: rows.stored,
             day: rows.usage_date(row),
             facts: facts((rows, row)),
+            own: Pull::of(rows.flags[row], rows.rank_time[row], rows.said(row).errcode),
+            earlier: rows.earlier(row),
             object,
             seq: rows.seq(row),
         }
@@ -275,7 +288,7 @@ fn merge_shard(mut shard: Vec<(u64, RowRef)>, rows: &[Rows]) -> (Part, BTreeMap<
         (rows.stored, rows.usage_date(row))
     };
     shard.sort_unstable();
-    let (mut part, mut winners) = (Part::default(), BTreeMap::<i32, Vec<RowRef>>::new());
+    let (mut part, mut winners) = (Part::default(), Winners::default());
     let mut refs: Vec<RowRef> = Vec::new();
     for same_hash in shard.chunk_by_mut(|a, b| a.0 == b.0) {
         if same_hash.len() > 1 {
@@ -291,10 +304,11 @@ fn merge_shard(mut shard: Vec<(u64, RowRef)>, rows: &[Rows]) -> (Part, BTreeMap<
         refs.clear();
         refs.extend(same_hash.iter().map(|(_, row)| *row));
         for snapshots in refs.chunk_by(|a, b| seq(*a) == seq(*b)) {
+            let earlier = settle_one(&mut part, snapshots, &brief, &snapshot);
             if let Some(winner) = snapshots.last() {
-                winners.entry(brief(winner).1).or_default().push(*winner);
+                winners.days.entry(brief(winner).1).or_default().push(*winner);
+                winners.earlier.extend(earlier.map(|earlier| (*winner, earlier)));
             }
-            settle_one(&mut part, snapshots, &brief, &snapshot);
         }
     }
     (part, winners)
@@ -306,23 +320,26 @@ pub struct Snapshot<'i> {
     pub stored: bool,
     pub day: i32,
     pub facts: Facts,
+    /// Its own pull, and others of its Seq that it knows of.
+    pub own: Option<Pull>,
+    pub earlier: &'i [Pull],
     /// The place of its object among those read.
     pub object: u32,
     pub seq: Id<'i>,
 }
 
 /// One Seq: its snapshots in rank order. Of most there is one, and whether it was stored and its day is all that
-/// is asked of it (`brief`).
+/// is asked of it (`brief`). Gives the earlier pulls, where the last snapshot, which counts, knows of fewer.
 pub fn settle_one<'i, S>(
     part: &mut Part,
     snapshots: &[S],
     brief: &impl Fn(&S) -> (bool, i32),
     snapshot: &impl Fn(&S) -> Snapshot<'i>,
-) {
-    let Some((stored, day)) = snapshots.last().map(brief) else { return };
+) -> Option<Box<[Pull]>> {
+    let (stored, day) = snapshots.last().map(brief)?;
     part.count(day, !stored);
     if snapshots.len() == 1 {
-        return;
+        return None;
     }
     let winner_is_stored = stored;
     let snapshots: Vec<Snapshot<'_>> = snapshots.iter().map(snapshot).collect();
@@ -350,6 +367,15 @@ pub fn settle_one<'i, S>(
             None => counts.duplicate += 1,
         }
     }
+    let winner = snapshots.last()?;
+    let known = snapshots.iter().flat_map(|s| s.own.iter().chain(s.earlier)).copied().collect();
+    let mut earlier = Pull::first_of_each(known);
+    earlier.retain(|pull| Some(*pull) != winner.own);
+    let is_news = earlier != winner.earlier;
+    if is_news {
+        part.changed_days.insert(winner.day);
+    }
+    is_news.then(|| earlier.into())
 }
 
 /// A row group in the making: what its rows hold once for many, and of each row which of those.
@@ -544,6 +570,7 @@ impl<'r> GatheredGroup<'r> {
                     self.each(|rows, row| rows.flags[row].fetched().then(|| rows.rank_time[row]));
                 Arc::new(TimestampMillisecondArray::from_iter(times).with_timezone("UTC"))
             }
+            "earlier_pulls" => Pulls::column(self.each(Rows::earlier))?,
             "sim" => {
                 let sims = self.each(|rows, row| rows.sim(row).map(i128::from));
                 Arc::new(Decimal128Array::from_iter(sims).with_precision_and_scale(5, 2)?)

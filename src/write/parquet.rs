@@ -14,7 +14,8 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves,
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions,
+    compute_leaves,
 };
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -101,21 +102,26 @@ impl<'t> Encoder<'t> {
     /// Adds a row group, its columns encoded side by side.
     pub fn write(&mut self, group: &impl Columns) -> Result<(), WriteError> {
         let fields = self.table.file_schema.fields();
-        let columns = self.groups.create_column_writers(self.written)?;
-        let chunks: Vec<ArrowColumnChunk> = columns
+        let mut writers = self.groups.create_column_writers(self.written)?.into_iter();
+        let of_fields: Vec<Vec<ArrowColumnWriter>> = fields
+            .iter()
+            .map(|field| writers.by_ref().take(leaves(field.data_type())).collect())
+            .collect();
+        let chunks: Vec<Vec<ArrowColumnChunk>> = of_fields
             .into_par_iter()
             .zip(fields.par_iter())
             .enumerate()
-            .map(|(place, (mut column, field))| {
-                // No column is nested: each is one leaf.
-                for leaf in compute_leaves(field, &group.column(place)?)? {
-                    column.write(&leaf)?;
-                }
-                Ok(column.close()?)
+            .map(|(place, (writers, field))| {
+                let leaves = compute_leaves(field, &group.column(place)?)?;
+                let each = writers.into_iter().zip(leaves).map(|(mut writer, leaf)| {
+                    writer.write(&leaf)?;
+                    Ok(writer.close()?)
+                });
+                each.collect()
             })
             .collect::<Result<_, WriteError>>()?;
         let mut row_group = self.writer.next_row_group()?;
-        for chunk in chunks {
+        for chunk in chunks.into_iter().flatten() {
             chunk.append_to_row_group(&mut row_group)?;
         }
         row_group.close()?;
@@ -190,7 +196,13 @@ fn properties(table: &Table) -> WriterProperties {
         if Some(&column.name) == table.partition.as_ref() {
             continue;
         }
-        let path = ColumnPath::from(column.name.as_str());
+        let path = match column.kind.as_str() {
+            "list<pull>" => {
+                let parts = [column.name.as_str(), "list", "element", "fetched_at"];
+                ColumnPath::new(parts.map(str::to_owned).to_vec())
+            }
+            _ => ColumnPath::from(column.name.as_str()),
+        };
         if column.dictionary {
             // What the service says has no useful least and greatest; finding them costs a comparison a row.
             if column.name.ends_with("msg") {
@@ -201,7 +213,7 @@ fn properties(table: &Table) -> WriterProperties {
         // Ids and times do not repeat: a dictionary of them only costs time.
         let encoding = match column.kind.as_str() {
             "utf8" => Encoding::DELTA_LENGTH_BYTE_ARRAY,
-            "timestamp_ms_utc" | "int64" => Encoding::DELTA_BINARY_PACKED,
+            "timestamp_ms_utc" | "int64" | "list<pull>" => Encoding::DELTA_BINARY_PACKED,
             _ => continue,
         };
         builder = builder
@@ -224,6 +236,15 @@ fn properties(table: &Table) -> WriterProperties {
 
 /// Rows of a data file that are read at once: their texts are several times what they were in the file.
 pub const READ_ROWS: usize = 16_384;
+
+/// Columns that a file has of a field.
+fn leaves(kind: &DataType) -> usize {
+    match kind {
+        DataType::Struct(parts) => parts.iter().map(|part| leaves(part.data_type())).sum(),
+        DataType::List(element) => leaves(element.data_type()),
+        _ => 1,
+    }
+}
 
 /// Reads a data file some rows at a time, dictionaries kept where the schema has them.
 pub fn decode(

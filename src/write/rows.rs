@@ -5,9 +5,13 @@
 //! keys) stands once and each row holds its place; a UUID is sixteen bytes.
 
 use super::ids::{Id, Ids, Interned};
-use super::schema::LIVENESS_DETAIL;
+use super::schema::{self, LIVENESS_DETAIL};
 use crate::model::{Attempt, Record, Texts, UsageDay};
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListArray, PrimitiveArray, RecordBatch,
+    StringArray, StructArray, TimestampMillisecondArray, new_empty_array, new_null_array,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Int8Type, Int32Type, Int64Type, TimestampMillisecondType,
@@ -99,7 +103,7 @@ const FINAL: u8 = 2;
 const FETCHED: u8 = 4;
 
 impl Flags {
-    fn new(is_need_charge: Option<bool>, snapshot_final: Option<bool>, fetched: bool) -> Flags {
+    pub fn new(is_need_charge: Option<bool>, snapshot_final: Option<bool>, fetched: bool) -> Flags {
         let bits = |fact: Option<bool>| fact.map_or(0, |yes| 2 | u8::from(yes));
         Flags(
             bits(is_need_charge) << CHARGE
@@ -133,6 +137,49 @@ impl Flags {
 
     pub fn from_bits(bits: u8) -> Flags {
         Flags(bits)
+    }
+}
+
+/// What a pull said of a Seq, and when. Sorts by time, then by what it said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pull {
+    /// Milliseconds since the epoch.
+    pub fetched_at: i64,
+    pub answer: Answer,
+}
+
+/// What pulls of one Seq may say differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Answer {
+    pub is_need_charge: Option<bool>,
+    pub snapshot_final: Option<bool>,
+    pub errcode: Option<i32>,
+}
+
+impl Pull {
+    /// That of a snapshot itself; None where no envelope says when it was made.
+    pub fn of(flags: Flags, rank_time: i64, errcode: Option<i32>) -> Option<Pull> {
+        let answer = Answer {
+            is_need_charge: flags.is_need_charge(),
+            snapshot_final: flags.snapshot_final(),
+            errcode,
+        };
+        flags.fetched().then_some(Pull { fetched_at: rank_time, answer })
+    }
+
+    /// Each different answer with the first time it was given, by time. The same of several lists as of all their pulls,
+    /// in whatever order they come.
+    pub fn first_of_each(mut pulls: Vec<Pull>) -> Vec<Pull> {
+        pulls.sort_unstable();
+        let mut answers: Vec<Answer> = Vec::new();
+        pulls.retain(|pull| {
+            let is_new = !answers.contains(&pull.answer);
+            if is_new {
+                answers.push(pull.answer);
+            }
+            is_new
+        });
+        pulls
     }
 }
 
@@ -246,6 +293,9 @@ pub struct Rows {
     /// Places in `keys`.
     pub source_key: Vec<u32>,
     pub source_record: Vec<i64>,
+    /// Of each row the pulls besides its own that are known, as [`Pull::first_of_each`] has them. Empty where no row has
+    /// any, as of all rows just read.
+    pub earlier: Vec<Box<[Pull]>>,
     pub classes: Arc<[Class]>,
     pub saids: Arc<[Said]>,
     pub keys: Arc<Keys>,
@@ -289,6 +339,16 @@ impl Rows {
         Some(self.sim[row]).filter(|sim| *sim != NO_SIM)
     }
 
+    /// Pulls besides the row's own.
+    pub fn earlier(&self, row: usize) -> &[Pull] {
+        self.earlier.get(row).map_or(&[], Box::as_ref)
+    }
+
+    pub fn set_earlier(&mut self, row: usize, pulls: Box<[Pull]>) {
+        self.earlier.resize(self.len(), Box::default());
+        self.earlier[row] = pulls;
+    }
+
     /// Adds `records` to every record number: the records of the object that lie before the piece these
     /// rows came from, known only when all its pieces are read.
     pub fn shift_records(&mut self, records: i64) {
@@ -307,6 +367,8 @@ impl Rows {
         let fixed = 3 * 8 + 1 + 6 * 4;
         ids + self.keys.bytes()
             + fixed * self.req_time.capacity()
+            + size_of::<Box<[Pull]>>() * self.earlier.capacity()
+            + self.earlier.iter().map(|pulls| size_of_val::<[Pull]>(pulls)).sum::<usize>()
             + size_of::<Class>() * self.classes.len()
             + (size_of::<Said>() + 64) * self.saids.len()
     }
@@ -520,6 +582,7 @@ impl RowsBuilder {
         let sim = column("sim");
         let sim = sim.as_primitive::<Decimal128Type>();
         let fetched_at = column("fetched_at");
+        let earlier = stored_pulls(batch);
         let int = |array: &arrow::array::Int32Array, row: usize| {
             array.is_valid(row).then(|| array.value(row))
         };
@@ -610,10 +673,102 @@ impl RowsBuilder {
             detail_index: numbers("detail_index"),
             detail_count: numbers("detail_count"),
             source_record: column("source_record").as_primitive::<Int64Type>().values().to_vec(),
+            earlier,
             ..builder.rows
         };
         keys.shrink();
         Ok(Rows { keys: Arc::new(Keys::stored(keys)), ..builder.finish() })
+    }
+}
+
+/// The earlier pulls of stored rows; empty where there are none.
+fn stored_pulls(batch: &RecordBatch) -> Vec<Box<[Pull]>> {
+    let lists = batch.column(LIVENESS_DETAIL.position("earlier_pulls")).as_list::<i32>();
+    match lists.null_count() == lists.len() {
+        true => Vec::new(),
+        false => {
+            let pulls = Pulls::of(lists);
+            (0..lists.len()).map(|row| pulls.of_row(row).collect()).collect()
+        }
+    }
+}
+
+/// The column `earlier_pulls`.
+pub struct Pulls<'b> {
+    lists: &'b ListArray,
+    fetched_at: &'b PrimitiveArray<TimestampMillisecondType>,
+    is_need_charge: &'b BooleanArray,
+    snapshot_final: &'b BooleanArray,
+    errcode: &'b PrimitiveArray<Int32Type>,
+}
+
+impl<'b> Pulls<'b> {
+    pub fn of(lists: &'b ListArray) -> Pulls<'b> {
+        let parts = lists.values().as_struct().columns();
+        Pulls {
+            lists,
+            fetched_at: parts[0].as_primitive(),
+            is_need_charge: parts[1].as_boolean(),
+            snapshot_final: parts[2].as_boolean(),
+            errcode: parts[3].as_primitive(),
+        }
+    }
+
+    pub fn of_row(&self, row: usize) -> impl DoubleEndedIterator<Item = Pull> {
+        let offsets = self.lists.value_offsets();
+        let places = match self.lists.is_valid(row) {
+            true => offsets[row] as usize..offsets[row + 1] as usize,
+            false => 0..0,
+        };
+        let flag = |flags: &BooleanArray, at| flags.is_valid(at).then(|| flags.value(at));
+        places.map(move |at| Pull {
+            fetched_at: self.fetched_at.value(at),
+            answer: Answer {
+                is_need_charge: flag(self.is_need_charge, at),
+                snapshot_final: flag(self.snapshot_final, at),
+                errcode: self.errcode.is_valid(at).then(|| self.errcode.value(at)),
+            },
+        })
+    }
+
+    /// The column of these lists, a row each; null for an empty one.
+    pub fn column<'p>(
+        rows: impl ExactSizeIterator<Item = &'p [Pull]>,
+    ) -> Result<ArrayRef, ArrowError> {
+        let field = schema::pull_field();
+        if rows.len() == 0 {
+            return Ok(new_empty_array(&DataType::List(field)));
+        }
+        let (mut pulls, mut lens) = (Vec::new(), Vec::with_capacity(rows.len()));
+        for row in rows {
+            pulls.extend_from_slice(row);
+            lens.push(row.len());
+        }
+        if pulls.is_empty() {
+            return Ok(new_null_array(&DataType::List(field), lens.len()));
+        }
+        let DataType::Struct(parts) = field.data_type() else {
+            return Err(ArrowError::SchemaError("a pull is a struct".into()));
+        };
+        let times: TimestampMillisecondArray =
+            PrimitiveArray::from_iter_values(pulls.iter().map(|p| p.fetched_at));
+        let flags = |flag: fn(&Answer) -> Option<bool>| {
+            Arc::new(pulls.iter().map(|p| flag(&p.answer)).collect::<BooleanArray>())
+        };
+        let codes: Int32Array = pulls.iter().map(|p| p.answer.errcode).collect();
+        let parts = StructArray::try_new(
+            parts.clone(),
+            vec![
+                Arc::new(times.with_timezone("UTC")),
+                flags(|answer| answer.is_need_charge),
+                flags(|answer| answer.snapshot_final),
+                Arc::new(codes),
+            ],
+            None,
+        )?;
+        let nulls = NullBuffer::from_iter(lens.iter().map(|len| *len > 0));
+        let offsets = OffsetBuffer::from_lengths(lens);
+        Ok(Arc::new(ListArray::try_new(field, offsets, Arc::new(parts), Some(nulls))?))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The tables as `schemas/` tells them: the contract with outside readers, parsed once.
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use serde::Deserialize;
 use std::sync::{Arc, LazyLock};
 
@@ -125,6 +125,25 @@ pub fn data_type(kind: &str) -> Option<DataType> {
         "int64" => DataType::Int64,
         "decimal(5,2)" => DataType::Decimal128(5, 2),
         "decimal(38,8)" => DataType::Decimal128(38, 8),
+        "list<pull>" => DataType::List(pull_field()),
         _ => return None,
     })
+}
+
+/// An element of `earlier_pulls`.
+pub fn pull_field() -> FieldRef {
+    static PULL: LazyLock<FieldRef> = LazyLock::new(|| {
+        let part = |name, kind, nullable| {
+            Field::new(name, data_type(kind).expect("a type of this room"), nullable)
+        };
+        let parts = vec![
+            part("fetched_at", "timestamp_ms_utc", false),
+            part("is_need_charge", "bool", true),
+            part("snapshot_final", "bool", true),
+            part("errcode", "int32", true),
+        ];
+        // The name that Parquet gives elements of lists.
+        Arc::new(Field::new("element", DataType::Struct(parts.into()), false))
+    });
+    PULL.clone()
 }

@@ -8,7 +8,7 @@
 use super::WriteError;
 use super::ids::{Id, Ids, Interned};
 use super::merge::{Facts, GatheredGroup, Part, RowRef, SeqSet, Snapshot, settle_one};
-use super::rows::{Class, Flags, KeyOf, Keys, NONE, Rows, Said};
+use super::rows::{Answer, Class, Flags, KeyOf, Keys, NONE, Pull, Rows, Said};
 use crate::model::Texts;
 use rayon::prelude::*;
 use std::cmp::{Ordering, Reverse};
@@ -45,6 +45,7 @@ struct Now {
 
 /// Rows in the order of a day's files, on disk.
 pub struct Run {
+    folder: PathBuf,
     number: u32,
     stored: bool,
     rows: u32,
@@ -86,6 +87,8 @@ struct Record<'p> {
     row: u32,
     day: i32,
     facts: Facts,
+    flags: Flags,
+    earlier: &'p [Pull],
 }
 
 /// The object a row came from: its place among those of the run, or, of a stored row, its key.
@@ -145,7 +148,7 @@ impl Held {
             SeqSet::hashes(&self.now.lock().unwrap_or_else(PoisonError::into_inner).rows);
         let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         for part in 0..PARTS {
-            for (run, records) in records_of(&runs, part).map_err(|e| self.failed(e))? {
+            for (run, records) in records_of(&runs, part)? {
                 hashes.extend(records.each(run).map(|record| record.id.hash()));
             }
         }
@@ -173,19 +176,18 @@ impl Held {
 
 /// A file that goes with the process, whatever ends it, where the system lets an open file be removed.
 fn temporary(folder: &Path, name: &str) -> std::io::Result<File> {
-    let path = folder.join(format!("faceledger-{}-{name}.spill", std::process::id()));
+    let n = FILES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let path = folder.join(format!("faceledger-{}-{n}-{name}.spill", std::process::id()));
     let file = File::options().read(true).write(true).create_new(true).open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)
 }
 
-/// Distinguishes the files of several loads of one process.
+/// Distinguishes the files of one process.
 static FILES: AtomicU64 = AtomicU64::new(0);
 
 fn write_run(folder: &Path, number: u32, stored: bool, rows: Vec<Rows>) -> std::io::Result<Run> {
-    let n = FILES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let (mut file, mut parts_file) =
-        (temporary(folder, &format!("{n}-rows"))?, temporary(folder, &format!("{n}-seqs"))?);
+    let (mut file, mut parts_file) = (temporary(folder, "rows")?, temporary(folder, "seqs")?);
     let mut order: Vec<(i32, i64, RowRef)> = Vec::with_capacity(rows.iter().map(Rows::len).sum());
     for (batch, rows) in rows.iter().enumerate() {
         order.extend((0..rows.len()).map(|row| {
@@ -234,6 +236,7 @@ fn write_run(folder: &Path, number: u32, stored: bool, rows: Vec<Rows>) -> std::
         write_part(part, waiting)?;
     }
     Ok(Run {
+        folder: folder.to_owned(),
         number,
         stored,
         rows: first,
@@ -313,6 +316,10 @@ impl Tables {
             source_key,
             keys,
             source_record: of().map(|(rows, row)| rows.source_record[row]).collect(),
+            earlier: match rows.iter().all(|rows| rows.earlier.is_empty()) {
+                true => Vec::new(),
+                false => of().map(|(rows, row)| rows.earlier(row).into()).collect(),
+            },
             ..Rows::default()
         }
     }
@@ -443,6 +450,7 @@ impl Rows {
         }
         if let Some(keys) = self.keys.stored_texts() {
             keys.write(out);
+            write_pulls(&self.earlier, out);
         }
     }
 
@@ -459,12 +467,14 @@ impl Rows {
         let mut ids = || Ids::read(&mut bytes, n);
         let (seq, request_id, biz_token) = (ids(), ids(), ids());
         let (idcard_hmac, name_hmac) = (ids(), ids());
-        let keys = match stored {
-            true => Arc::new(Keys::stored(Texts::read(&mut bytes))),
-            false => Arc::default(),
+        // Only stored rows know of pulls before their own.
+        let (keys, earlier) = match stored {
+            true => (Arc::new(Keys::stored(Texts::read(&mut bytes))), read_pulls(&mut bytes)),
+            false => (Arc::default(), Vec::new()),
         };
         Rows {
             keys,
+            earlier,
             stored,
             rank_time,
             req_time,
@@ -484,6 +494,49 @@ impl Rows {
             ..Rows::default()
         }
     }
+}
+
+/// Bytes of a [`Pull`] on disk.
+const PULL: usize = 14;
+
+impl Pull {
+    fn to_bytes(self) -> [u8; PULL] {
+        let Answer { is_need_charge, snapshot_final, errcode } = self.answer;
+        let mut bytes = [0; PULL];
+        bytes[..8].copy_from_slice(&self.fetched_at.to_le_bytes());
+        bytes[8..12].copy_from_slice(&errcode.unwrap_or_default().to_le_bytes());
+        bytes[12] = Flags::new(is_need_charge, snapshot_final, true).bits();
+        bytes[13] = u8::from(errcode.is_some());
+        bytes
+    }
+
+    fn from_bytes(bytes: [u8; PULL]) -> Pull {
+        let mut bytes = Bytes(&bytes);
+        let fetched_at = i64::from_le_bytes(bytes.array());
+        let errcode = i32::from_le_bytes(bytes.array());
+        let [flags, coded] = bytes.array();
+        let flags = Flags::from_bits(flags);
+        let answer = Answer {
+            is_need_charge: flags.is_need_charge(),
+            snapshot_final: flags.snapshot_final(),
+            errcode: (coded == 1).then_some(errcode),
+        };
+        Pull { fetched_at, answer }
+    }
+}
+
+/// Pulls of rows: of how many, then how many each has, then they.
+fn write_pulls(rows: &[Box<[Pull]>], out: &mut Vec<u8>) {
+    put(out, &[rows.len() as u32], u32::to_le_bytes);
+    let lens: Vec<u32> = rows.iter().map(|pulls| pulls.len() as u32).collect();
+    put_near(out, &lens);
+    rows.iter().for_each(|pulls| put(out, pulls, Pull::to_bytes));
+}
+
+fn read_pulls(bytes: &mut Bytes<'_>) -> Vec<Box<[Pull]>> {
+    let n = u32::from_le_bytes(bytes.array()) as usize;
+    let lens = bytes.near(n, |len| len as usize);
+    lens.into_iter().map(|len| bytes.each(len, Pull::from_bytes).into()).collect()
 }
 
 impl Ids {
@@ -523,6 +576,8 @@ struct Records {
     /// Of those that have one, and behind it whether they have.
     errcode: Vec<i32>,
     coded: Vec<u8>,
+    /// Of stored rows.
+    earlier: Vec<Box<[Pull]>>,
 }
 
 impl Records {
@@ -540,7 +595,10 @@ impl Records {
         self.req_time.push(block.req_time[row]);
         self.detail_index.push(block.detail_index[row]);
         match block.keys.stored_texts() {
-            Some(keys) => self.key_text.push(keys.get(block.source_key[row] as usize)),
+            Some(keys) => {
+                self.key_text.push(keys.get(block.source_key[row] as usize));
+                self.earlier.push(block.earlier(row).into());
+            }
             None => self.key.push(block.source_key[row]),
         }
         self.row.push(place);
@@ -563,6 +621,7 @@ impl Records {
             places.clear();
         }
         self.key_text.clear();
+        self.earlier.clear();
         for bits in [&mut self.flags, &mut self.coded] {
             bits.clear();
         }
@@ -579,7 +638,11 @@ impl Records {
         }
         put_near(out, &self.row);
         match self.key.is_empty() {
-            true => self.key_text.write(out),
+            true => {
+                self.key_text.write(out);
+                let known = self.earlier.iter().any(|pulls| !pulls.is_empty());
+                write_pulls(if known { &self.earlier } else { &[] }, out);
+            }
             false => put_near(out, &self.key),
         }
         for bits in [&self.flags, &self.coded] {
@@ -595,14 +658,14 @@ impl Records {
         let mut ints = || bytes.near(n, |n| n as i32);
         let (detail_index, day, errcode) = (ints(), ints(), ints());
         let row = bytes.near(n, |n| n as u32);
-        let (key, key_text) = match stored {
-            true => (Vec::new(), Texts::read(bytes)),
-            false => (bytes.near(n, |n| n as u32), Texts::default()),
+        let (key, key_text, earlier) = match stored {
+            true => (Vec::new(), Texts::read(bytes), read_pulls(bytes)),
+            false => (bytes.near(n, |n| n as u32), Texts::default(), Vec::new()),
         };
         let mut bits = || bytes.near(n, |n| n as u8);
         let (flags, coded) = (bits(), bits());
         let rank = Records { seq, rank_time, source_record, req_time, ..Records::default() };
-        Records { detail_index, key, key_text, row, day, flags, errcode, coded, ..rank }
+        Records { detail_index, key, key_text, row, day, flags, errcode, coded, earlier, ..rank }
     }
 
     /// Each of them, as of the `run`th run.
@@ -624,22 +687,18 @@ impl Records {
                 errcode: (self.coded[n] == 1).then_some(self.errcode[n]),
                 req_time: self.req_time[n],
             },
+            flags: Flags::from_bits(self.flags[n]),
+            earlier: self.earlier.get(n).map_or(&[], Box::as_ref),
         })
     }
 }
 
 /// The records of a part of the Seqs, and the run of each batch of them.
-fn records_of(runs: &[Run], part: usize) -> std::io::Result<Vec<(u32, Records)>> {
+fn records_of(runs: &[Run], part: usize) -> Result<Vec<(u32, Records)>, WriteError> {
     let mut all = Vec::new();
-    let mut bytes = Vec::new();
     for run in runs {
-        let mut file = run.records.lock().unwrap_or_else(PoisonError::into_inner);
-        for (from, n) in &run.parts[part] {
-            bytes.clear();
-            file.seek(SeekFrom::Start(*from))?;
-            (&mut *file).take(*n as u64).read_to_end(&mut bytes)?;
-            all.push((run.number, Records::read(&mut Bytes(&bytes), run.stored)));
-        }
+        let records = run.records(part).map_err(|error| run.failed(error))?;
+        all.extend(records.into_iter().map(|records| (run.number, records)));
     }
     Ok(all)
 }
@@ -649,8 +708,94 @@ pub struct Spilled {
     runs: Vec<Run>,
     /// A bit each.
     losers: Vec<Vec<AtomicU64>>,
+    /// By run.
+    news: Vec<News>,
     /// By piece: records of its object that lie before it.
     shifts: Vec<i64>,
+}
+
+/// Earlier pulls that have become known of rows of a run, on disk.
+#[derive(Default)]
+struct News {
+    held: Mutex<NewsHeld>,
+    /// Once all are there and in order: by block of the run, where its begin, and how many bytes they are.
+    of_block: Vec<(u64, usize)>,
+}
+
+#[derive(Default)]
+struct NewsHeld {
+    /// None as long as there is nothing.
+    file: Option<File>,
+    bytes: usize,
+}
+
+impl News {
+    /// Adds those of some rows, by their place in the run.
+    fn add(&self, run: &Run, rows: &[(u32, Box<[Pull]>)]) -> std::io::Result<()> {
+        let mut bytes = Vec::new();
+        for (row, pulls) in rows {
+            put(&mut bytes, &[*row, pulls.len() as u32], u32::to_le_bytes);
+            put(&mut bytes, pulls, Pull::to_bytes);
+        }
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.bytes += bytes.len();
+        let file = match &mut held.file {
+            Some(file) => file,
+            none => none.insert(temporary(&run.folder, "pulls")?),
+        };
+        file.write_all(&bytes)
+    }
+
+    /// Puts them in the order of the rows. Those of one run are held for that.
+    fn sort(&mut self, run: &Run) -> std::io::Result<()> {
+        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = &mut held.file else { return Ok(()) };
+        let mut bytes = vec![0; held.bytes];
+        file.seek(SeekFrom::Start(0))?;
+        file.read_exact(&mut bytes)?;
+        // Of each row its place in the run, and all of its bytes.
+        let mut rows: Vec<(u32, &[u8])> = Vec::new();
+        let mut rest: &[u8] = &bytes;
+        while !rest.is_empty() {
+            let mut head = Bytes(rest);
+            let row = u32::from_le_bytes(head.array());
+            let pulls = u32::from_le_bytes(head.array()) as usize;
+            let (all, after) = rest.split_at((8 + PULL * pulls).min(rest.len()));
+            rows.push((row, all));
+            rest = after;
+        }
+        rows.sort_unstable();
+        let mut sorted = Vec::with_capacity(bytes.len());
+        let mut rows = rows.into_iter().peekable();
+        for (n, _) in run.blocks.iter().enumerate() {
+            let next = run.blocks.get(n + 1).map_or(run.rows, |next| next.first);
+            let from = sorted.len();
+            while let Some((_, all)) = rows.next_if(|(row, _)| *row < next) {
+                sorted.extend_from_slice(all);
+            }
+            self.of_block.push((from as u64, sorted.len() - from));
+        }
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&sorted)
+    }
+
+    /// Gives the rows of a block of the run what has become known of them.
+    fn tell(&self, run: &Run, block: usize, rows: &mut Rows) -> std::io::Result<()> {
+        let Some((from, n @ 1..)) = self.of_block.get(block).copied() else { return Ok(()) };
+        let mut bytes = vec![0; n];
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &mut held.file {
+            file.seek(SeekFrom::Start(from))?;
+            file.read_exact(&mut bytes)?;
+        }
+        let mut bytes = Bytes(&bytes);
+        while !bytes.0.is_empty() {
+            let row = u32::from_le_bytes(bytes.array()) - run.blocks[block].first;
+            let pulls = u32::from_le_bytes(bytes.array()) as usize;
+            rows.set_earlier(row as usize, bytes.each(pulls, Pull::from_bytes).into());
+        }
+        Ok(())
+    }
 }
 
 impl Spilled {
@@ -660,16 +805,20 @@ impl Spilled {
             .iter()
             .map(|run| (0..run.rows.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
             .collect();
-        let spilled = Spilled { runs, losers, shifts };
+        let news = runs.iter().map(|_| News::default()).collect();
+        let mut spilled = Spilled { runs, losers, news, shifts };
         let parts = (0..PARTS)
             .into_par_iter()
             .map(|part| spilled.settle_part(part))
             .collect::<Result<_, WriteError>>()?;
+        for (news, run) in spilled.news.iter_mut().zip(&spilled.runs) {
+            news.sort(run).map_err(|error| run.failed(error))?;
+        }
         Ok((spilled, parts))
     }
 
     fn settle_part(&self, part: usize) -> Result<Part, WriteError> {
-        let records = records_of(&self.runs, part).map_err(failed_read)?;
+        let records = records_of(&self.runs, part)?;
         let mut all: Vec<Record<'_>> =
             records.iter().flat_map(|(run, records)| records.each(*run)).collect();
         // Of no object that was read, and of no piece of it, are stored rows.
@@ -690,19 +839,30 @@ impl Spilled {
                 .then_with(|| stored(b).cmp(&stored(a)))
         });
         let mut part = Part::default();
+        let mut news: Vec<Vec<(u32, Box<[Pull]>)>> = vec![Vec::new(); self.runs.len()];
         for snapshots in all.chunk_by(|a, b| a.id == b.id) {
             let brief = |record: &Record<'_>| (stored(record), record.day);
-            settle_one(&mut part, snapshots, &brief, &|record: &Record<'_>| Snapshot {
-                stored: stored(record),
-                day: record.day,
-                facts: record.facts,
-                object: key_of(record).map_or(NONE, |key| key.object),
-                seq: record.id,
-            });
+            let earlier =
+                settle_one(&mut part, snapshots, &brief, &|record: &Record<'_>| Snapshot {
+                    stored: stored(record),
+                    day: record.day,
+                    facts: record.facts,
+                    own: Pull::of(record.flags, record.rank_time, record.facts.errcode),
+                    earlier: record.earlier,
+                    object: key_of(record).map_or(NONE, |key| key.object),
+                    seq: record.id,
+                });
+            if let Some((earlier, winner)) = earlier.zip(snapshots.last()) {
+                news[winner.run as usize].push((winner.row, earlier));
+            }
             for loser in snapshots.iter().rev().skip(1) {
                 let bits = &self.losers[loser.run as usize][loser.row as usize / 64];
                 bits.fetch_or(1 << (loser.row % 64), std::sync::atomic::Ordering::Relaxed);
             }
+        }
+        for (run, rows) in self.runs.iter().zip(news).filter(|(_, rows)| !rows.is_empty()) {
+            let news = &self.news[run.number as usize];
+            news.add(run, &rows).map_err(|error| run.failed(error))?;
         }
         Ok(part)
     }
@@ -739,10 +899,6 @@ impl Spilled {
         }
         Ok(merging)
     }
-}
-
-fn failed_read(source: std::io::Error) -> WriteError {
-    WriteError::Spill { folder: "a file of spilled rows".to_owned(), source }
 }
 
 /// Where a run is read.
@@ -862,7 +1018,8 @@ impl Merging<'_> {
                     at.block = usize::MAX;
                     return Ok(());
                 }
-                let rows = run.read(at.next, &self.spilled.shifts).map_err(failed_read)?;
+                let (shifts, news) = (&self.spilled.shifts, &self.spilled.news[at.run]);
+                let rows = run.read(at.next, shifts, news).map_err(|e| run.failed(e))?;
                 (at.block, at.row) = (self.blocks.len(), 0);
                 at.next += 1;
                 self.blocks.push(rows);
@@ -889,7 +1046,23 @@ impl Merging<'_> {
 }
 
 impl Run {
-    fn read(&self, block: usize, shifts: &[i64]) -> std::io::Result<Rows> {
+    fn failed(&self, source: std::io::Error) -> WriteError {
+        WriteError::Spill { folder: self.folder.display().to_string(), source }
+    }
+
+    fn records(&self, part: usize) -> std::io::Result<Vec<Records>> {
+        let mut file = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = Vec::new();
+        let mut read = |(from, n): &(u64, usize)| {
+            bytes.clear();
+            file.seek(SeekFrom::Start(*from))?;
+            (&mut *file).take(*n as u64).read_to_end(&mut bytes)?;
+            Ok(Records::read(&mut Bytes(&bytes), self.stored))
+        };
+        self.parts[part].iter().map(&mut read).collect()
+    }
+
+    fn read(&self, block: usize, shifts: &[i64], news: &News) -> std::io::Result<Rows> {
         let Block { from, bytes: n, .. } = self.blocks[block];
         let mut bytes = vec![0; n];
         {
@@ -907,6 +1080,7 @@ impl Run {
         }
         rows.classes = self.classes.clone();
         rows.saids = self.saids.clone();
+        news.tell(self, block, &mut rows)?;
         Ok(rows)
     }
 }
@@ -986,7 +1160,8 @@ mod tests {
                     };
                     let req_time = 1_772_296_082_585 + DAY_MS * rng.below(3) as i64;
                     let usage_date = UsageDay::of_instant(req_time);
-                    let fetched_at = (rng.below(2) == 0).then_some(1_772_900_000_000);
+                    let fetched_at =
+                        (rng.below(2) == 0).then(|| 1_772_900_000_000 + rng.below(4) as i64);
                     let word = ["成功", "疑似", ""][rng.below(3) as usize];
                     let record = Record {
                         number: number as i64,
@@ -1032,6 +1207,23 @@ mod tests {
                 let mut keys = (*rows.keys).clone();
                 keys.forget_objects();
                 rows.keys = keys.into();
+                for row in 0..rows.len() {
+                    let (flags, code) = (rows.flags[row], rows.said(row).errcode);
+                    let own = Pull::of(flags, rows.rank_time[row], code);
+                    let mut earlier = Vec::new();
+                    for _ in 0..rng.below(3) {
+                        let answer = Answer {
+                            is_need_charge: [None, Some(true), Some(false)][rng.below(3) as usize],
+                            snapshot_final: Some(false),
+                            errcode: (rng.below(2) == 0).then_some(rng.below(3) as i32),
+                        };
+                        let fetched_at = 1_772_900_000_000 - 2 + rng.below(4) as i64;
+                        earlier.push(Pull { fetched_at, answer });
+                    }
+                    let mut earlier = Pull::first_of_each(earlier.into_iter().chain(own).collect());
+                    earlier.retain(|pull| Some(*pull) != own);
+                    rows.set_earlier(row, earlier.into());
+                }
             }
             all.push(rows);
         }
@@ -1117,6 +1309,7 @@ mod tests {
     /// The same counted slowly: one row a Seq, the one of the greatest rank, sorted by time and Seq.
     #[test]
     fn the_rows_that_count_are_those_of_a_plain_recount() {
+        let mut earlier_seen = 0;
         for seed in 1..60 {
             let (rows, shifts) = batches(seed);
             let merged = merged(&rows, &shifts, 3_000, &[]);
@@ -1143,6 +1336,24 @@ mod tests {
                     }
                 }
             }
+            // Of each answer the first time, counted slowly.
+            type Said = (Option<bool>, Option<bool>, Option<i32>);
+            let mut answers: BTreeMap<String, BTreeMap<Said, i64>> = BTreeMap::new();
+            let said = |pull: &Pull| {
+                let Answer { is_need_charge, snapshot_final, errcode } = pull.answer;
+                (is_need_charge, snapshot_final, errcode)
+            };
+            for rows in &rows {
+                for row in 0..rows.len() {
+                    let of_seq = answers.entry(rows.seq(row).to_string()).or_default();
+                    let code = rows.said(row).errcode;
+                    let own = Pull::of(rows.flags[row], rows.rank_time[row], code);
+                    for pull in own.iter().chain(rows.earlier(row)) {
+                        let first = of_seq.entry(said(pull)).or_insert(pull.fetched_at);
+                        *first = pull.fetched_at.min(*first);
+                    }
+                }
+            }
             best.values().filter(|b| b.4).for_each(|b| _ = new_days.insert(b.6));
             assert!(new_days.iter().all(|day| merged.days.contains_key(day)));
             for (day, n) in &merged.days {
@@ -1155,11 +1366,27 @@ mod tests {
                     found.extend(
                         group.each(|rows, row| (rows.req_time[row], rows.seq(row).to_string())),
                     );
+                    for (rows, row) in group.each(|rows, row| (rows, row)) {
+                        let code = rows.said(row).errcode;
+                        let own = Pull::of(rows.flags[row], rows.rank_time[row], code);
+                        let mut due = answers[&rows.seq(row).to_string()].clone();
+                        if let Some(own) = own.filter(|own| due[&said(own)] == own.fetched_at) {
+                            due.remove(&said(&own));
+                        }
+                        let mut due: Vec<(i64, Said)> =
+                            due.into_iter().map(|(said, first)| (first, said)).collect();
+                        due.sort();
+                        let found = rows.earlier(row).iter();
+                        let found: Vec<_> = found.map(|p| (p.fetched_at, said(p))).collect();
+                        assert_eq!(found, due, "seed {seed} {}", rows.seq(row));
+                        earlier_seen += found.len();
+                    }
                 }
                 assert_eq!(*n, found.len() as u64);
                 assert!(found.iter().map(|(t, s)| (*t, s)).eq(expected), "seed {seed} day {day}");
             }
         }
+        assert!(earlier_seen > 1_000, "{earlier_seen}");
     }
 
     /// Seqs are found again by what is asked of stored days.

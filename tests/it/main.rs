@@ -2,6 +2,7 @@
 //! public face.
 
 mod abilities;
+mod as_of;
 mod backfill;
 mod calendar;
 mod commands;

@@ -124,12 +124,51 @@ pub fn recount(setting: &Setting, objects: &[Object]) -> Recount {
             let same = says(&pair[0]) == says(&pair[1]);
             counted.add(if same { "details_duplicate" } else { "details_changed" }, 1);
         }
-        counted.rows.push(of_seq.pop().expect("a snapshot").row);
+        let earlier = earlier_pulls(&of_seq);
+        let mut row = of_seq.pop().expect("a snapshot").row;
+        row.insert("earlier_pulls".into(), earlier);
+        counted.rows.push(row);
     }
     counted.rows.sort_by_key(order);
     counted.daily = settle(&counted.rows);
     counted.rejects.sort();
     counted
+}
+
+/// What a pull may have said differently from another, in the order in which answers of the same time are listed.
+const ANSWER: [&str; 3] = ["is_need_charge", "snapshot_final", "errcode"];
+
+/// Each different answer of the pulls of a Seq whose time is known, with the first time it was given, but for what the
+/// last snapshot says itself.
+fn earlier_pulls(of_seq: &[Snapshot]) -> Value {
+    let pulls: Vec<&Row> =
+        of_seq.iter().map(|s| &s.row).filter(|row| !row["fetched_at"].is_null()).collect();
+    let mut first: Vec<Row> = Vec::new();
+    for row in &pulls {
+        let same = |other: &&&Row| ANSWER.iter().all(|name| other[*name] == row[*name]);
+        let time = pulls.iter().filter(same).map(|row| row["fetched_at"].as_i64()).min();
+        let mut pull: Row =
+            ANSWER.iter().map(|name| ((*name).into(), row[*name].clone())).collect();
+        pull.insert("fetched_at".into(), json!(time));
+        if !first.contains(&pull) {
+            first.push(pull);
+        }
+    }
+    let last = &of_seq.last().expect("a snapshot").row;
+    first.retain(|pull| pull.iter().any(|(name, value)| last[name] != *value));
+    let flag = |value: &Value| value.as_bool().map_or(0, |yes| 1 + i64::from(yes));
+    first.sort_by_key(|p| {
+        (
+            p["fetched_at"].as_i64(),
+            flag(&p["is_need_charge"]),
+            flag(&p["snapshot_final"]),
+            p["errcode"].as_i64(),
+        )
+    });
+    match first.is_empty() {
+        true => Value::Null,
+        false => json!(first),
+    }
 }
 
 /// The sort order of `liveness_detail`.

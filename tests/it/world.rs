@@ -320,6 +320,16 @@ fn cell(column: &ArrayRef, row: usize) -> Value {
             let units = column.as_primitive::<Decimal128Type>().value(row);
             Value::from(i64::try_from(units).expect("a small amount"))
         }
+        DataType::List(_) => {
+            let elements = column.as_list::<i32>().value(row);
+            (0..elements.len()).map(|at| cell(&elements, at)).collect()
+        }
+        DataType::Struct(parts) => {
+            let columns = column.as_struct().columns().iter();
+            let cells =
+                columns.zip(parts).map(|(column, part)| (part.name().clone(), cell(column, row)));
+            Value::Object(cells.collect())
+        }
         other => panic!("a column of type {other}, which no schema names"),
     }
 }

@@ -1,0 +1,135 @@
+//! `reconcile --as-of TIME` says what it said at that time, whatever was pulled since and in whatever order it was
+//! loaded.
+
+use crate::random::Rng;
+use crate::world::{Object, SOME_TIME, World, attempt};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+const PIPELINE: &str = r#"
+name = "test"
+[account]
+uin = "100012345678"
+opened_at = "2023-05-01T00:00:00+08:00"
+[source]
+url = "source/"
+[source.envelope]
+response = "/result"
+fetched_at = "/at"
+created_at = "/made"
+[[route]]
+match = {}
+product = "enhanced"
+channel = "app_sdk"
+[output]
+url = "out/"
+[reconcile]
+tolerance_calls = 1000000
+"#;
+
+const HOUR_MS: i64 = 3_600_000;
+/// 2024-12-02T00:00:00+08:00.
+const BEGIN_MS: i64 = 1_733_068_800_000;
+const DAYS: u64 = 6;
+
+/// A pull of a token's result: when, and the object.
+type Pulled = (i64, Object);
+
+/// Tokens with up to three attempts, each pulled up to four times within two days, later pulls with more attempts,
+/// codes and flags that came later or were put right.
+fn pulls(rng: &mut Rng) -> Vec<Pulled> {
+    let mut pulls = Vec::new();
+    for token in 0..25 {
+        let made = BEGIN_MS + rng.below(DAYS * 24) as i64 * HOUR_MS;
+        let mut attempts: Vec<Value> = Vec::new();
+        let mut at = made;
+        for pull in 0..1 + rng.below(4) {
+            at += (1 + rng.below(11) as i64) * HOUR_MS;
+            for old in &mut attempts {
+                if rng.often(30) {
+                    // What was not known, or was said wrongly; nothing is said again that was taken back.
+                    old["IsNeedCharge"] = rng.pick(&[json!(null), json!(true), json!(false)]);
+                    old["Errcode"] = json!(pull + 1);
+                }
+            }
+            for n in 0..rng.below(3) {
+                let seq = format!("t{token}-p{pull}-{n}");
+                let flag = rng.pick(&[None, Some(true), Some(true), Some(false)]);
+                attempts.push(attempt(&seq, at - HOUR_MS / 2 + n as i64, flag));
+            }
+            let text = json!({ "ErrCode": rng.below(2), "LivenessDetail": attempts });
+            let record =
+                json!({ "at": at, "made": made, "result": { "Response": { "Text": text } } });
+            let key = format!("t{token}-{pull}.json");
+            pulls.push((at, Object::new(&key, record.to_string(), SOME_TIME)));
+        }
+    }
+    pulls
+}
+
+fn bill(rng: &mut Rng) -> String {
+    let mut bill =
+        "支付者 UIN,产品名称,子产品名称,交易类型,扣费时间,开始使用时间,结束使用时间,组件类型,\
+                    组件原始用量,抵扣用量,组件用量,优惠后总价\n"
+            .to_owned();
+    for day in 2..2 + DAYS + 2 {
+        let calls = rng.below(12);
+        writeln!(
+            bill,
+            "100012345678,人脸核身·云智慧眼,增强版人脸核身（权威库）-App,按量计费日结,2024-12-{:02} 10:00:00,\
+             2024-12-{day:02} 00:00:00,2024-12-{day:02} 23:59:59,x,{calls},0,{calls},{calls}",
+            day + 1
+        )
+        .expect("a text");
+    }
+    bill
+}
+
+/// What is said of a time; warnings aside, which name what came later.
+fn said(world: &World, bill: &str, as_of: &str) -> Value {
+    std::fs::write(world.path("bill.csv"), bill).expect("a bill");
+    let words = ["reconcile", "pipeline.toml", "--bill", "bill.csv", "--month", "2024-12"];
+    let more = ["--as-of", as_of, "--dry-run", "--json"];
+    let found = world.faceledger(&[&words[..], &more].concat()).exits(0).json();
+    json!({ "rows": found["rows"], "totals": found["totals"], "audit": found["audit"] })
+}
+
+#[test]
+fn what_was_known_at_a_time_stays_known_as_it_was() {
+    let (mut otherwise_then, mut differ) = (0, 0);
+    for seed in 1..9 {
+        let mut rng = Rng::of_seed(seed);
+        let pulls = pulls(&mut rng);
+        let bill = bill(&mut rng);
+        // All of it: in one run, and pull by pull in an order of chance.
+        let all = World::new(PIPELINE);
+        all.put_all(pulls.iter().map(|(_, object)| object));
+        all.run(&[]);
+        let by_parts = World::new(PIPELINE);
+        let mut left: Vec<&Object> = pulls.iter().map(|(_, object)| object).collect();
+        while !left.is_empty() {
+            for _ in 0..(1 + rng.below(30)).min(left.len() as u64) {
+                let taken = left.swap_remove(rng.below(left.len() as u64) as usize);
+                by_parts.put(taken);
+            }
+            by_parts.run(&[]);
+        }
+        assert_eq!(all.table("liveness_detail").rows(), by_parts.table("liveness_detail").rows());
+        let rows = all.table("liveness_detail").rows();
+        otherwise_then += rows.iter().filter(|row| !row["earlier_pulls"].is_null()).count();
+        let now = said(&all, &bill, "2025-01-20T00:00:00+08:00");
+        for _ in 0..3 {
+            let time = BEGIN_MS + (36 + rng.below(DAYS * 24)) as i64 * HOUR_MS;
+            let as_of = chrono::DateTime::from_timestamp_millis(time).expect("a time").to_rfc3339();
+            // What there was at that time.
+            let then = World::new(PIPELINE);
+            then.put_all(pulls.iter().filter(|(at, _)| *at <= time).map(|(_, object)| object));
+            then.run(&[]);
+            let due = said(&then, &bill, &as_of);
+            assert_eq!(said(&all, &bill, &as_of), due, "seed {seed} as of {as_of}");
+            assert_eq!(said(&by_parts, &bill, &as_of), due, "seed {seed} as of {as_of}");
+            differ += usize::from(due != now);
+        }
+    }
+    assert!(otherwise_then > 100 && differ > 15, "{otherwise_then} {differ}");
+}
