@@ -257,6 +257,7 @@ pub struct Auditor {
     routes: Vec<EditionRoute>,
     checked: i64,
     no_table: i64,
+    unknown_flag: i64,
     not_listed: i64,
     charged_against_rule: i64,
     free_against_rule: i64,
@@ -299,7 +300,10 @@ impl Auditor {
             Verdict::Charged(rule) => (true, rule),
             Verdict::Free(rule) => (false, rule),
         };
-        let Some(flag) = attempt.is_need_charge else { return };
+        let Some(flag) = attempt.is_need_charge else {
+            self.unknown_flag += 1;
+            return;
+        };
         self.checked += 1;
         if flag == published {
             return;
@@ -339,6 +343,7 @@ impl Auditor {
     pub fn merge(&mut self, other: Auditor) {
         self.checked += other.checked;
         self.no_table += other.no_table;
+        self.unknown_flag += other.unknown_flag;
         self.not_listed += other.not_listed;
         self.charged_against_rule += other.charged_against_rule;
         self.free_against_rule += other.free_against_rule;
@@ -370,6 +375,7 @@ impl Auditor {
         Audit {
             checked: self.checked,
             no_table: self.no_table,
+            unknown_flag: self.unknown_flag,
             not_listed: self.not_listed,
             charged_against_rule: self.charged_against_rule,
             free_against_rule: self.free_against_rule,

@@ -17,7 +17,7 @@ mod template;
 mod tests;
 
 pub use record::Wanted;
-pub use skim::{Ask, Layout, Layouts, Skim, Why};
+pub use skim::{Ask, END_LOOK_BYTES, Layout, Layouts, Skim, Why};
 
 use crate::model::{Attempt, Compression, Format, Record, Reject, RejectReason, Tally};
 use frame::{Beginnings, Indent, Search, Way, blank_run};

@@ -416,6 +416,14 @@ impl<'a> Reader<'_, 'a> {
                 }
                 match cursor.peek() {
                     Some(b'{') => {
+                        // What was read beside it of the same name gives way, whichever stands first.
+                        let record = &mut self.draft.record;
+                        if let Some(trace) = &mut self.draft.trace {
+                            trace.irregular |= record.extra.is_some() || record.err_code.is_some();
+                        }
+                        if !self.wrapped {
+                            (record.extra, record.err_code) = (None, None);
+                        }
                         self.draft.text_seen = true;
                         let mut seen = Seen::default();
                         cursor.object(|cursor, key_at, key| {
@@ -531,7 +539,7 @@ impl<'a> Reader<'_, 'a> {
                 let value = cursor.scalar()?;
                 self.taken(cursor, at, Taken::ErrCode);
                 match code::<i64>(value) {
-                    Ok(code) if !self.wrapped => self.draft.record.err_code = code,
+                    Ok(code) if self.is_of_text(place) => self.draft.record.err_code = code,
                     Ok(_) => {}
                     Err((reason, message)) => {
                         self.note(Fault { at, reason, message: Cow::Borrowed(message) });
@@ -545,7 +553,7 @@ impl<'a> Reader<'_, 'a> {
                 }
                 let text = self.text(cursor, "Extra should be a string")?;
                 self.taken(cursor, at, Taken::Extra);
-                if !self.wrapped {
+                if self.is_of_text(place) {
                     self.draft.record.extra = text;
                 }
                 Ok(())
@@ -556,6 +564,15 @@ impl<'a> Reader<'_, 'a> {
                 self.skip(cursor)
             }
         }
+    }
+
+    /// Whether what Text has is read here: outside of it only where there is none.
+    fn is_of_text(&mut self, place: Place) -> bool {
+        let beside = place == Place::Top && self.draft.text_seen;
+        if let Some(trace) = &mut self.draft.trace {
+            trace.irregular |= beside;
+        }
+        !self.wrapped && !beside
     }
 
     fn skip(&mut self, cursor: &mut Cursor<'a>) -> Parsed<()> {

@@ -25,8 +25,11 @@
 //! 3. A second object of the same build beside the response, under a name of its own, of which the end is seen.
 //! 4. Several results one after the other that begin like one, end like one and have nothing behind the last
 //!    brace. Files of lines end with a line break, and arrays begin with a bracket: those are seen. Of each folder the
-//!    first object and every 64th are read whole; as soon as one of them holds several records, all objects of
-//!    the folder are.
+//!    first object, the third, the ninth and every 64th are read whole; as soon as one of them holds several records, all
+//!    objects of the folder are.
+//!
+//! A tail that is cut, or has a bracket too many or too few, could still be that of another record. So it must end with
+//! the same brackets as an object of the folder that was read whole and held one record and nothing behind it.
 
 use super::envelope::{Slot, Step};
 use super::json::{Cursor, Parsed};
@@ -49,6 +52,12 @@ const RUN_BYTES: usize = 64;
 const QUOTES_MAX: usize = 8;
 /// Every so many objects of a folder one is read whole, to see that it still holds one record.
 const SAMPLE_EVERY: u64 = 64;
+/// And early, while all of a folder can still be read again: these.
+const EARLY_SAMPLES: [u64; 2] = [2, 8];
+/// Ends of records that are remembered of a folder: those without their last members are few.
+const ENDS_MAX: usize = 16;
+/// Bytes at the end of an object in which its last brackets are looked for.
+pub const END_LOOK_BYTES: usize = 64;
 /// After so many failures one after the other, a folder is only tried now and then.
 const MISSES_MAX: u32 = 3;
 const TRY_EVERY: u64 = 32;
@@ -100,6 +109,8 @@ struct Known {
     head: Need,
     tail: Need,
     text_at_end: bool,
+    /// The brackets that objects read whole ended with.
+    ends: Vec<Vec<u8>>,
     in_part: u64,
     in_part_before: u64,
 }
@@ -224,13 +235,22 @@ impl Layout {
         known.begun += 1;
         match () {
             () if known.several => Err(Why::Needed),
-            () if turn.is_multiple_of(SAMPLE_EVERY) || !known.single && !known.sampling => {
+            () if turn.is_multiple_of(SAMPLE_EVERY)
+                || EARLY_SAMPLES.contains(&turn)
+                || !known.single && !known.sampling =>
+            {
                 known.sampling = true;
                 Err(Why::Sample)
             }
             () if known.misses >= MISSES_MAX && !turn.is_multiple_of(TRY_EVERY) => Err(Why::Needed),
             () => Ok((known.head.of(size), known.tail.of(size))),
         }
+    }
+
+    /// Whether objects of the folder are known to end so; before one was read nobody knows.
+    fn may_end(&self, tail: &[u8]) -> bool {
+        let known = self.known();
+        known.ends.is_empty() || known.ends.contains(&last_brackets(tail))
     }
 
     fn missed(&self) {
@@ -246,10 +266,22 @@ impl Layout {
         known.tail.note(tail_bytes, size);
     }
 
-    /// What an object of this size that was read whole was like: its usable records, and where its first
-    /// attempt began.
-    pub fn read_whole(&self, records: u64, first_attempt: Option<i64>, size: u64) {
+    /// What an object of this size that was read whole was like: its usable records, where its first attempt began, and
+    /// its last bytes, where it held one record alone.
+    pub fn read_whole(
+        &self,
+        records: u64,
+        first_attempt: Option<i64>,
+        size: u64,
+        end: Option<&[u8]>,
+    ) {
         let mut known = self.known();
+        if let Some(end) = end.filter(|_| records == 1).map(last_brackets)
+            && known.ends.len() < ENDS_MAX
+            && !known.ends.contains(&end)
+        {
+            known.ends.push(end);
+        }
         known.sampling = false;
         match records {
             0 => {}
@@ -260,6 +292,13 @@ impl Layout {
             known.text_at_end = at as u64 > size / 2;
         }
     }
+}
+
+/// The closing brackets at the end of an object, white space aside.
+fn last_brackets(end: &[u8]) -> Vec<u8> {
+    let end = &end[end.len().saturating_sub(END_LOOK_BYTES)..];
+    let last = end.iter().rev().filter(|byte| !byte.is_ascii_whitespace());
+    last.copied().take_while(|byte| matches!(byte, b'}' | b']')).collect()
 }
 
 /// One object being read.
@@ -389,6 +428,10 @@ impl<'w> Skim<'w> {
         // comma, cut) may hold more than one record, or none.
         if self.head.first() != Some(&b'{') || self.tail.last() != Some(&b'}') {
             return self.give_up();
+        }
+        if !self.layout.may_end(&self.tail) {
+            self.state = State::Whole(Why::Needed);
+            return;
         }
         let head = match std::str::from_utf8(&self.head) {
             Ok(head) => head,

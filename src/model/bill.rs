@@ -86,6 +86,11 @@ pub struct BillLine {
     pub cash: Option<Amount>,
     /// Only international bills name one, in a column or behind the header of the cost; amounts are in it then.
     pub currency: Option<Arc<str>>,
+    /// Digest of what tells lines apart that say the same otherwise, and is not kept: order and transaction, project and
+    /// region, the hours of its usage.
+    pub told_apart: u64,
+    /// Place of its component in the line of the bill, where that lists several.
+    pub component_at: u32,
     /// The file (within a zip: `archive.zip!member.csv`), and the row in it: the line of a CSV from 1, header included;
     /// the record of a JSON file from 0, counting components.
     pub source_file: Arc<str>,
@@ -97,6 +102,10 @@ const NO_COUNTS: [&str; 16] = [
     "kb", "mb", "gb", "tb", "byte", "bytes", "秒", "分钟", "小时", "天", "second", "seconds",
     "minute", "minutes", "hour", "hours",
 ];
+
+/// Words in the unit of a price that is not in yuan.
+const FOREIGN: [&str; 10] =
+    ["美元", "USD", "港元", "港币", "HKD", "欧元", "EUR", "日元", "JPY", "SGD"];
 
 impl BillLine {
     /// What lines mostly have in common: a bill has very many lines, and few of each of these.
@@ -202,12 +211,25 @@ impl BillLine {
             || self.action_type.as_deref().is_some_and(|action| action.starts_with("prepay"))
     }
 
-    /// Whether its amounts are yuan: mainland bills name no currency.
-    pub fn is_in_yuan(&self) -> bool {
+    /// The currency that it names, where it is not yuan: mainland bills name none. Without a column for it the unit of its
+    /// price may (美元/次).
+    pub fn foreign_currency(&self) -> Option<&str> {
         let yuan = ["CNY", "RMB", "人民币", "元", "¥"];
-        self.currency
-            .as_deref()
-            .is_none_or(|named| yuan.iter().any(|c| c.eq_ignore_ascii_case(named)))
+        match (self.currency.as_deref(), self.price_unit.as_deref()) {
+            (Some(named), _) => {
+                Some(named).filter(|named| !yuan.iter().any(|c| c.eq_ignore_ascii_case(named)))
+            }
+            (None, Some(unit)) => {
+                let (unit, upper) = (Some(unit), unit.to_ascii_uppercase());
+                unit.filter(|_| FOREIGN.iter().any(|word| upper.contains(word)))
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// Whether its amounts are yuan.
+    pub fn is_in_yuan(&self) -> bool {
+        self.foreign_currency().is_none()
     }
 }
 

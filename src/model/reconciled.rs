@@ -34,6 +34,9 @@ codes! {
         RoundingTooLarge = "rounding_too_large",
         /// Packages bought or given back that the pipeline does not name, where money is compared.
         PackageNotNamed = "package_not_named",
+        /// Rows whose calls agree and of which the bill deducted other quantities than the packages of the pipeline give, where
+        /// money is compared; `lines` counts the calls.
+        PackagesDiffer = "packages_differ",
         /// Lines of rows with an amount that is not in yuan, where money is compared.
         Currency = "currency",
         /// Packages bought or given back that the pipeline names, or of which counts alone speak: never over tolerance,
@@ -205,7 +208,7 @@ pub struct Money {
     pub bill_cost_unpriced: Amount,
     /// Sum of the bill's rounding lines (月度计费精度差异).
     pub bill_rounding: Amount,
-    /// What fen make of the lines of eight places: rounded to fen minus exact, per month added up. A rounding line that
+    /// What fen make of the lines of eight places: rounded to fen minus exact, of the rows added up. A rounding line that
     /// gives it back has the other sign (which sign lines of the cloud have is not published).
     pub expected_rounding: Amount,
 }
@@ -251,6 +254,10 @@ impl Money {
         self.bill_cost = Amount::checked_sum(priced.filter_map(|row| row.bill_cost))?;
         self.bill_cost_unpriced =
             Amount::checked_sum(self.unpriced().filter_map(|row| row.bill_cost))?;
+        let rounding = rows.iter().filter_map(|row| row.expected_cost);
+        let rounding: Option<Vec<Amount>> =
+            rounding.map(|cost| cost.to_fen().checked_sub(cost)).collect();
+        self.expected_rounding = Amount::checked_sum(rounding?)?;
         let tags: BTreeSet<String> = self.unpriced().map(|row| row.billing_tag.clone()).collect();
         self.unpriced_tags = tags.into_iter().collect();
         Some(())
@@ -304,6 +311,8 @@ pub struct Audit {
     pub no_table: i64,
     /// Attempts whose code their table does not list.
     pub not_listed: i64,
+    /// Attempts with a verdict whose IsNeedCharge is not known.
+    pub unknown_flag: i64,
     /// Charged though the rules say free.
     pub charged_against_rule: i64,
     /// Free though the rules say charged.

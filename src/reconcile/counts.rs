@@ -318,7 +318,8 @@ pub fn counts(
     let is_asked =
         |row: &&Variance| settings.months.is_none_or(|months| months.contains(&row.period.month()));
     let asked: Vec<&Variance> = counted.rows.iter().filter(is_asked).collect();
-    let (incomplete, running) = (incomplete_months(&asked, &placed), running_months(&asked));
+    let (incomplete, running) =
+        (incomplete_months(&asked, &placed), running_months(&asked, settings));
     counted.warnings.extend(incomplete.into_iter().chain(running));
     counted.bill_months = coverage.months;
     Ok(counted)
@@ -573,8 +574,11 @@ fn incomplete_months(rows: &[&Variance], placed: &[(&BillLine, UsageDay, bool)])
         let of_months: BTreeSet<UsageMonth> = on_bill.keys().map(|(_, month)| *month).collect();
         if !bill.is_empty() && !of_months.contains(month) {
             warnings.push(format!(
-                "the bill has no usage at all of {month}; it has some of {}: is it the bill of that month?",
-                named(&of_months)
+                "the bill has no usage at all of {month}{}: is it the bill of that month?",
+                match of_months.is_empty() {
+                    true => String::new(),
+                    false => format!("; it has some of {}", named(&of_months)),
+                }
             ));
         } else if !bill.is_empty() {
             let next = month.first_day().first_of_next_month().month();
@@ -599,19 +603,42 @@ fn incomplete_months(rows: &[&Variance], placed: &[(&BillLine, UsageDay, bool)])
     warnings
 }
 
-/// Months whose bill is not complete yet.
-fn running_months(rows: &[&Variance]) -> Vec<String> {
-    let mut pending: BTreeMap<UsageMonth, BTreeSet<Period>> = BTreeMap::new();
-    for row in rows.iter().filter(|row| row.status == Status::Pending) {
-        pending.entry(row.period.month()).or_default().insert(row.period);
+/// Days at the end of a month on which nobody need have done anything.
+const QUIET_DAYS: i32 = 3;
+
+/// Months whose bill is not complete yet, or ends so early that it may not be.
+fn running_months(rows: &[&Variance], settings: &Settings<'_>) -> Vec<String> {
+    let mut months: BTreeMap<UsageMonth, Vec<&Variance>> = BTreeMap::new();
+    for row in rows {
+        months.entry(row.period.month()).or_default().push(row);
     }
-    let told = |(month, periods): (&UsageMonth, &BTreeSet<Period>)| {
-        format!(
-            "{month} is not complete: the bill of {} is not out yet at that time; reconcile the month again when it is",
-            named(periods)
-        )
+    let told = |(month, rows): (&UsageMonth, &Vec<&Variance>)| {
+        let pending = rows.iter().filter(|row| row.status == Status::Pending);
+        let pending: BTreeSet<Period> = pending.map(|row| row.period).collect();
+        if !pending.is_empty() {
+            return Some(format!(
+                "{month} is not complete: the bill of {} is not out yet at that time; reconcile the month again when it is",
+                named(&pending)
+            ));
+        }
+        let daily = || rows.iter().filter(|row| matches!(row.period, Period::Day(_)));
+        let last = daily().max_by_key(|row| row.period.days().1)?;
+        let end = month.first_day().first_of_next_month().plus(-1);
+        let seen = last.period.days().1;
+        if settings.is_pending(&last.account, &last.billing_tag_code, Period::Day(end)) {
+            return Some(format!(
+                "{month} is not over at that time: what is compared ends with {seen}; reconcile the month again when its bill is \
+                 complete"
+            ));
+        }
+        (seen.plus(QUIET_DAYS) < end).then(|| {
+            format!(
+                "neither our records nor the bill have anything of {month} after {seen}: is the bill the file of the whole month, \
+                 and are all results loaded?"
+            )
+        })
     };
-    pending.iter().map(told).collect()
+    months.iter().filter_map(told).collect()
 }
 
 /// The rows of some months: to be taken after [`super::explain`], which balances a day with its neighbour even where

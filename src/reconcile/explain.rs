@@ -237,9 +237,12 @@ impl<'w> Evidence<'w> {
         if !span.between && row.snapshot_final == Some(false) {
             found.not_final.add(row.seq, max);
         }
-        let nothing_new = &self.wanted.nothing_new;
-        if !span.between && !nothing_new.is_empty() && nothing_new.contains(row.source_key) {
-            found.again.add(row.seq, max);
+        // What is free adds to no count, however often it is counted.
+        if !span.between && row.charge == Some(true) {
+            let nothing_new = &self.wanted.nothing_new;
+            if row.pulled_again || nothing_new.contains(row.source_key) {
+                found.again.add(row.seq, max);
+            }
         }
     }
 
@@ -278,6 +281,8 @@ struct Rest {
     begin_given: i64,
     end_given: i64,
     unknown_used: i64,
+    /// Attempts without a flag of which the provider's list says that they are free.
+    unknown_free: BTreeSet<String>,
     /// The provider's list says all there is to say of this variance.
     listed: bool,
 }
@@ -285,7 +290,7 @@ struct Rest {
 /// Fills in the parts of every variance that differs, in this order, each as far as its limit goes:
 ///
 /// 1. **The provider's list**, for days and tags it covers: facts with their Seqs, not limited by the difference. A
-///    Seq on another day takes one from a day and gives it to another (`midnight`).
+///    Seq on another day takes one from a day and gives it to another (`midnight`), though the counts of one agree.
 /// 2. **Midnight**: two neighbouring periods of a tag with opposite differences, as far as the one that counts more
 ///    of ours has charged attempts within the minutes before (or after) the midnight between them. Both get the
 ///    opposite count and the same Seqs, so that midnight adds up to zero over all days. Then three periods in a row, of
@@ -293,9 +298,9 @@ struct Rest {
 ///    apart any two differences of a busy tag would balance, which says nothing.
 /// 3. **Unknown flag**: the bill counts more; up to the attempts whose flag is null.
 /// 4. **Not final**: the bill counts more; up to the attempts in snapshots that could still grow.
-/// 5. **Duplicates**: the bill counts more; up to the attempts that ours holds once and that came more than once: so much
-///    higher is a count without regard to Seq. First those of the row itself whose Seqs are known (rows taken from objects
-///    that had nothing new), then what the load history says of that day, of whatever tag, each used once.
+/// 5. **Duplicates**: the bill counts more; up to the charged attempts that ours holds once and that came more than once:
+///    so much higher is a count without regard to Seq. First those of the row itself whose Seqs are known (fetched at
+///    several times, or from objects that had nothing new), then what the load history says of that day, of whatever tag, each used once.
 /// 6. **Rejects**: the bill counts more; up to the records set aside under that day, each used once over all tags.
 /// 7. **Unexplained**: the rest. Where ours is more its Seqs are the charged attempts, any of which can be the one.
 ///
@@ -367,7 +372,7 @@ impl<'e> Work<'_, 'e> {
 
     fn listed(&mut self, facts: &SeqFacts) {
         let max = self.evidence.limits.seqs_max;
-        for row in self.looked_at() {
+        for row in 0..self.rows.len() {
             let variance = &self.rows[row];
             if variance.difference == 0 {
                 let days = || each_day(variance.period).all(|day| facts.days.contains(&day));
@@ -375,11 +380,17 @@ impl<'e> Work<'_, 'e> {
                     && facts.is_whole(&variance.billing_tag_code)
                     && days();
                 self.rests[row].listed = whole;
-                continue;
+                // What the list gives to a neighbour, or takes from it, has two sides, though the counts of one agree.
+                let tag = Some(variance.billing_tag_code.as_str());
+                let mut facts_of = each_day(variance.period).flat_map(|day| facts.of(day, tag));
+                let moved = facts_of.any(|((kind, _), _)| kind == PartKind::Midnight);
+                if !moved || variance.status == Status::Pending {
+                    continue;
+                }
             }
             // A row of adjustments alone has no attempts on either side.
             if facts.account != variance.account
-                || variance.ours_attempts == 0 && variance.status == crate::model::Status::Adjusted
+                || variance.ours_attempts == 0 && variance.status == Status::Adjusted
             {
                 continue;
             }
@@ -394,6 +405,11 @@ impl<'e> Work<'_, 'e> {
             }
             self.rests[row].listed = listed;
             for ((kind, more), found) in sums {
+                if (kind, more) == (PartKind::UnknownFlag, false) {
+                    self.rests[row].unknown_used += found.count;
+                    self.rests[row].unknown_free = found.seqs;
+                    continue;
+                }
                 let count = if more { found.count } else { -found.count };
                 match kind {
                     PartKind::Midnight if !more => self.rests[row].near_used += found.count,
@@ -581,7 +597,9 @@ impl<'e> Work<'_, 'e> {
             let unknown = found.unknown.count - self.rests[row].unknown_used;
             let n = self.rests[row].difference.min(unknown);
             if n > 0 {
-                self.push(row, part(PartKind::UnknownFlag, n, &found.unknown));
+                let mut told = part(PartKind::UnknownFlag, n, &found.unknown);
+                told.seqs.retain(|seq| !self.rests[row].unknown_free.contains(seq));
+                self.push(row, told);
             }
             let n = self.rests[row].difference.min(found.not_final.count);
             if n > 0 {
@@ -603,7 +621,7 @@ impl<'e> Work<'_, 'e> {
 
     fn unexplained(&mut self) {
         let none = Found::default();
-        for row in self.differing() {
+        for row in 0..self.rows.len() {
             let rest = self.rests[row].difference;
             let found = self.found(row).filter(|_| rest < 0).map_or(&none, |found| &found.charged);
             if rest != 0 {

@@ -43,6 +43,8 @@ pub struct OurRow<'r> {
     pub rule_id: Option<&'r str>,
     pub source_key: &'r str,
     pub source_record: i64,
+    /// Another pull is known to have held it.
+    pub pulled_again: bool,
 }
 
 /// Code of what has no billing tag.

@@ -345,6 +345,7 @@ impl SeqJoiner {
             (Some(true), false) => fact(day, PartKind::FlagDiffers, false),
             (Some(false), true) => fact(their_day, PartKind::FlagDiffers, true),
             (None, true) => fact(their_day, PartKind::UnknownFlag, true),
+            (None, false) => fact(day, PartKind::UnknownFlag, false),
             _ => {}
         }
         if row.charge != Some(listed.charge) {
@@ -520,7 +521,8 @@ pub struct SeqFacts {
 }
 
 impl SeqFacts {
-    /// Each kind with whether it makes the bill's count the greater one.
+    /// Each kind with whether it makes the bill's count the greater one. An unknown flag that does not is of an attempt that
+    /// the list says is free.
     pub(super) fn of(
         &self,
         day: UsageDay,

@@ -176,17 +176,34 @@ fn a_month_that_ends_early_is_told() {
     let counted = counts(&ours, &[line(november(2), TAG, 1, 0)], &settings()).unwrap();
     let told: Vec<_> = statuses(&counted).into_iter().map(|s| s.1).collect();
     assert_eq!(told, ["ours_only", "matched", "ours_only", "ours_only"]);
-    assert_eq!(counted.warnings.len(), 1);
+    assert_eq!(counted.warnings.len(), 2);
     let told = "no line at all of 3 days of 2024-11 on which ours has charges (2024-11-01, 2024-11-03, 2024-11-04), and some \
                 up to 2024-11-02";
     assert!(counted.warnings[0].contains(told), "{}", counted.warnings[0]);
     // The other way round.
     let bill: Vec<_> = (1..=5).map(|n| line(november(n), TAG, 1, 0)).collect();
     let counted = counts(&ours[1..2], &bill, &settings()).unwrap();
-    assert_eq!(counted.warnings.len(), 1);
+    assert_eq!(counted.warnings.len(), 2);
     let told = "nothing at all of 4 days of 2024-11 which the bill charges (2024-11-01, 2024-11-03, 2024-11-04, 1 more), and \
                 some up to 2024-11-02";
     assert!(counted.warnings[0].contains(told), "{}", counted.warnings[0]);
+    assert!(counted.warnings[1].contains("anything of 2024-11 after 2024-11-05"));
+    // On the 11th at noon the 10th is out, and the month is not over.
+    let noon = november(11).begin_ms() + 12 * 3_600_000;
+    let early = Settings { as_of_ms: noon, ..settings() };
+    let bill: Vec<_> = (1..=10).map(|n| line(november(n), TAG, 1, 0)).collect();
+    let ours: Vec<_> = (1..=10).map(|n| charge(november(n), TAG, 1, 0, 0)).collect();
+    let counted = counts(&ours, &bill, &early).unwrap();
+    assert!(statuses(&counted).iter().all(|row| row.1 == "matched"));
+    assert_eq!(counted.warnings.len(), 1);
+    assert!(counted.warnings[0].contains("2024-11 is not over at that time"));
+    // Three quiet days at the end say nothing.
+    let quiet = [(26, 2), (27, 1)].map(|(n, warnings)| {
+        let bill = [line(november(n), TAG, 1, 0)];
+        let ours = [charge(november(n), TAG, 1, 0, 0)];
+        (counts(&ours, &bill, &settings()).unwrap().warnings.len() + 1, warnings)
+    });
+    assert!(quiet.iter().all(|(found, due)| found == due), "{quiet:?}");
 }
 
 #[test]
@@ -249,7 +266,7 @@ fn a_package_that_is_used_up_by_days_without_lines_covers_them() {
     let counted = counts(&ours, &[line(november(5), TAG, 7, 0)], &settings).unwrap();
     let told: Vec<_> = statuses(&counted).into_iter().map(|s| s.1).collect();
     assert_eq!(told, ["covered_by_package", "covered_by_package", "matched"]);
-    assert_eq!(counted.warnings, [""; 0]);
+    assert_eq!(counted.warnings.len(), 1, "the month ends early");
 }
 
 #[test]
@@ -356,6 +373,7 @@ impl World {
             rule_id: Some("7"),
             source_key: "k",
             source_record: 0,
+            pulled_again: false,
         }
     }
 
@@ -681,6 +699,73 @@ fn the_providers_list_says_it_by_seq() {
         ]
     );
     assert_eq!(parts(&rows[1]), [(PartKind::Midnight, 1, vec!["s5"])]);
+}
+
+/// A Seq that the list has on the next day is one more there and one fewer here, though the counts of that day agree.
+#[test]
+fn what_the_list_moves_over_midnight_has_two_sides() {
+    let late = november(2).begin_ms() - 2 * MINUTE;
+    let noon = |n| november(n).begin_ms() + 720 * MINUTE;
+    let world = World::of(&[
+        (noon(1), Some(true), None),
+        (late, Some(true), None),
+        (noon(2), Some(true), None),
+        (noon(2) + 1, Some(true), None),
+    ]);
+    let list = vec![
+        listed("s0", noon(1), true),
+        listed("s1", november(2).begin_ms() + MINUTE, true),
+        listed("s2", noon(2), true),
+        listed("s3", noon(2) + 1, true),
+    ];
+    let facts = join(&world, list).facts;
+    // The list has three on the 2nd, the bill two: it lacks one.
+    let bill = [line(november(1), TAG, 1, 0), line(november(2), TAG, 2, 0)];
+    let rows = world.explained(&bill, &[], Some(&facts));
+    assert_eq!(parts(&rows[0]), [(PartKind::Midnight, -1, vec!["s1"])]);
+    assert_eq!((rows[1].difference, rows[1].status), (0, Status::Matched));
+    assert_eq!(
+        parts(&rows[1]),
+        [(PartKind::Midnight, 1, vec!["s1"]), (PartKind::Unexplained, -1, vec![])]
+    );
+}
+
+/// An attempt without a flag that the list says is free is no reason for a bill that counts more, whatever else the list
+/// does not cover.
+#[test]
+fn an_unknown_flag_that_the_list_knows_is_no_reason() {
+    let noon = november(1).begin_ms() + 720 * MINUTE;
+    let near = november(1).begin_ms() + MINUTE;
+    let world = World::of(&[(near, None, None), (noon, None, None), (noon + 1, Some(true), None)]);
+    // The day is not covered: nothing of the list lies between 02:00 and 22:00.
+    let facts = join(&world, vec![listed("s0", near, false)]).facts;
+    let rows = world.explained(&[line(november(1), TAG, 3, 0)], &[], Some(&facts));
+    assert_eq!(
+        parts(&rows[0]),
+        [(PartKind::UnknownFlag, 1, vec!["s1"]), (PartKind::Unexplained, 1, vec![])]
+    );
+}
+
+/// An attempt that is known to have been pulled twice is one that a count without regard to Seq counts twice.
+#[test]
+fn attempts_that_were_pulled_again_have_seqs() {
+    let noon = november(1).begin_ms() + 720 * MINUTE;
+    let world = World::of(&[(noon, Some(true), None), (noon + 1, Some(false), None)]);
+    let bill = [line(november(1), TAG, 3, 0)];
+    let months = BTreeSet::from([november(1).month()]);
+    let settings = Settings { months: Some(&months), ..settings() };
+    let mut rows = counts(&world.daily(), &bill, &settings).unwrap().rows;
+    let wanted = wanted(&rows, &[]);
+    let mut evidence = Evidence::new(&wanted, Limits::default());
+    for row in &world.rows {
+        evidence.see(&OurRow { pulled_again: true, ..world.row(row) });
+    }
+    explain(&mut rows, &evidence, &[], &[], None);
+    // The free one would not be counted, however often.
+    assert_eq!(
+        parts(&rows[0]),
+        [(PartKind::Duplicate, 1, vec!["s0"]), (PartKind::Unexplained, 1, vec![])]
+    );
 }
 
 /// SplitMix64: the same worlds for the same seed everywhere.

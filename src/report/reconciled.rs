@@ -53,7 +53,7 @@ fn is_difference(row: &Variance) -> bool {
         Status::Adjusted => row.difference != 0 || row.cost_difference().is_none(),
         _ => true,
     };
-    counts || row.cost_difference().is_some_and(|d| !d.is_zero())
+    counts || row.cost_difference().is_some_and(|d| !d.is_zero()) || !row.parts.is_empty()
 }
 
 /// `+3`, `-3`, `0`.
@@ -106,6 +106,18 @@ fn headline(r: &Reconciled) -> String {
             }
             (false, _) => format!("all of {rows} agree in their calls; money was not compared."),
         };
+        let against = r.audit.as_ref().map_or(0, |audit| audit.charged_against_rule);
+        let but = match against {
+            0 => String::new(),
+            n => format!(
+                " Yet {} charged against the published rules (audit, below).",
+                match n {
+                    1 => "1 attempt was".to_owned(),
+                    n => format!("{} attempts were", grouped(n)),
+                }
+            ),
+        };
+        let agree = agree + &but;
         match beside.is_empty() {
             true => format!("THE BILL IS RIGHT: {agree}"),
             false => format!("THE BILL IS NOT SHOWN TO BE RIGHT: {agree}"),
@@ -190,6 +202,10 @@ fn beside_words(beside: &Beside) -> String {
         BesideKind::PackageNotNamed => {
             format!("{lines} of packages that the pipeline file does not name")
         }
+        BesideKind::PackagesDiffer => format!(
+            "{} deducted otherwise than the packages of the pipeline file give",
+            plural(beside.lines.unsigned_abs(), "call")
+        ),
         BesideKind::Package => format!("{lines} of packages (their own prices are not checked)"),
         BesideKind::Currency => format!("the money of rows with {lines} not in yuan"),
         BesideKind::NoPrice => "what has no price in the price book".to_owned(),
@@ -425,13 +441,14 @@ fn others(r: &Reconciled, text: &mut String) {
             text,
             "{}audit     {} held against the published charge rules: {} charged against them{cost}, {} free against them; not \
              held: {} of products and channels without a published table (reconcile.editions names one), {} with a code \
-             that their table does not have",
+             that their table does not have, {} with an unknown flag",
             if r.seqs.is_none() { "\n" } else { "" },
             plural(a.checked.unsigned_abs(), "attempt"),
             grouped(a.charged_against_rule),
             grouped(a.free_against_rule),
             grouped(a.no_table),
-            grouped(a.not_listed)
+            grouped(a.not_listed),
+            grouped(a.unknown_flag)
         );
     }
 }

@@ -183,13 +183,29 @@ pub fn summary(report: &RunReport) -> String {
             (plural(attempts, "attempt"), plural(left.len() as u64, "more kind"));
         line("unmapped", format!("{attempts} of {kinds}: {}", run_report(report)));
     }
-    if report.fetched_at_seen == Some(0) && t.records_with_attempts > 0 {
+    let unseen = report.envelope_seen.iter().filter(|(_, seen)| **seen == 0);
+    for (name, _) in unseen.filter(|_| t.records_with_attempts > 0) {
+        let so = match *name {
+            "fetched_at" => {
+                "; of several pulls of a Seq the one in the object modified last counts"
+            }
+            _ => ": is the pointer right?",
+        };
         line(
             "WARNING",
             format!(
-                "source.envelope.fetched_at: none of {} has anything there; of several pulls of a Seq the one in \
-                 the object modified last counts",
+                "source.envelope.{name}: none of {} has anything there{so}",
                 plural(t.records_with_attempts, "record")
+            ),
+        );
+    }
+    if !report.other_accounts.is_empty() {
+        line(
+            "WARNING",
+            format!(
+                "the output holds charges of {}, too, and each Seq once, whoever's it is: if account.uin was changed, run again \
+                 with --full-refresh; if each is an account of its own, give each an output of its own",
+                report.other_accounts.join(", ")
             ),
         );
     }

@@ -5,8 +5,8 @@
 use super::bills;
 use super::reconcile::Job;
 use crate::model::{
-    Amount, Beside, BesideKind, BillLine, BillRead, LineKind, OtherProduct, PriceBook, SeqJoin,
-    Status, UsageDay, UsageMonth, Variance, plural,
+    Amount, Beside, BesideKind, BillLine, BillRead, LineKind, Money, OtherProduct, Period,
+    PriceBook, SeqJoin, Status, UsageDay, UsageMonth, Variance, plural,
 };
 use crate::reconcile::{Counted, Statistics};
 use std::collections::BTreeSet;
@@ -70,33 +70,25 @@ fn is_of_package(line: &BillLine) -> bool {
 }
 
 impl Job<'_> {
-    /// One per kind that occurs, in the order of [`BesideKind::ALL`]. `asked_prices` is the price book that the pipeline
-    /// names; amounts are compared by it where it is in yuan.
+    /// One per kind that occurs, in the order of [`BesideKind::ALL`]. Amounts are compared where the price book is in yuan.
     pub(super) fn beside(
         &self,
         read: &BillRead,
         counted: &Counted,
         rows: &[Variance],
         joined: Option<&SeqJoin>,
-        asked_prices: Option<&PriceBook>,
+        money: Option<&Money>,
         months: &BTreeSet<UsageMonth>,
     ) -> Vec<Beside> {
         let tolerance = self.tolerance();
+        let asked_prices = self.prices;
         let compares_money = asked_prices.is_some_and(is_yuan);
         let over = |sum: &Sum| sum.gross > tolerance.amount;
         let passes = |sum: &Sum| over(sum) || sum.calls > tolerance.calls;
         let is_ours = |line: &&BillLine| *line.account == self.pipeline.account.uin;
-        let all_known = || {
-            let known = |line: &&BillLine| line.pay_time.is_none_or(|time| time <= self.as_of_ms);
-            self.bills.lines.iter().filter(known)
-        };
+        let all_known = || self.bills.lines.iter().filter(|line| self.knows(line));
         let lines_known = || all_known().filter(is_ours);
-        let asked = |line: &&BillLine| {
-            // What stands in the bill of the month, of whatever day, and what is of its days, in whatever bill.
-            let of_month = [line.bill_month, line.usage_day().map(UsageDay::month)];
-            self.asked.month.is_none_or(|month| of_month.contains(&Some(month)))
-        };
-        let lines = || lines_known().filter(asked);
+        let lines = || lines_known().filter(|line| self.asks_for(line));
         let mut told = Vec::new();
 
         let wording = bills::wording(self.pipeline);
@@ -158,6 +150,11 @@ impl Job<'_> {
         let sum = Sum::of(not_named);
         told.extend(sum.told(BesideKind::PackageNotNamed, over(&sum)));
         told.extend(Sum::of(named).told(BesideKind::Package, false));
+        let differ = money.map_or(0, |money| packages_differ(money, rows));
+        if differ > 0 {
+            let over_tolerance = differ > tolerance.calls;
+            told.push(Beside { over_tolerance, ..unknown(BesideKind::PackagesDiffer, differ) });
+        }
         if compares_money {
             let sum = Sum::of(all_known().filter(|line| !is_ours(line)));
             told.extend(sum.told(BesideKind::OtherPayer, over(&sum)));
@@ -183,6 +180,18 @@ impl Job<'_> {
         told
     }
 
+    /// Whether a line was there at the time of which is asked.
+    pub(super) fn knows(&self, line: &BillLine) -> bool {
+        line.pay_time.is_none_or(|time| time <= self.as_of_ms)
+    }
+
+    /// Whether a line is of what was asked for: what stands in the bill of the month, of whatever day, and what is of its
+    /// days, in whatever bill.
+    pub(super) fn asks_for(&self, line: &BillLine) -> bool {
+        let of_month = [line.bill_month, line.usage_day().map(UsageDay::month)];
+        self.asked.month.is_none_or(|month| of_month.contains(&Some(month)))
+    }
+
     /// Whether the pipeline has the package that a line is about: of its tag, bought on the day from which the line says it
     /// counts (else that of the bill or of the payment) or given back on a day that the line names, and of no line before.
     fn names_package_of(&self, line: &BillLine, told_of: &mut BTreeSet<(bool, usize)>) -> bool {
@@ -206,6 +215,26 @@ impl Job<'_> {
     }
 }
 
+/// Calls that the bill deducted and the packages of the pipeline do not give, or the other way round, in rows whose calls
+/// agree; where they do not, the one follows from the other.
+fn packages_differ(money: &Money, rows: &[Variance]) -> i64 {
+    let agree: BTreeSet<(&str, Period, &str)> = rows
+        .iter()
+        .filter(|row| row.difference == 0 && row.status != Status::Pending)
+        .map(|row| (row.account.as_str(), row.period, row.billing_tag_code.as_str()))
+        .collect();
+    let differ = money.waterfall.iter().filter_map(|row| {
+        let deducted = row.bill_deducted?;
+        let key = (row.account.as_str(), row.period, row.billing_tag_code.as_str());
+        let given = Amount::of_count(row.free_package.checked_add(row.paid_package)?);
+        let more = deducted.checked_sub(given)?.abs();
+        // Half a call is one that differs.
+        let calls = more.as_count().unwrap_or(1);
+        (agree.contains(&key) && !more.is_zero()).then_some(calls)
+    });
+    differ.fold(0, i64::saturating_add)
+}
+
 /// Amounts are compared in yuan; nothing is converted.
 pub(super) fn is_yuan(book: &PriceBook) -> bool {
     book.currency == "CNY"
@@ -219,11 +248,8 @@ pub(super) fn foreign(
 ) -> Vec<String> {
     let mut told = Vec::new();
     if counted.lines_foreign > 0 {
-        let currencies: BTreeSet<&str> = lines
-            .iter()
-            .filter(|line| !line.is_in_yuan())
-            .filter_map(|line| line.currency.as_deref())
-            .collect();
+        let currencies: BTreeSet<&str> =
+            lines.iter().filter_map(BillLine::foreign_currency).collect();
         let currencies: Vec<&str> = currencies.into_iter().collect();
         told.push(format!(
             "{} of {} in {}, not in yuan (CNY), and nothing is converted: the amounts of {} are left out, calls are compared all \

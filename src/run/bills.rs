@@ -83,6 +83,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
             BILL_ENDS.join(", ")
         ));
     }
+    let cut = cut_lists(each.iter().map(|(content, _)| content));
     let mut pages = Pages::new();
     let mut other_products: BTreeMap<String, OtherProduct> = BTreeMap::new();
     for ((content, collected), standing) in each.into_iter().zip(&standings) {
@@ -100,6 +101,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         }
         bills.uneven += content.uneven;
         if matches!(standing, Standing::Counts) {
+            bills.read.warnings.extend(month_so_far(&content.file.name));
             let said = bill::delivery(&content.file.name).and_then(|named| match named.period {
                 bill::Period::Used => Some(Statistics::ByUsage),
                 bill::Period::Paid => Some(Statistics::ByPay),
@@ -129,6 +131,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         bills.read.rejects_total += collected.rejects.len() as i64;
         keep_rejects(&mut bills.read.rejects, collected.rejects);
     }
+    bills.read.warnings.extend(cut);
     let (told, missing) = missing_pages(pages);
     bills.read.warnings.extend(told);
     bills.pages_missing = missing;
@@ -139,13 +142,14 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     let repeated = leave_out_repeated(&mut bills.lines);
     if repeated > 0 {
         bills.read.warnings.push(format!(
-            "{} in more than one of the files, counted once",
+            "{} in more than one of the files or pages, counted once",
             counted(repeated as i64)
         ));
     }
     bills.read.warnings.extend(alike(&bills.lines));
     bills.read.warnings.extend(unknown_kinds(&bills.lines, &wording));
     tag(pipeline, &mut bills.lines)?;
+    set_months_of_deduction(pipeline, &mut bills.lines);
     refuse_other_payers(pipeline, &bills.lines)?;
     refuse_merged_days(pipeline, &bills.lines)?;
     bills.read.lines = bills.lines.len() as i64;
@@ -281,14 +285,39 @@ fn options_for(pipeline: &Pipeline, url: &str) -> BTreeMap<String, String> {
     same.map(|(_, options)| options.clone()).unwrap_or_default()
 }
 
+/// The file that was given: of the members of an archive, and of the parts of a long bill that were unpacked, all have one.
+fn given_file(line: &BillLine) -> &str {
+    let file = &*line.source_file;
+    let file = file.split_once('!').map_or(file, |(archive, _)| archive);
+    match bill::delivery(file).and_then(|named| named.part) {
+        Some(_) => file.rsplit_once('_').map_or(file, |(bill, _)| bill),
+        None => file,
+    }
+}
+
 /// Leaves out lines that another file has, too; how many. Within one file lines that look alike are two, and so are lines
-/// whose ids differ; only API pages have ids, so a line of a CSV is the same as one that says the same otherwise. Of lines
-/// that say the same as many stay as the file with the most of them has (with ids: as there are, each as often).
+/// whose ids differ. Only API pages have ids: of one id and component there is one line, however often its page was
+/// given, and a line of a CSV is the same as one that says the same otherwise. Of lines that say the same as many stay as
+/// the file with the most of them has.
 fn leave_out_repeated(lines: &mut Vec<BillLine>) -> usize {
-    let file = |place: usize| &*lines[place].source_file;
-    if (1..lines.len()).all(|place| file(place) == file(0)) {
+    // Lines of a file mostly follow each other, and share its name.
+    let mut files: Vec<usize> = Vec::with_capacity(lines.len());
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    for (place, line) in lines.iter().enumerate() {
+        let before = place.checked_sub(1).map(|before| &lines[before]);
+        let same = before.filter(|before| Arc::ptr_eq(&before.source_file, &line.source_file));
+        files.push(match same {
+            Some(_) => files[place - 1],
+            None => {
+                let next = known.len();
+                *known.entry(given_file(line)).or_insert(next)
+            }
+        });
+    }
+    if known.len() < 2 && lines.iter().all(|line| line.line_id.is_none()) {
         return 0;
     }
+    let file = |place: usize| files[place];
     #[derive(Default)]
     struct Alike {
         with_id: usize,
@@ -297,16 +326,16 @@ fn leave_out_repeated(lines: &mut Vec<BillLine>) -> usize {
     }
     let (mut all, mut ids) = (Firsts::default(), Firsts::default());
     let says = |place: usize| all_it_says(&lines[place]);
-    let named = |place: usize| (&lines[place].line_id, says(place));
+    let named = |place: usize| (&lines[place].line_id, lines[place].component_at, says(place));
     // By the first of them: those that say the same and have the same id (or none), in one file and the most in any.
-    let mut in_file: HashMap<(usize, &str), usize> = HashMap::new();
+    let mut in_file: HashMap<(usize, usize), usize> = HashMap::new();
     let mut most: HashMap<usize, usize> = HashMap::new();
     let mut alike: HashMap<usize, Alike> = HashMap::new();
     let mut keep = Vec::with_capacity(lines.len());
     for (place, line) in lines.iter().enumerate() {
         let same_id = ids.of(place, &named);
         let here = in_file.entry((same_id, file(place))).or_default();
-        *here += 1;
+        *here = if line.line_id.is_some() { 1 } else { *here + 1 };
         let most = most.entry(same_id).or_default();
         let of_all = alike.entry(all.of(place, &says)).or_default();
         if *here > *most {
@@ -356,6 +385,71 @@ fn missing_pages(mut pages: Pages) -> (Vec<String>, i64) {
         )
     });
     (told.collect(), count)
+}
+
+/// Tells of a delivery that holds the month so far.
+fn month_so_far(name: &str) -> Option<String> {
+    let delivery = bill::delivery(name)?;
+    let bill::DeliveryDate::Day(delivered) = delivery.date else { return None };
+    let last = delivered.plus(-1);
+    (last.month() == delivered.month()).then(|| {
+        format!(
+            "{name}: delivered on {delivered}, it holds {} up to {last}: the month is not complete",
+            last.month()
+        )
+    })
+}
+
+/// Files of the provider's list that end with a page of which none of them has the next one.
+fn cut_lists<'c>(contents: impl Iterator<Item = &'c BillContent> + Clone) -> Vec<String> {
+    let told = contents.clone().filter_map(|content| {
+        let goes_on_elsewhere = |day: UsageDay| {
+            let mut others = contents.clone().filter(|other| !std::ptr::eq(*other, content));
+            others.any(|other| other.list_days.contains(&day))
+        };
+        let ends_early = content.list_goes_on.is_some_and(|day| !goes_on_elsewhere(day));
+        let cut = content.list_cut + i64::from(ends_early);
+        (cut > 0).then(|| {
+            format!(
+                "{}: {} of the provider's list with a next one (HasNextPage) that is missing: Seqs that only ours has may \
+                 stand there",
+                content.file.name,
+                plural(cut.unsigned_abs(), "page")
+            )
+        })
+    });
+    told.collect()
+}
+
+/// Gives lines of files that name no month of the bill (the columns of about 2023) the month in which they were paid,
+/// where a file is one by deduction time (按扣费周期): all of it paid in one month, usage of the day before that month
+/// in it, and none that is paid in the next.
+fn set_months_of_deduction(pipeline: &Pipeline, lines: &mut [BillLine]) {
+    let catalogue = Catalogue::get();
+    let settled = |line: &BillLine, day: UsageDay| {
+        let monthly = catalogue.tag_by_code(&line.billing_tag_code);
+        let monthly = monthly.is_some_and(|id| catalogue.tag(id).monthly);
+        let settlement = if monthly { Settlement::Monthly } else { pipeline.account.settlement };
+        settlement.date(day).month()
+    };
+    for file in lines.chunk_by_mut(|a, b| given_file(a) == given_file(b)) {
+        let usage = || {
+            let usage = file.iter().filter(|line| line.kind == Some(LineKind::Usage));
+            usage.filter_map(|line| Some((line, line.usage_day()?)))
+        };
+        let paid = |line: &BillLine| line.pay_time.map(|ms| UsageDay::of_instant(ms).month());
+        let months: BTreeSet<Option<UsageMonth>> = usage().map(|(line, _)| paid(line)).collect();
+        let Some(Some(month)) = months.first().copied().filter(|_| months.len() == 1) else {
+            continue;
+        };
+        let says_months = file.iter().any(|line| line.bill_day.is_some())
+            || usage().any(|(line, day)| line.bill_month != Some(day.month()));
+        let before = usage().any(|(line, day)| day.month() < month && settled(line, day) == month);
+        let later = usage().any(|(line, day)| settled(line, day) > month);
+        if !says_months && before && !later && usage().any(|(_, day)| day.month() == month) {
+            file.iter_mut().for_each(|line| line.bill_month = Some(month));
+        }
+    }
 }
 
 /// Tells of lines that say the same as one before them in their file: they count, and may be charged twice.
@@ -414,7 +508,7 @@ fn all_it_says(line: &BillLine) -> impl Hash + Eq + '_ {
     let what = (&line.component_name, &line.item_name, &line.action_type_name, &line.instance_type);
     let when = (line.usage_from, line.usage_to, line.pay_time, line.bill_day);
     let usage = (line.usage_total, line.usage_deducted, line.usage_billed);
-    (who, what, when, usage, line.cost, line.list_price, line.contract_price)
+    (who, what, when, usage, line.cost, line.list_price, line.contract_price, line.told_apart)
 }
 
 /// What the pipeline calls products and transactions on its bills.

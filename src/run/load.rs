@@ -3,8 +3,10 @@
 
 use super::{RunError, memory, on_threads, stopped};
 use crate::classify::{Catalogue, Router, UnmappedCounts, settlement_date};
-use crate::decode::{self, Ask, Decoder, Framing, Layouts, Sink, Skim, Wanted, Why};
-use crate::model::{Attempt, Compression, Record, Reject, RejectReason, Tally, UsageDay};
+use crate::decode::{
+    self, Ask, Decoder, END_LOOK_BYTES, Framing, Layouts, Sink, Skim, Wanted, Why,
+};
+use crate::model::{Attempt, Compression, Envelope, Record, Reject, RejectReason, Tally, UsageDay};
 use crate::pipeline::{Key, Pipeline, Reading};
 use crate::report::Progress;
 use crate::sources::{self, KeyPattern, Object, Objects, Shard, Window};
@@ -17,7 +19,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use rayon::prelude::*;
 use sha2::Sha256;
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Read;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -74,8 +76,8 @@ pub struct Loaded {
     pub days: BTreeSet<i32>,
     pub bytes_read: u64,
     pub pieces: PieceCounts,
-    /// Records with attempts whose envelope told a fetch time.
-    pub fetched_at_seen: u64,
+    /// What the envelopes of records with attempts told.
+    pub envelope_seen: EnvelopeSeen,
 }
 
 /// The rows that were read.
@@ -163,7 +165,7 @@ struct ShardOut {
     unmapped: UnmappedCounts,
     bytes_read: u64,
     pieces: PieceCounts,
-    fetched_at_seen: u64,
+    envelope_seen: EnvelopeSeen,
 }
 
 /// What one object, or one piece of it, gave. There are as many as objects: what can be added up is in the
@@ -177,6 +179,38 @@ struct Part {
     rejects: Vec<Reject>,
     rows: i64,
     outside: i64,
+}
+
+/// Records whose envelope told something, by what: in the order of [`EnvelopeSeen::NAMES`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EnvelopeSeen([u64; 5]);
+
+impl EnvelopeSeen {
+    /// As keys of `source.envelope`.
+    pub const NAMES: [&str; 5] = ["biz_token", "rule_id", "channel", "fetched_at", "created_at"];
+
+    fn note(&mut self, record: &Record<'_>) {
+        let told = [
+            record.biz_token.is_some(),
+            record.rule_id.is_some(),
+            record.channel.is_some(),
+            record.fetched_at.is_some(),
+            record.created_at.is_some(),
+        ];
+        self.0.iter_mut().zip(told).for_each(|(n, told)| *n += u64::from(told));
+    }
+
+    pub fn add(&mut self, other: EnvelopeSeen) {
+        self.0.iter_mut().zip(other.0).for_each(|(n, more)| *n += more);
+    }
+
+    /// Those that the pipeline names a place for.
+    pub fn of(self, envelope: &Envelope) -> BTreeMap<&'static str, u64> {
+        let Envelope { biz_token, rule_id, channel, fetched_at, created_at, .. } = envelope;
+        let named = [biz_token, rule_id, channel, fetched_at, created_at];
+        let each = Self::NAMES.iter().zip(self.0).zip(named);
+        each.filter(|(_, named)| named.is_some()).map(|((name, n), _)| (*name, n)).collect()
+    }
 }
 
 /// So many objects at once, and what is held of each makes the most of what a run holds.
@@ -409,7 +443,7 @@ fn put_together(objects: &Objects, outs: Vec<ShardOut>) -> Result<(Loaded, Vec<i
         loaded.unmapped.merge(out.unmapped);
         loaded.bytes_read += out.bytes_read;
         loaded.pieces.add(out.pieces);
-        loaded.fetched_at_seen += out.fetched_at_seen;
+        loaded.envelope_seen.add(out.envelope_seen);
         for part in out.parts {
             let count = &mut loaded.objects[part.object];
             // Pieces of an object are all of the version that was listed.
@@ -471,8 +505,9 @@ fn read_shard(
         outside: 0,
         modified_ms: 0,
         rows_before: 0,
-        fetched_at_seen: 0,
+        envelope_seen: EnvelopeSeen::default(),
         first_attempt: None,
+        last_bytes: LastBytes::default(),
         pieces: PieceCounts::default(),
     };
     let bytes_read = AtomicU64::new(0);
@@ -514,7 +549,7 @@ fn read_shard(
             );
         }
     }
-    let Loader { rows, tally, unmapped, fetched_at_seen, pieces, .. } = loader;
+    let Loader { rows, tally, unmapped, envelope_seen, pieces, .. } = loader;
     let mut days = BTreeSet::new();
     context.density.add(rows.len(), stored);
     if !rows.is_empty() {
@@ -523,19 +558,48 @@ fn read_shard(
         held.add(rows)?;
     }
     let bytes_read = bytes_read.into_inner();
-    Ok(ShardOut { days, parts, tally, unmapped, bytes_read, pieces, fetched_at_seen })
+    Ok(ShardOut { days, parts, tally, unmapped, bytes_read, pieces, envelope_seen })
 }
 
 /// Counts what is read through it.
 struct Counted<'c, R> {
     input: R,
     bytes: &'c AtomicU64,
+    end: LastBytes,
+}
+
+/// The last bytes that were read of an object.
+#[derive(Clone, Copy)]
+struct LastBytes {
+    bytes: [u8; END_LOOK_BYTES],
+    len: usize,
+}
+
+impl Default for LastBytes {
+    fn default() -> LastBytes {
+        LastBytes { bytes: [0; END_LOOK_BYTES], len: 0 }
+    }
+}
+
+impl LastBytes {
+    fn push(&mut self, read: &[u8]) {
+        let new = &read[read.len().saturating_sub(END_LOOK_BYTES)..];
+        let kept = self.len.min(END_LOOK_BYTES - new.len());
+        self.bytes.copy_within(self.len - kept..self.len, 0);
+        self.bytes[kept..kept + new.len()].copy_from_slice(new);
+        self.len = kept + new.len();
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let n = self.input.read(buffer)?;
         self.bytes.fetch_add(n as u64, Ordering::Relaxed);
+        self.end.push(&buffer[..n]);
         Ok(n)
     }
 }
@@ -621,7 +685,8 @@ fn read_one(
         Why::Sample => loader.pieces.samples += 1,
         Why::Needed => loader.pieces.whole += 1,
     }
-    skim.layout().read_whole(part.usable, loader.first_attempt, *size);
+    let end = (part.records == 1).then_some(loader.last_bytes.bytes());
+    skim.layout().read_whole(part.usable, loader.first_attempt, *size, end);
     Ok(part)
 }
 
@@ -648,7 +713,7 @@ fn read_whole(
     loader.begin(place, object, info.last_modified_ms);
     let size = info.size;
     let read = Version::of(&object.info, info);
-    let mut input = Counted { input, bytes: bytes_read };
+    let mut input = Counted { input, bytes: bytes_read, end: LastBytes::default() };
     let tally = decode::read_object(
         &mut input,
         (&object.info.key, size),
@@ -658,6 +723,7 @@ fn read_whole(
         loader,
     )
     .map_err(|error| failed_read(object, error))?;
+    loader.last_bytes = input.end;
     Ok(loader.end(place, read, tally))
 }
 
@@ -714,7 +780,7 @@ fn read_lines(
     bytes_read: &AtomicU64,
 ) -> Result<Tally, RunError> {
     let mut at = input.at;
-    let mut input = Counted { input, bytes: bytes_read };
+    let mut input = Counted { input, bytes: bytes_read, end: LastBytes::default() };
     let mut bytes = PIECE.take();
     bytes.pass(usize::MAX);
     let mut want = NEAR_BYTES;
@@ -893,9 +959,11 @@ struct Loader<'c> {
     /// Last-modified time of the version that is read.
     modified_ms: i64,
     rows_before: usize,
-    fetched_at_seen: u64,
+    envelope_seen: EnvelopeSeen,
     /// Offset of the first attempt met since this was last set.
     first_attempt: Option<i64>,
+    /// Of the object that was read whole last.
+    last_bytes: LastBytes,
     pieces: PieceCounts,
 }
 
@@ -933,7 +1001,7 @@ impl Sink for Loader<'_> {
         let routed = context.router.route(captures, record);
         let earliest = attempts.iter().map(|a| a.req_time).min();
         let snapshot_final = record.snapshot_final(earliest);
-        self.fetched_at_seen += u64::from(record.fetched_at.is_some());
+        self.envelope_seen.note(record);
         let rank_time = record.fetched_at.unwrap_or(self.modified_ms);
         for attempt in attempts {
             let usage_date = UsageDay::of_instant(attempt.req_time);

@@ -620,7 +620,7 @@ impl<'p> Run<'p> {
         sum.bytes_stored += total;
         sum.bytes_read += loaded.bytes_read;
         sum.pieces.add(loaded.pieces);
-        sum.fetched_at_seen += loaded.fetched_at_seen;
+        sum.envelope_seen.add(loaded.envelope_seen);
         sum.note_rejects(&loaded.rejects, &self.run_id);
         sum.note_changes(&affected.changes);
         sum.unmapped.merge(loaded.unmapped);

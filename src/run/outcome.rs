@@ -1,7 +1,7 @@
 //! What a run comes to: the report that is printed and written to `_runs/`, and how batches add up to it.
 
 use super::batches::Batches;
-use super::load::PieceCounts;
+use super::load::{EnvelopeSeen, PieceCounts};
 use super::{Exit, Run, RunError};
 use crate::classify::{Router, UnmappedCounts, UnmappedLine};
 use crate::model::{DailyCharge, Tally, UsageDay};
@@ -90,8 +90,10 @@ pub struct RunReport {
     pub changed: Vec<merge::Change>,
     pub restated: Vec<Restated>,
     pub removed: Removed,
-    /// Records that hold a fetch time, where the envelope names a place for it.
-    pub fetched_at_seen: Option<u64>,
+    /// Records with attempts whose envelope told something, by the key of `source.envelope` that says where.
+    pub envelope_seen: BTreeMap<&'static str, u64>,
+    /// Other accounts of which the output holds charges.
+    pub other_accounts: Vec<String>,
     /// Which days `daily_charge` below shows.
     pub daily_charge_shown: String,
     /// Daily charges of the days this run touched, or else the latest of the table.
@@ -180,7 +182,7 @@ pub struct Sum {
     pub unmapped: UnmappedCounts,
     pub changed: Vec<merge::Change>,
     pub removed: Removed,
-    pub fetched_at_seen: u64,
+    pub envelope_seen: EnvelopeSeen,
     pub commits: Vec<Commit>,
     pub litter_deleted: u64,
     pub batches: u64,
@@ -265,6 +267,8 @@ impl Run<'_> {
             false => Outcome::Unchanged,
         };
         let (daily_charge_shown, daily_charge) = self.shown(after, &sum.settled);
+        let accounts: BTreeSet<&str> = after.iter().map(|charge| &*charge.account).collect();
+        let others = accounts.into_iter().filter(|account| *account != self.pipeline.account.uin);
         let requests = storage::request_counts();
         RunReport {
             run_id: self.run_id.clone(),
@@ -303,13 +307,13 @@ impl Run<'_> {
             changed: sum.changed,
             restated: restated(before, after, &sum.settled),
             removed: sum.removed,
-            fetched_at_seen: self
+            envelope_seen: self
                 .pipeline
                 .source
                 .envelope
                 .as_ref()
-                .and_then(|e| e.fetched_at.as_ref())
-                .map(|_| sum.fetched_at_seen),
+                .map_or_else(BTreeMap::new, |envelope| sum.envelope_seen.of(envelope)),
+            other_accounts: others.map(str::to_owned).collect(),
             daily_charge_shown,
             daily_charge,
             commits: sum.commits,

@@ -106,7 +106,7 @@ pub fn reconcile(
 
 pub(super) struct Job<'j> {
     pub(super) pipeline: &'j Pipeline,
-    prices: Option<&'j PriceBook>,
+    pub(super) prices: Option<&'j PriceBook>,
     pub(super) as_of_ms: i64,
     pub(super) asked: &'j ReconcileAsked,
     tables: &'j Tables,
@@ -166,9 +166,7 @@ impl Job<'_> {
         let mut read = std::mem::take(&mut self.bills.read);
         read.warnings.append(&mut counted.warnings);
         read.warnings.extend(bills::of_others(&self.bills.lines, &self.pipeline.account.uin));
-        let asked_prices = self.prices;
-        read.warnings.extend(beside::foreign(&self.bills.lines, &counted, asked_prices));
-        self.prices = asked_prices.filter(|book| beside::is_yuan(book));
+        read.warnings.extend(beside::foreign(&self.bills.lines, &counted, self.prices));
         if counted.lines_later > 0 {
             read.warnings.push(format!(
                 "{} paid after that time, left out",
@@ -202,7 +200,7 @@ impl Job<'_> {
             .ok_or_else(|| RunError::Damaged("sums of the differences do not fit".into()))?;
         let tolerance = self.tolerance();
         let over_tolerance = rows.iter().filter(|row| tolerance.is_passed_by(row)).count() as i64;
-        let beside = self.beside(&read, &counted, &rows, joined.as_ref(), asked_prices, &months);
+        let beside = self.beside(&read, &counted, &rows, joined.as_ref(), money.as_ref(), &months);
         let of_other_bills =
             OfOtherBills::of(counted, self.pipeline.account.settlement, self.asked.month);
         let reconciled = Reconciled {
@@ -242,7 +240,8 @@ impl Job<'_> {
             months.iter().map(UsageMonth::to_string).collect::<Vec<_>>().join(", ")
         };
         Err(RunError::Usage(format!(
-            "--month {}: neither our records nor the bill have anything of it; the bill has usage of {}",
+            "--month {}: nothing of it is compared: of what was known at that time neither our records nor this bill have any of \
+             it, or it stands in another bill (按扣费周期); the bill has usage of {}",
             names(months),
             names(&others)
         )))
@@ -360,7 +359,7 @@ impl Job<'_> {
         rows: &mut [Variance],
         counted: &Counted,
     ) -> Result<Option<Money>, RunError> {
-        let Some(book) = self.prices else { return Ok(None) };
+        let Some(book) = self.prices.filter(|book| beside::is_yuan(book)) else { return Ok(None) };
         // Of one account: prices and packages are its own.
         let account = &self.pipeline.account.uin;
         let terms = export::terms(self.pipeline, book, UsageDay::of_instant(self.as_of_ms));
@@ -379,6 +378,7 @@ impl Job<'_> {
             })
             .collect();
         let lines = self.bills.lines.iter().filter(|line| *line.account == **account);
+        let lines = lines.filter(|line| self.knows(line) && self.asks_for(line));
         let rounding = lines.filter(|line| line.kind == Some(LineKind::Rounding));
         let rounding = Amount::checked_sum(rounding.filter_map(|line| line.cost));
         let own: Vec<Usage> =
@@ -569,7 +569,8 @@ impl Job<'_> {
         let pattern = self.pipeline.source.keys.as_deref().map(KeyPattern::parse);
         let day_of = |key: &str| pattern.as_ref()?.day(key);
         let all = read_small(&self.tables.rejects, small::rejects)?;
-        let undated = all.iter().filter(|row| day_of(&row.source_key).is_none()).count();
+        let dated = |key: &str| day_of(key).is_some();
+        let undated = all.iter().filter(|row| !dated(&row.source_key)).count();
         if undated > 0 {
             warnings.push(format!(
                 "{} of ours, set aside, without a date in the key, and so no part of any row: give source.keys a {{date}} where \
@@ -585,7 +586,19 @@ impl Job<'_> {
                 Some(RejectOn { day, source_key: row.source_key, reason: row.reason })
             })
             .collect();
-        let mut duplicates: Vec<DuplicatesOn> = read_small(&self.tables.inputs, small::inputs)?
+        let envelope = self.pipeline.source.envelope.as_ref();
+        let tells_pulls = envelope.is_some_and(|envelope| envelope.fetched_at.is_some());
+        let inputs = read_small(&self.tables.inputs, small::inputs)?;
+        let undated = inputs.iter().filter(|input| !dated(&input.key));
+        let again: i64 = undated.map(|input| input.rows_duplicate + input.rows_changed).sum();
+        if again > 0 && !tells_pulls {
+            warnings.push(format!(
+                "{} of ours came again in objects without a date in the key, and so are no part of any row: give source.keys a \
+                 {{date}}, or source.envelope.fetched_at, where there is one",
+                plural(again.unsigned_abs(), "attempt")
+            ));
+        }
+        let mut duplicates: Vec<DuplicatesOn> = inputs
             .into_iter()
             .filter_map(|input| {
                 let day = day_of(&input.key)?;
@@ -842,7 +855,10 @@ impl Known {
             Known::Yes | Known::NobodySays => Some(row.ours),
             Known::No => None,
             Known::OtherwiseThen(Answer { is_need_charge, snapshot_final, errcode }) => {
-                Some(OurRow { charge: is_need_charge, snapshot_final, errcode, ..row.ours })
+                let then = row.earlier_pulls().filter(|pull| pull.fetched_at <= as_of_ms);
+                let pulled_again = then.count() > 1;
+                let answer = OurRow { charge: is_need_charge, snapshot_final, errcode, ..row.ours };
+                Some(OurRow { pulled_again, ..answer })
             }
         }
     }

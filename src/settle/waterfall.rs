@@ -106,8 +106,6 @@ pub fn waterfall(
         // Row by row, so that the first that does not fit is named.
         add(&mut money.expected_cost, "the expected cost", row.expected_cost)?;
         add(&mut money.bill_cost, "the bill's cost", row.bill_cost)?;
-        let rounding = row.expected_cost.and_then(|cost| cost.to_fen().checked_sub(cost));
-        add(&mut money.expected_rounding, "the rounding", rounding)?;
     }
     money.waterfall = waterfall;
     money.add_up().ok_or(SettleError::Sums)?;

@@ -5,14 +5,12 @@
 use super::WriteError;
 use super::parquet::plain_column;
 use super::schema::{BILL_LINE, DAILY_CHARGE, INPUTS, REJECTS, Table};
-use crate::model::{Amount, BillLine, DailyCharge, LineKind, UsageDay, UsageMonth};
+use crate::model::{Amount, BillLine, DailyCharge, LineKind, UsageDay};
 use arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, Decimal128Array, Int64Array, RecordBatch, StringArray,
     StringDictionaryBuilder, TimestampMillisecondArray,
 };
-use arrow::datatypes::{
-    Date32Type, Decimal128Type, Int32Type, Int64Type, TimestampMillisecondType,
-};
+use arrow::datatypes::{Date32Type, Int32Type, Int64Type, TimestampMillisecondType};
 use std::sync::Arc;
 
 /// One row of `rejects`.
@@ -135,10 +133,6 @@ impl Columns<'_> {
 
     fn instants(&self, name: &str) -> Result<TimestampMillisecondArray, WriteError> {
         Ok(plain_column(self.0, name)?.as_primitive::<TimestampMillisecondType>().clone())
-    }
-
-    fn amounts(&self, name: &str) -> Result<Decimal128Array, WriteError> {
-        Ok(plain_column(self.0, name)?.as_primitive::<Decimal128Type>().clone())
     }
 
     fn days(&self, name: &str) -> Result<Date32Array, WriteError> {
@@ -299,103 +293,4 @@ pub fn bill_line_batch(rows: &[&BillLine]) -> Result<RecordBatch, WriteError> {
             longs(rows.iter().map(|r| r.source_row)),
         ],
     )
-}
-
-/// Back to lines; `bill_month` is that of the partition.
-pub fn bill_lines(
-    batch: &RecordBatch,
-    bill_month: Option<UsageMonth>,
-) -> Result<Vec<BillLine>, WriteError> {
-    let c = Columns(batch);
-    let account = c.texts("account")?;
-    let usage_from = c.days("usage_from")?;
-    let usage_to = c.days("usage_to")?;
-    let pay_time = c.instants("pay_time")?;
-    let bill_day = c.days("bill_day")?;
-    let kind = c.texts("kind")?;
-    let billing_tag = c.texts("billing_tag")?;
-    let billing_tag_code = c.texts("billing_tag_code")?;
-    let action_type = c.texts("action_type")?;
-    let action_type_name = c.texts("action_type_name")?;
-    let pay_mode = c.texts("pay_mode")?;
-    let business_code = c.texts("business_code")?;
-    let business_name = c.texts("business_name")?;
-    let product_code = c.texts("product_code")?;
-    let product_name = c.texts("product_name")?;
-    let component_code = c.texts("component_code")?;
-    let component_name = c.texts("component_name")?;
-    let item_code = c.texts("item_code")?;
-    let item_name = c.texts("item_name")?;
-    let resource_id = c.texts("resource_id")?;
-    let instance_type = c.texts("instance_type")?;
-    let owner_uin = c.texts("owner_uin")?;
-    let operator_uin = c.texts("operator_uin")?;
-    let list_price = c.amounts("list_price")?;
-    let contract_price = c.amounts("contract_price")?;
-    let price_unit = c.texts("price_unit")?;
-    let usage_total = c.amounts("usage_total")?;
-    let usage_deducted = c.amounts("usage_deducted")?;
-    let usage_billed = c.amounts("usage_billed")?;
-    let usage_unit = c.texts("usage_unit")?;
-    let cost_list = c.amounts("cost_list")?;
-    let cost = c.amounts("cost")?;
-    let voucher = c.amounts("voucher")?;
-    let incentive = c.amounts("incentive")?;
-    let transfer = c.amounts("transfer")?;
-    let cash = c.amounts("cash")?;
-    let currency = c.texts("currency")?;
-    let line_id = c.texts("line_id")?;
-    let source_file = c.texts("source_file")?;
-    let source_row = c.longs("source_row")?;
-    fn text<T: for<'t> From<&'t str>>(column: &StringArray, row: usize) -> Option<T> {
-        column.is_valid(row).then(|| column.value(row).into())
-    }
-    let amount = |column: &Decimal128Array, row: usize| {
-        column.is_valid(row).then(|| Amount::from_units(column.value(row))).flatten()
-    };
-    Ok((0..batch.num_rows())
-        .map(|i| BillLine {
-            bill_month,
-            account: account.value(i).into(),
-            usage_from: usage_from.is_valid(i).then(|| UsageDay::from_date32(usage_from.value(i))),
-            usage_to: usage_to.is_valid(i).then(|| UsageDay::from_date32(usage_to.value(i))),
-            pay_time: pay_time.is_valid(i).then(|| pay_time.value(i)),
-            bill_day: bill_day.is_valid(i).then(|| UsageDay::from_date32(bill_day.value(i))),
-            kind: LineKind::ALL.iter().copied().find(|k| k.code() == kind.value(i)),
-            billing_tag: billing_tag.value(i).into(),
-            billing_tag_code: billing_tag_code.value(i).into(),
-            action_type: text(&action_type, i),
-            action_type_name: text(&action_type_name, i),
-            pay_mode: text(&pay_mode, i),
-            business_code: text(&business_code, i),
-            business_name: text(&business_name, i),
-            product_code: text(&product_code, i),
-            product_name: text(&product_name, i),
-            component_code: text(&component_code, i),
-            component_name: text(&component_name, i),
-            item_code: text(&item_code, i),
-            item_name: text(&item_name, i),
-            resource_id: text(&resource_id, i),
-            instance_type: text(&instance_type, i),
-            owner_uin: text(&owner_uin, i),
-            operator_uin: text(&operator_uin, i),
-            list_price: amount(&list_price, i),
-            contract_price: amount(&contract_price, i),
-            price_unit: text(&price_unit, i),
-            usage_total: amount(&usage_total, i),
-            usage_deducted: amount(&usage_deducted, i),
-            usage_billed: amount(&usage_billed, i),
-            usage_unit: text(&usage_unit, i),
-            cost_list: amount(&cost_list, i),
-            cost: amount(&cost, i),
-            voucher: amount(&voucher, i),
-            incentive: amount(&incentive, i),
-            transfer: amount(&transfer, i),
-            cash: amount(&cash, i),
-            currency: text(&currency, i),
-            line_id: text(&line_id, i),
-            source_file: source_file.value(i).into(),
-            source_row: source_row.value(i),
-        })
-        .collect())
 }

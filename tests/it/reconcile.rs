@@ -1229,6 +1229,20 @@ fn a_list_that_contradicts_seqs_is_no_agreement() {
     let found = right.month.reconcile(&[&bill, &before], &["--as-of", AS_OF, "--dry-run"], 4);
     warning(&found, "nothing between 02:00 and 22:00 of 1 day");
     warning(&found, "1 page of the provider's list with a next one (HasNextPage)");
+    // The next one is another file.
+    let page = |more: bool| {
+        let mut page: Value = serde_json::from_str(day).expect("a page");
+        page["Response"]["HasNextPage"] = json!(more);
+        let details = page["Response"]["WeChatBillDetails"].as_array_mut().expect("details");
+        let last = details.split_off(details.len() - 1);
+        if !more {
+            *details = last;
+        }
+        list(if more { "p1.json" } else { "p2.json" }, &page.to_string())
+    };
+    let found = right.month.reconcile(&[&bill, &page(true), &page(false)], &as_of, 0);
+    assert_eq!(found["seqs"]["agree"], 4);
+    assert!(!warnings(&found).iter().any(|told| told.contains("HasNextPage")), "{found}");
 }
 
 /// What is in a bill and no part of any row, each found by a recount of made-up months: never passed over.
@@ -1317,4 +1331,164 @@ fn the_first_day_of_a_month_is_pending() {
     let told: Vec<Value> = rows(&found).iter().map(|row| row["status"].clone()).collect();
     assert_eq!(told, ["pending", "pending", "pending"]);
     warning(&found, "2024-12 is not complete: the bill of 2024-12-21 is not out yet");
+}
+
+/// A zip of CSVs.
+fn zipped(right: &Right, name: &str, members: &[(&str, &str)]) -> String {
+    let path = right.month.folder.path().join(name);
+    let mut zip = zip::ZipWriter::new(fs::File::create(&path).expect("a file"));
+    for (member, text) in members {
+        let options = zip::write::SimpleFileOptions::default();
+        zip.start_file(*member, options).expect("a member");
+        std::io::Write::write_all(&mut zip, text.as_bytes()).expect("a member");
+    }
+    zip.finish().expect("a zip");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+/// The CSVs of an archive are one bill: their lines are never taken for each other; one that cannot be read is missing.
+#[test]
+fn the_members_of_an_archive_are_one_bill() {
+    let right = Right::loaded();
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    let lines = right_lines();
+    let csv = |lines: &[String]| format!("{RIGHT_HEADER}\n{}\n", lines.join("\n"));
+    let all = csv(&lines);
+    let found = right.month.reconcile(
+        &[&zipped(&right, "a.zip", &[("a_1.csv", &all), ("readme.txt", "read me")])],
+        &as_of,
+        0,
+    );
+    warning(&found, "passed over, being no CSV: readme.txt");
+    // The line of WeChat stands in both: 6 calls.
+    let both = zipped(&right, "b.zip", &[("a_1.csv", &all), ("a_2.csv", &csv(&lines[..1]))]);
+    let found = right.month.reconcile(&[&both], &as_of, 4);
+    assert_eq!(row_of(&found, "2024-12-21", WECHAT)["difference"], 3);
+    // Two files say the same but for the order: two lines.
+    let order = |name: &str, order: &str| {
+        let lines: Vec<String> = lines.iter().map(|line| format!("{line},{order}")).collect();
+        let path = right.month.folder.path().join(name);
+        let text = format!("{RIGHT_HEADER},订单 ID\n{}\n", lines.join("\n"));
+        fs::write(&path, text).expect("a bill");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let found = right.month.reconcile(&[&order("1.csv", "o-1"), &order("2.csv", "o-2")], &as_of, 4);
+    assert_eq!(row_of(&found, "2024-12-21", WECHAT)["difference"], 3);
+    right.month.reconcile(&[&order("1.csv", "o-1"), &order("2.csv", "o-1")], &as_of, 0);
+    // A member without a header, one that lacks a column, a workbook.
+    let headless = lines[0].clone();
+    let short = all.replace("优惠后总价", "别的");
+    for (name, text) in [("a_2.csv", headless.as_str()), ("a_2.csv", &short), ("a.xlsx", "PK")] {
+        let bill = zipped(&right, "c.zip", &[("a_1.csv", &all), (name, text)]);
+        let found = right.month.reconcile(&[&bill], &as_of, 4);
+        assert_eq!(beside(&found, "rejected"), Some((1, None, None, true)), "{name}");
+        let reject = &found["bill"]["rejects"][0];
+        assert_eq!(reject["reason"], "member_unread");
+        assert!(reject["file"].as_str().expect("a file").ends_with(name), "{reject}");
+    }
+    // The same page twice in one file of pages.
+    let pages = [1, 2].map(|n| bill(&format!("describe-bill-detail-{n}.json")));
+    let texts = pages.each_ref().map(|page| fs::read_to_string(root().join(page)).expect("a page"));
+    let twice = right.month.folder.path().join("twice.ndjson");
+    let text = [&texts[0], &texts[0], &texts[1]].map(|text| text.as_str()).join("\n");
+    fs::write(&twice, text).expect("pages");
+    let once = right.month.reconcile(&[&pages[0], &pages[1]], &as_of, 4);
+    let found = right.month.reconcile(&[twice.to_str().expect("UTF-8")], &as_of, 4);
+    let counts = |found: &Value| -> Vec<(Value, Value, Value)> {
+        let of =
+            |row: &Value| ["period", "billing_tag_code", "provider_calls"].map(|c| row[c].clone());
+        rows(found).iter().map(|row| of(row).into()).collect()
+    };
+    assert_eq!(counts(&found), counts(&once));
+    warning(&found, "in more than one of the files or pages, counted once");
+}
+
+/// What packages are deducted is compared though calls and money agree.
+#[test]
+fn quantities_that_packages_do_not_give_are_told() {
+    let right = Right::loaded();
+    let mut lines = right_lines();
+    lines[1] = lines[1].replace("2,1,1,次", "2,0,2,次");
+    let (headline, found) = right.says(&lines, &[], 4);
+    assert_eq!(beside(&found, "packages_differ"), Some((1, None, None, true)));
+    assert!(headline.starts_with("THE BILL IS NOT SHOWN TO BE RIGHT"), "{headline}");
+    assert!(headline.contains("1 call deducted otherwise than the packages"), "{headline}");
+    right.says(&lines, &["--set", "reconcile.tolerance_calls=1"], 0);
+}
+
+/// Sums of rounding are of the months compared, and of what was known.
+#[test]
+fn rounding_is_of_the_month_and_the_time() {
+    let right = Right::loaded();
+    let results = right.month.folder.path().join("results");
+    // The 21st again, a month before: its attempts are in no package, and their rounding is not December's.
+    let day = fs::read_to_string(results.join("dt=2024-12-21.ndjson")).expect("a day");
+    let moved: Vec<String> = day.lines().map(|line| moved(line, -31)).collect();
+    fs::write(results.join("dt=2024-11-20.ndjson"), moved.join("\n")).expect("a day");
+    let (output, source) = (right.month.output(), format!("source.url={}", results.display()));
+    let words = ["run", "pipelines/demo.toml", "--set", &output, "--set", &source];
+    faceledger_in(root(), &words, &[]).exits(0);
+    let rounding = |pay: &str, cost: &str| {
+        let line =
+            right_line([PRODUCT, "-", "月度计费精度差异", "-"], ["-", "-", "-", "-"], cost, "CNY");
+        line.replace("2024-12-22 09:00:00", pay)
+    };
+    let mut lines = right_lines();
+    lines.push(rounding("2024-12-31 20:00:00", "0.01"));
+    // Paid an hour after the time of which is asked.
+    lines.push(rounding("2025-01-01 10:00:00", "0.02"));
+    let (_, found) = right.says(&lines, &["--month", "2024-12"], 0);
+    let money = &found["money"];
+    // 3.6 and 0.3 are whole fen; 1.13333333 becomes 1.13.
+    assert_eq!(money["expected_rounding"], "-0.00333333");
+    assert_eq!(money["bill_rounding"], "0.01");
+}
+
+/// A record of results with its times, and the names of its Seqs, some days later.
+fn moved(line: &str, days: i64) -> String {
+    let mut record: Value = serde_json::from_str(line).expect("a record");
+    let later = |time: i64| time + days * 86_400_000;
+    for time in ["created_at", "fetched_at"] {
+        record[time] = json!(later(record[time].as_i64().expect("a time")));
+    }
+    let details = &mut record["result"]["Response"]["Text"]["LivenessDetail"];
+    for detail in details.as_array_mut().into_iter().flatten() {
+        let time: i64 = detail["ReqTime"].as_str().expect("a text").parse().expect("a time");
+        detail["ReqTime"] = json!(later(time).to_string());
+        detail["Seq"] = json!(format!("{}/{days}", detail["Seq"].as_str().expect("a text")));
+    }
+    record.to_string()
+}
+
+/// A bill by deduction time without a column or a name that says so: all of it was paid in one month, and it begins with
+/// the last day of the month before.
+#[test]
+fn a_bill_by_deduction_time_is_known_by_when_it_was_paid() {
+    let right = Right::loaded();
+    let results = right.month.folder.path().join("results");
+    let day = fs::read_to_string(results.join("dt=2024-12-21.ndjson")).expect("a day");
+    for (days, name) in [(-21, "dt=2024-11-30.ndjson"), (10, "dt=2024-12-31.ndjson")] {
+        let moved: Vec<String> = day.lines().map(|line| moved(line, days)).collect();
+        fs::write(results.join(name), moved.join("\n")).expect("a day");
+    }
+    let (output, source) = (right.month.output(), format!("source.url={}", results.display()));
+    let words = ["run", "pipelines/demo.toml", "--set", &output, "--set", &source];
+    faceledger_in(root(), &words, &[]).exits(0);
+    let lines = right_lines();
+    let before = lines.iter().map(|line| {
+        line.replace("2024-12-21", "2024-11-30").replace("2024-12-22 09", "2024-12-01 09")
+    });
+    let all: Vec<String> = before.chain(lines.iter().cloned()).collect();
+    let path = right.file("paid.csv", &all);
+    let as_of = ["--as-of", "2025-01-20T00:00:00+08:00", "--dry-run", "--set", "reconcile.prices="];
+    let words = ["reconcile", "pipelines/demo.toml", "--json", "--set", &output, "--bill", &path];
+    let found = faceledger_in(root(), &[&words[..], &as_of[..3]].concat(), &[]).exits(4).json();
+    // The calls of both days agree, and the 31st is of the next bill.
+    let told: BTreeSet<(String, i64)> = rows(&found)
+        .iter()
+        .map(|row| {
+            (row["period"].as_str().expect("a day").into(), row["difference"].as_i64().unwrap())
+        })
+        .collect();
+    assert_eq!(told, BTreeSet::from([("2024-11-30".into(), 0), ("2024-12-21".into(), 0)]));
 }

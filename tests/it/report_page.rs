@@ -368,6 +368,7 @@ fn audit() -> Audit {
     Audit {
         checked: 16_204,
         no_table: 2,
+        unknown_flag: 0,
         not_listed: 3,
         charged_against_rule: 4,
         free_against_rule: 1,

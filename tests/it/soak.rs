@@ -112,7 +112,13 @@ fn thirty_days_end_as_one_full_refresh() {
         let counts: Value =
             serde_json::from_str(found.unwrap_or_else(|| panic!("no {seed} in {said}")))
                 .expect("JSON from soak.py");
-        for (what, least) in [("rows", 50), ("days", 25), ("rejects", 3), ("inputs", 30)] {
+        for (what, least) in [
+            ("rows", 50),
+            ("days", 25),
+            ("days_of_the_same_bytes", 15),
+            ("rejects", 3),
+            ("inputs", 30),
+        ] {
             let count = counts[what].as_u64().expect("a count");
             assert!(count >= least, "seed {seed}: {count} {what}, too few to mean anything");
         }

@@ -1,10 +1,13 @@
 //! Bills in zip archives: one CSV, or several that share a header. Members are unpacked as they are read.
 
 use super::csv::Bill;
-use super::{BillRefused, MEMBERS_MAX, Reading, UNPACKED_BYTES_MAX, UTF8_MARK};
+use super::{BillRefused, MEMBERS_MAX, Reading, UNPACKED_BYTES_MAX, UTF8_MARK, names};
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use zip::ZipArchive;
 use zip::result::ZipError;
+
+/// How members end that may be bills, and are not read.
+const MAY_BE_BILLS: [&str; 7] = [".zip", ".xlsx", ".xls", ".json", ".ndjson", ".jsonl", ".gz"];
 
 /// What is unpacked at once.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -30,7 +33,7 @@ pub fn read_within(
         return Err(BillRefused::TooManyMembers { file: file(), members: archive.len() });
     }
     let mut members = Vec::new();
-    let mut others = Vec::new();
+    let (mut others, mut unread) = (Vec::new(), Vec::new());
     for at in 0..archive.len() {
         let member = archive.by_index_raw(at).map_err(|error| damaged(&error))?;
         if member.is_dir() {
@@ -44,10 +47,12 @@ pub fn read_within(
         }
         // What macOS puts beside each file.
         let litter = lower.starts_with("__macosx/") || lower.ends_with(".ds_store");
-        match lower.ends_with(".csv") && !litter {
-            true => members.push((shown, at, member.encrypted())),
-            false if litter => {}
-            false => others.push(shown),
+        let ends = |ends: &[&str]| ends.iter().any(|end| lower.ends_with(end));
+        match () {
+            _ if litter => {}
+            _ if ends(&[".csv", ".txt"]) => members.push((shown, at, member.encrypted())),
+            _ if ends(&MAY_BE_BILLS) => unread.push(shown),
+            _ => others.push(shown),
         }
     }
     if members.iter().any(|(_, _, encrypted)| *encrypted) {
@@ -58,6 +63,8 @@ pub fn read_within(
     let mut bill = Bill::new(reading);
     let mut read_any = false;
     let mut passed: Vec<BillRefused> = Vec::new();
+    // Members that may hold lines of ours.
+    let mut lost: Vec<(String, String)> = Vec::new();
     for (member, at, _) in members {
         let inside = format!("{name}!{member}");
         let unpacked = archive.by_index(at).map_err(|error| match error {
@@ -78,14 +85,19 @@ pub fn read_within(
         match outcome.map_err(|error| damaged(&error))? {
             Ok(()) => read_any = true,
             // A bill pack holds the other levels, too.
-            Err(
-                refused @ (BillRefused::NotDetail { .. }
-                | BillRefused::MissingColumns { .. }
-                | BillRefused::Empty { .. }),
-            ) => passed.push(refused),
+            Err(refused @ (BillRefused::NotDetail { .. } | BillRefused::Empty { .. })) => {
+                passed.push(refused);
+            }
+            // A text beside the bill need not be one.
+            Err(_) if !member.to_ascii_lowercase().ends_with(".csv") => others.push(member),
+            Err(refused @ BillRefused::MissingColumns { .. }) => {
+                lost.push((inside, refused.to_string()));
+                passed.push(refused);
+            }
             Err(refused) => return Err(refused),
         }
     }
+    others.extend(unread.iter().cloned());
     if !read_any {
         return Err(match passed.pop() {
             Some(refused) if passed.is_empty() && others.is_empty() => refused,
@@ -98,6 +110,13 @@ pub fn read_within(
             None if others.is_empty() => BillRefused::Empty { file: file() },
             None => BillRefused::NoDetailInside { file: file(), found: listed(&others) },
         });
+    }
+    for (member, why) in lost {
+        reading.reject(names::reject(&member, 1, "", "member_unread", why));
+    }
+    for member in unread {
+        let why = "what is in it was not read: unpack it, and give it by itself";
+        reading.reject(names::reject(&format!("{name}!{member}"), 1, "", "member_unread", why));
     }
     for refused in passed {
         reading.note(format_args!("passed over: {refused}"));

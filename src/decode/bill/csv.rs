@@ -239,6 +239,14 @@ impl Header {
     fn has(&self, field: Field) -> bool {
         self.has[field as usize]
     }
+
+    /// Whether a row has something in the column of a field.
+    fn says(&self, rows: &Rows<impl BufRead>, encoding: &Encoding, field: Field) -> bool {
+        let at = self.columns.iter().find(|(_, f)| *f == field).map(|(at, _)| *at);
+        let cell = at.filter(|at| *at < rows.len()).map(|at| rows.cell(at));
+        let text = cell.and_then(|cell| encoding.text(cell));
+        text.is_some_and(|text| value::cleaned(&text).is_some())
+    }
 }
 
 /// The CSVs of one bill: split files share a header and the question whether days can be told apart.
@@ -269,11 +277,13 @@ impl Bill {
         let mut rows = Rows::new(input);
         let mut encoding = if marked { Encoding::Utf8 } else { Encoding::Open };
         let outcome = self.read_rows(reading, name, &mut rows, &mut encoding);
-        reading.encoding(match (encoding, marked) {
-            (_, true) => "utf-8-bom",
-            (Encoding::Gb18030, _) => "gb18030",
-            _ => "utf-8",
-        });
+        if matches!(outcome, Ok(Ok(()))) {
+            reading.encoding(match (encoding, marked) {
+                (_, true) => "utf-8-bom",
+                (Encoding::Gb18030, _) => "gb18030",
+                _ => "utf-8",
+            });
+        }
         match outcome {
             Ok(outcome) => Ok(outcome),
             Err(Broken::Input(error)) => Err(error),
@@ -362,7 +372,12 @@ impl Bill {
                 reading.content.file.rows -= 1;
                 return;
             }
-            Some(cell) if names::begins_totals(&cell) => {
+            // A line that has a time of its own adds up no others, whatever its first cell is called.
+            Some(cell)
+                if names::begins_totals(&cell)
+                    && !header.says(rows, encoding, Field::UsageFrom)
+                    && !header.says(rows, encoding, Field::PayTime) =>
+            {
                 reading.content.totals += 1;
                 return;
             }

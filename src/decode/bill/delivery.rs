@@ -33,6 +33,8 @@ pub struct Delivery {
     pub period: Period,
     /// A bill pack (账单包) holds other levels, too.
     pub pack: bool,
+    /// Of a long bill that was unpacked, which of its parts.
+    pub part: Option<u32>,
 }
 
 impl Delivery {
@@ -58,6 +60,7 @@ pub fn delivery(name: &str) -> Option<Delivery> {
     let name = name.split(['?', '#']).next()?;
     let name = name.rsplit(['/', '\\']).next()?.to_ascii_lowercase();
     let stem = name.strip_suffix(".zip").or_else(|| name.strip_suffix(".csv"))?;
+    let (stem, part) = without_number(stem);
     let (uin, rest) = stem.split_once('-')?;
     let (date, rest) = rest.split_once('-')?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -79,7 +82,21 @@ pub fn delivery(name: &str) -> Option<Delivery> {
         "bill_pack" => true,
         _ => return None,
     };
-    Some(Delivery { uin: uin.to_owned(), date, period, pack })
+    Some(Delivery { uin: uin.to_owned(), date, period, pack, part })
+}
+
+/// A name without what a browser puts behind that of a second download (` (1)`), and without the number of a part of a
+/// long bill (`_2`), and that number.
+fn without_number(stem: &str) -> (&str, Option<u32>) {
+    let copied = stem
+        .strip_suffix(')')
+        .and_then(|s| s.rsplit_once('('))
+        .filter(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    let stem = copied.map_or(stem, |(stem, _)| stem.trim_end());
+    match stem.rsplit_once('_').map(|(stem, n)| (stem, n.parse())) {
+        Some((stem, Ok(n))) => (stem, Some(n)),
+        _ => (stem, None),
+    }
 }
 
 /// What becomes of a file among others.
@@ -126,7 +143,11 @@ pub fn standings(names: &[&str], as_of: UsageDay) -> Vec<Standing> {
         }
         for at in files {
             let newest = last[&period(at)];
-            if newest != *at {
+            // The parts of one delivery are one file.
+            let same = |at: &usize| (of(at).date, of(at).pack, of(at).part.is_some());
+            let is_part = of(at).part.is_some() && same(at) == same(&newest);
+            let is_copy = of(at).part == of(&newest).part;
+            if newest != *at && (!is_part || is_copy) {
                 standings[*at] = Standing::ReplacedBy(names[newest].to_owned());
             }
         }

@@ -4,7 +4,7 @@
 use super::names::{self, Draft, Drafted, Field};
 use super::{BillRefused, PagesHeld, Reading, UTF8_MARK, value, wechat};
 use crate::decode::json::{Cursor, Parsed, Scalar, path_of};
-use crate::model::{BillLine, UsageDay, plural};
+use crate::model::{BillLine, UsageDay};
 use std::borrow::Cow;
 
 /// What pages have said so far.
@@ -77,14 +77,8 @@ pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), B
     if pages.total > 0 {
         reading.content.pages = Some(PagesHeld { total: pages.total, details: pages.details });
     }
-    let cut = pages.cut + i64::from(pages.more);
-    if cut > 0 {
-        reading.note(format_args!(
-            "{name}: {} of the provider's list with a next one (HasNextPage) that is missing: Seqs that only ours has may stand \
-             there",
-            plural(cut.unsigned_abs(), "page")
-        ));
-    }
+    reading.content.list_goes_on = pages.day_goes_on;
+    reading.content.list_cut = pages.cut + i64::from(pages.more && pages.day_goes_on.is_none());
     Ok(())
 }
 
@@ -226,7 +220,7 @@ fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages)
         components.push(Vec::new());
     }
     let alone = components.len() == 1 && components[0].is_empty();
-    for component in &components {
+    for (component_at, component) in (0..).zip(&components) {
         let row = pages.records;
         pages.records += 1;
         reading.content.file.rows += 1;
@@ -253,7 +247,7 @@ fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages)
                 let source_file = pages.name.as_str().into();
                 pages.says_total |= line.usage_total.is_some();
                 pages.says_deducted |= line.usage_deducted.is_some();
-                reading.line(BillLine { source_file, source_row: row, ..*line });
+                reading.line(BillLine { source_file, source_row: row, component_at, ..*line });
             }
             Drafted::Reject { column, reason, message } => {
                 reading.reject(names::reject(&pages.name, row, column, reason, message));

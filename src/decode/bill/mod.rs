@@ -20,9 +20,9 @@ pub use delivery::{Delivery, DeliveryDate, Period, Standing, delivery, standings
 pub use names::{Wording, is_known_transaction};
 
 use crate::model::{
-    Amount, BillFile, BillLine, BillReject, LineKind, OtherProduct, ProviderAttempt,
+    Amount, BillFile, BillLine, BillReject, LineKind, OtherProduct, ProviderAttempt, UsageDay,
 };
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -63,7 +63,8 @@ impl BillSink for Collected {
 }
 
 /// What a file is, and how many of its rows went where:
-/// `rows = lines + lines_other_products + totals + attempts + rejects`, where a fault of JSON is a reject beside them.
+/// `rows = lines + lines_other_products + totals + attempts + rejects`, where a fault of JSON and a member of
+/// an archive that was not read are rejects beside them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BillContent {
     pub file: BillFile,
@@ -73,6 +74,12 @@ pub struct BillContent {
     pub attempts: i64,
     /// Of API pages that say how many bill lines there are.
     pub pages: Option<PagesHeld>,
+    /// Days of the provider's list.
+    pub list_days: BTreeSet<UsageDay>,
+    /// The day of which its last page says that more is to come on a next one.
+    pub list_goes_on: Option<UsageDay>,
+    /// Pages of it that said so, and were not followed by one of that day.
+    pub list_cut: i64,
     /// The lines of other products, by name.
     pub other_products: BTreeMap<String, OtherProduct>,
     /// Lines of usage whose three measures contradict each other.

@@ -4,6 +4,7 @@ use super::value;
 use crate::model::{Amount, BillLine, BillReject, LineKind, UsageMonth};
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 #[derive(Deserialize)]
@@ -83,10 +84,12 @@ pub enum Field {
     Cash,
     Currency,
     Remarks,
+    Project,
+    Region,
 }
 
 /// Facts there are.
-pub const FIELDS: usize = Field::Remarks as usize + 1;
+pub const FIELDS: usize = Field::Region as usize + 1;
 
 impl Field {
     fn column(self) -> &'static ColumnEntry {
@@ -377,7 +380,11 @@ impl Draft {
             },
             Field::OwnerUin => line.owner_uin = label(),
             Field::OperatorUin => line.operator_uin = label(),
-            Field::OrderId | Field::TransactionId => self.order = true,
+            Field::OrderId | Field::TransactionId => {
+                self.order = true;
+                self.tell_apart(field, text);
+            }
+            Field::Project | Field::Region => self.tell_apart(field, text),
             Field::ActionType => line.action_type = label(),
             Field::ActionTypeName => line.action_type_name = label(),
             Field::PayMode => line.pay_mode = label(),
@@ -406,13 +413,17 @@ impl Draft {
                 None => self.no_time(field),
             },
             Field::UsageFrom => match value::day(text) {
-                day @ Some(_) => line.usage_from = day,
+                day @ Some(_) => {
+                    line.usage_from = day;
+                    self.tell_apart(field, value::instant(text));
+                }
                 None => self.no_time(field),
             },
             Field::UsageTo => match value::day(text) {
                 day @ Some(_) => {
                     line.usage_to = day;
                     self.ends_before = value::is_midnight(text);
+                    self.tell_apart(field, value::instant(text));
                 }
                 None => self.no_time(field),
             },
@@ -452,6 +463,13 @@ impl Draft {
             Field::Cash => &mut line.cash,
             _ => &mut line.cost,
         }
+    }
+
+    /// Adds to the digest, whatever the order of facts.
+    fn tell_apart(&mut self, field: Field, said: impl Hash) {
+        let mut hasher = DefaultHasher::new();
+        (field, said).hash(&mut hasher);
+        self.line.told_apart = self.line.told_apart.wrapping_add(hasher.finish());
     }
 
     fn no_time(&mut self, field: Field) {

@@ -660,7 +660,8 @@ fn the_provider_s_own_list_is_read_without_its_names() {
     );
     let all = format!("{content:?} {collected:?}");
     assert!(!all.contains('张') && !all.contains("1101*"), "{all}");
-    assert!(content.notes[0].contains("HasNextPage"));
+    assert_eq!(content.list_goes_on, UsageDay::parse("2021-12-06"));
+    assert_eq!(content.list_days.len(), 1);
 }
 
 #[test]
@@ -677,6 +678,13 @@ fn names_of_deliveries_tell_what_they_hold() {
     assert_eq!(month("1-20241201-bill_details.zip").as_deref(), Some("2024-11"));
     assert_eq!(month("1-20241202-by_pay_time-bill_details.zip").as_deref(), Some("2024-12"));
     assert_eq!(month("1-202411-by_used_time-bill_pack.zip").as_deref(), Some("2024-11"));
+    // What a browser calls a second download, and a part of a long bill.
+    let named = |name: &str| delivery(name).map(|d| (d.month().to_string(), d.part));
+    let december = |part| Some(("2024-12".to_owned(), part));
+    assert_eq!(named("1-20241208-by_used_time-bill_details (1).zip"), december(None));
+    assert_eq!(named("1-20241208-by_used_time-bill_details(12).zip"), december(None));
+    assert_eq!(named("1-20241208-by_used_time-bill_details_2.csv"), december(Some(2)));
+    assert_eq!(named("1-20241208-by_used_time-bill_details_2 (1).csv"), december(Some(2)));
     for name in [
         "bill.zip",
         "1-2024-bill_details.zip",
@@ -709,6 +717,44 @@ fn a_later_file_of_a_month_replaces_the_earlier_ones() {
     assert_eq!(at("2024-11-05"), [by(1), c(), by(1), c(), n(), n(), c(), c()]);
     assert_eq!(at("2024-12-01"), [by(4), by(4), by(4), c(), c(), n(), c(), c()]);
     assert_eq!(at("2024-12-02"), [by(5), by(5), by(5), c(), by(5), c(), c(), c()]);
+}
+
+/// All parts of the last delivery count, each once, and none of an earlier one.
+#[test]
+fn the_parts_of_a_delivery_are_one_file() {
+    let names = [
+        "1-20241208-by_used_time-bill_details_1.csv",
+        "1-20241208-by_used_time-bill_details_2.csv",
+        "1-20241209-by_used_time-bill_details_1.csv",
+        "1-20241209-by_used_time-bill_details_2.csv",
+        "1-20241209-by_used_time-bill_details_3.csv",
+    ];
+    let told = standings(&names, UsageDay::parse("2025-01-01").expect("a day"));
+    let counts: Vec<bool> = told.iter().map(|told| *told == Standing::Counts).collect();
+    assert_eq!(counts, [false, false, true, true, true]);
+    // The same file twice under two names.
+    let names = [
+        "1-20241208-by_used_time-bill_details.zip",
+        "1-20241208-by_used_time-bill_details (1).zip",
+    ];
+    let told = standings(&names, UsageDay::parse("2025-01-01").expect("a day"));
+    assert_eq!(told.iter().filter(|told| **told == Standing::Counts).count(), 1);
+}
+
+/// A line that has a time adds up no others, whatever its first cell is called.
+#[test]
+fn what_is_called_total_is_a_line_where_it_has_a_time() {
+    let text = csv(&[row(&[("支付者 UIN", "100001234567")])]);
+    let (header, line) = text.split_once('\n').expect("a header and a line");
+    let named = format!("实例名称,{header}\nTotal-app,{line}");
+    let (content, collected) =
+        read_all("b.csv", named.as_bytes(), &Wording::default()).expect("a bill");
+    assert_eq!((content.totals, collected.lines.len()), (0, 1));
+    let commas = ",".repeat(header.matches(',').count() + 1);
+    let total = format!("{named}\n合计{commas}\n");
+    let (content, collected) =
+        read_all("b.csv", total.as_bytes(), &Wording::default()).expect("a bill");
+    assert_eq!((content.totals, collected.lines.len()), (1, 1));
 }
 
 /// The end of a usage is inclusive; a midnight behind its beginning is the first moment of the next day.
@@ -793,7 +839,9 @@ proptest! {
             bytes[at] = with;
             if let Ok((content, collected)) = read_all(name, &bytes, &Wording::default()) {
                 let file = &content.file;
-                prop_assert_eq!(file.rows, file.lines + file.lines_other_products + content.totals + file.rejects);
+                let members = collected.rejects.iter().filter(|r| r.reason == "member_unread").count() as i64;
+                let rejects = file.rejects - members;
+                prop_assert_eq!(file.rows, file.lines + file.lines_other_products + content.totals + rejects);
                 prop_assert_eq!(collected.lines.len() as i64, file.lines);
             }
         }

@@ -61,6 +61,9 @@ pub fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pa
                 let day = UsageDay::of_instant(attempt.req_time);
                 pages.cut +=
                     i64::from(pages.day_goes_on.take().is_some_and(|before| before != day));
+                if pages.day != Some(day) {
+                    reading.content.list_days.insert(day);
+                }
                 pages.day = Some(day);
                 reading.sink.attempt(attempt);
             }

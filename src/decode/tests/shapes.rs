@@ -102,6 +102,25 @@ fn what_stands_beside_response_is_not_the_results() {
     assert_eq!(seen.rejects[0].json_path, "$.Response.Text.LivenessDetail");
 }
 
+/// Text's ErrCode and Extra are the result's, whatever an exporter put beside it.
+#[test]
+fn what_stands_beside_text_is_not_the_results() {
+    let beside = r#""Extra":"mine","ErrCode":7"#;
+    for (says, extra, err_code) in [
+        ("", None, None),
+        (r#""Extra":"its","#, Some("its"), None),
+        (r#""ErrCode":0,"Extra":null,"#, None, Some(0)),
+    ] {
+        let of_text = format!(r#""Text":{{{says}"LivenessDetail":[{DETAIL}]}}"#);
+        for text in [format!("{{{of_text},{beside}}}"), format!("{{{beside},{of_text}}}")] {
+            let (record, _) = one(&text);
+            let extra = extra.map(Into::into);
+            let expected = Record { extra, err_code, detail_count: 1, ..Record::default() };
+            assert_eq!(record, expected, "{text}");
+        }
+    }
+}
+
 #[test]
 fn every_member_and_every_null() {
     let full = r#"{"ReqTime":1730444265275,"Seq":"\u0041\ud83d\ude00中","Idcard":"id","Name":"na\"me","Sim":"100.00",

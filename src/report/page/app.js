@@ -13,7 +13,7 @@ const WORDS = {
     theme_auto: "Theme: system", theme_light: "Theme: light", theme_dark: "Theme: dark", language: "中文", print: "Print",
     pipeline: "Pipeline", account: "Account", months: "Months", as_of: "As of", versions: "Table versions", none: "none",
     right: "The bill is right: all of {n} rows agree.", right_sub: "Every day and product has as many calls on the bill as in our records, and asks what is expected.",
-    right_calls_sub: "Every day and product has as many calls on the bill as in our records. Money was not compared.",
+    right_calls_sub: "Every day and product has as many calls on the bill as in our records. Money was not compared.", right_audit: "Charged against the published rules all the same: {n} attempts (see the audit).",
     not_all: "The bill is not shown to be right: all of {n} rows agree, but not all of it could be compared.", yuan_of: "{y} yuan", gross_of: "{g} yuan without regard to sign",
     b_no_day: "Not compared: {n} lines of usage without a day", b_other_month: "Not compared: {n} lines of usage of months that are not compared", b_pages_missing: "Not compared: {n} lines on pages that were not given",
     b_other_payer: "Money not compared: {n} lines of other payers", b_seqs_differ: "{n} Seqs on which the provider's list and ours differ",
@@ -21,7 +21,7 @@ const WORDS = {
     b_product_like_ours: "Not compared: {n} lines of products that may be ours", b_no_count: "Not compared: {n} lines without a whole number of calls",
     b_measures_disagree: "{n} lines contradict themselves: usage minus deducted is not what is billed",
     b_rounding_too_large: "{n} rounding lines ask more than the lines of the bill could be rounded by",
-    b_package_not_named: "Not compared: {n} lines of packages that the pipeline file does not name", b_package: "{n} lines of packages, whose own prices are not checked",
+    b_package_not_named: "Not compared: {n} lines of packages that the pipeline file does not name", b_package: "{n} lines of packages, whose own prices are not checked", b_packages_differ: "{n} calls deducted otherwise than the packages of the pipeline file give",
     b_currency: "Money not compared in rows with {n} lines that are not in yuan", b_no_price: "Left out of the money: what has no price in the price book", b_price_book_currency: "Money not compared: the price book is not in yuan",
     unpriced_note: "Without a price: {tags} ({y} yuan on the bill).", bill_cost_unpriced: "Billed without a price, yuan",
     nothing: "Nothing to compare.", nothing_sub: "Neither our records nor the bill have anything for these months.",
@@ -64,7 +64,7 @@ const WORDS = {
     join_groups: "Those that do not agree, by rule and hour of the Beijing day", rule: "Rule", hour: "Hour", no_rule: "(no rule)", cut: "{a} of {n} stand in this report; all of them stand in the table {t}.",
     our_day: "Our day", provider_day: "Provider's day", our_charge: "Ours", provider_charge: "Provider's", yes: "charged", no: "free", source: "Where ours stands",
     audit_sub: "The published charging codes held against IsNeedCharge of every attempt.", no_audit: "The published charge rules were not checked in this run.",
-    checked: "Checked", charged_against: "Charged against the rule", free_against: "Free against the rule", no_table: "No published table", not_listed: "Code not in its table",
+    checked: "Checked", charged_against: "Charged against the rule", free_against: "Free against the rule", no_table: "No published table", not_listed: "Code not in its table", flag_unknown: "Flag not known",
     overcharge: "Overcharge, yuan", published: "Published rule", edition: "Edition", from: "From", code: "Code", is_need_charge: "IsNeedCharge", money_yuan: "Yuan", no_findings: "No contradiction with the published rules.",
     bill_sub: "What was read, and what could not be.", file: "File", encoding: "Encoding", lines: "Lines", other_products: "Other products", rejects: "Rejects",
     replaced_by: "Replaced by {f}", row: "Row", column: "Column", reason: "Reason", message: "What is wrong", no_files: "No file of a bill was given.", counts: "counts", line_count: "{n} lines",
@@ -108,7 +108,7 @@ const WORDS = {
     theme_auto: "主题：跟随系统", theme_light: "主题：浅色", theme_dark: "主题：深色", language: "English", print: "打印",
     pipeline: "任务", account: "账号", months: "月份", as_of: "截至", versions: "数据表版本", none: "无",
     right: "账单正确：{n} 行全部一致。", right_sub: "每一天、每个产品，账单的调用次数都与我方记录相同，金额与预期一致。",
-    right_calls_sub: "每一天、每个产品，账单的调用次数都与我方记录相同。金额未核对。",
+    right_calls_sub: "每一天、每个产品，账单的调用次数都与我方记录相同。金额未核对。", right_audit: "但有 {n} 次按公布规则不应计费（见核查）。",
     not_all: "不能确认账单正确：{n} 行全部一致，但未能全部核对。", yuan_of: "{y} 元", gross_of: "不计正负 {g} 元",
     b_no_day: "未核对：{n} 行用量没有日期", b_other_month: "未核对：{n} 行属于未核对月份的用量", b_pages_missing: "未核对：未提供的分页中有 {n} 行",
     b_other_payer: "金额未核对：其他支付者的 {n} 行", b_seqs_differ: "服务商清单与我方有 {n} 个 Seq 不一致",
@@ -116,7 +116,7 @@ const WORDS = {
     b_product_like_ours: "未核对：{n} 行的产品可能属于人脸核身", b_no_count: "未核对：{n} 行的用量不是整数次",
     b_measures_disagree: "{n} 行自相矛盾：原始用量减抵扣用量不等于计费用量",
     b_rounding_too_large: "{n} 行精度差异超过账单各行舍入可能产生的金额",
-    b_package_not_named: "未核对：任务文件未列出的资源包，{n} 行", b_package: "资源包 {n} 行，其自身价格未核对",
+    b_package_not_named: "未核对：任务文件未列出的资源包，{n} 行", b_package: "资源包 {n} 行，其自身价格未核对", b_packages_differ: "抵扣次数与任务文件所列资源包不符：{n} 次",
     b_currency: "{n} 行不是人民币，所在行的金额未核对", b_no_price: "未参与金额核对：价目表中没有价格的部分", b_price_book_currency: "金额未核对：价目表不是人民币",
     unpriced_note: "没有价格：{tags}（账单金额 {y} 元）。", bill_cost_unpriced: "无价格的账单金额（元）",
     nothing: "没有可核对的数据。", nothing_sub: "这些月份我方记录和账单都没有数据。",
@@ -159,7 +159,7 @@ const WORDS = {
     join_groups: "不一致的调用，按规则和北京时间小时统计", rule: "规则", hour: "小时", no_rule: "（无规则）", cut: "本报告列出 {n} 条中的 {a} 条；全部内容见 {t} 表。",
     our_day: "我方日期", provider_day: "服务商日期", our_charge: "我方", provider_charge: "服务商", yes: "计费", no: "免费", source: "我方数据位置",
     audit_sub: "用公布的计费错误码核查每次调用的 IsNeedCharge。", no_audit: "本次未核查公布的计费规则。",
-    checked: "已核查", charged_against: "按规则应免费却计费", free_against: "按规则应计费却免费", no_table: "没有公布的规则表", not_listed: "规则表中没有的错误码",
+    checked: "已核查", charged_against: "按规则应免费却计费", free_against: "按规则应计费却免费", no_table: "没有公布的规则表", not_listed: "规则表中没有的错误码", flag_unknown: "计费标识未知",
     overcharge: "多收金额（元）", published: "公布规则", edition: "版本", from: "生效日", code: "错误码", is_need_charge: "IsNeedCharge", money_yuan: "金额（元）", no_findings: "与公布的规则没有矛盾。",
     bill_sub: "已读取的内容，以及无法读取的内容。", file: "文件", encoding: "编码", lines: "行数", other_products: "其他产品", rejects: "无法读取",
     replaced_by: "已被 {f} 取代", row: "行", column: "列", reason: "原因代码", message: "问题说明", no_files: "没有提供账单文件。", counts: "计入", line_count: "{n} 行",
@@ -246,7 +246,7 @@ const ROWS = DATA.rows.map((row, index) => {
   const cost = units(row.provider_cost), expected = units(row.expected_cost);
   const costDifference = row.status === "pending" || expected === null ? null : (cost ?? 0n) - expected;
   const counts = !SETTLED.has(row.status) && row.status !== "pending" && !(row.status === "adjusted" && row.difference === 0 && costDifference !== null);
-  return { ...row, index, cost, expected, costDifference, counts, differs: counts || (costDifference !== null && costDifference !== 0n) };
+  return { ...row, index, cost, expected, costDifference, counts, differs: counts || (costDifference !== null && costDifference !== 0n) || row.parts.length > 0 };
 });
 const PENDING = new Set(ROWS.filter((r) => r.status === "pending").map((r) => `${r.account} ${r.period} ${r.billing_tag_code}`));
 const PERIODS = [...new Set(ROWS.map((r) => r.period))].sort();
@@ -380,7 +380,7 @@ function overview() {
   if (!ROWS.length) { verdict = ""; heading = t("nothing"); sub.push(t("nothing_sub")); }
   else if (pending.length === ROWS.length) { verdict = ""; heading = t("pending_only"); sub.push(t("pending_only_sub", { n: count(ROWS.length) })); }
   else if (!differing.length && beside.length) { verdict = "bad"; heading = t("not_all", { n: count(ROWS.length - pending.length) }); }
-  else if (!differing.length) { verdict = "good"; heading = t("right", { n: count(ROWS.length - pending.length) }); sub.push(t(compared ? "right_sub" : "right_calls_sub")); }
+  else if (!differing.length) { verdict = "good"; heading = t("right", { n: count(ROWS.length - pending.length) }); sub.push(t(compared ? "right_sub" : "right_calls_sub")); if (DATA.audit && DATA.audit.charged_against_rule > 0) sub.push(t("right_audit", { n: count(DATA.audit.charged_against_rule) })); }
   else {
     verdict = "bad";
     const calls = more && less ? t("how_both", { n: count(more), m: count(less) }) : more ? t("how_more", { n: count(more) }) : less ? t("how_less", { n: count(less) }) : t("how_same");
@@ -737,7 +737,7 @@ function audit() {
   if (!a) return section("audit", t("audit"), empty(t("no_audit")));
   const card = (id, label, value) => h("div", { class: "card" }, h("div", { class: "n", "data-n": id }, value), h("div", { class: "l" }, label));
   return section("audit", t("audit"), h("p", { class: "muted" }, t("audit_sub")), h("div", { class: "cards" }, card("checked", t("checked"), count(a.checked)), card("charged_against_rule", t("charged_against"), count(a.charged_against_rule)), card("free_against_rule", t("free_against"), count(a.free_against_rule)),
-    card("no_table", t("no_table"), count(a.no_table)), card("not_listed", t("not_listed"), count(a.not_listed)), a.overcharge !== null && card("overcharge", t("overcharge"), yuan(units(a.overcharge)))),
+    card("no_table", t("no_table"), count(a.no_table)), card("not_listed", t("not_listed"), count(a.not_listed)), card("unknown_flag", t("flag_unknown"), count(a.unknown_flag)), a.overcharge !== null && card("overcharge", t("overcharge"), yuan(units(a.overcharge)))),
     a.findings.length > 0 && copyButton(t("copy_seqs", { n: count(a.findings.length) }), () => a.findings.map((f) => f.seq).join("\n")),
     paged("audit", a.findings, [{ label: "Seq", wrap: true, cell: (f) => [h("span", { class: "mono" }, f.seq), h("div", { class: "noprint" }, seqTools(f.seq))] }, { label: t("period"), cell: (f) => f.usage_date }, { label: t("tag"), wrap: true, cell: (f) => f.billing_tag }, { label: t("code"), num: true, cell: (f) => String(f.errcode) },
       { label: t("is_need_charge"), cell: (f) => chip(flag(f.is_need_charge), f.is_need_charge ? "bad" : "") }, { label: t("published"), cell: (f) => flag(f.published_charge) }, { label: t("edition"), wrap: true, cell: (f) => f.edition }, { label: t("from"), cell: (f) => f.rule_from }, { label: t("money_yuan"), num: true, cell: (f) => yuan(units(f.money)) }], { empty: t("no_findings") }),
