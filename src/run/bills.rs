@@ -101,7 +101,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         }
         bills.uneven += content.uneven;
         if matches!(standing, Standing::Counts) {
-            bills.read.warnings.extend(month_so_far(&content.file.name));
+            bills.read.warnings.extend(month_so_far(&content.file.name, &collected.lines));
             let said = bill::delivery(&content.file.name).and_then(|named| match named.period {
                 bill::Period::Used => Some(Statistics::ByUsage),
                 bill::Period::Paid => Some(Statistics::ByPay),
@@ -387,12 +387,14 @@ fn missing_pages(mut pages: Pages) -> (Vec<String>, i64) {
     (told.collect(), count)
 }
 
-/// Tells of a delivery that holds the month so far.
-fn month_so_far(name: &str) -> Option<String> {
+/// Tells of a delivery that holds the month so far: by its name, and as no line of it is of the month's last day.
+fn month_so_far(name: &str, lines: &[BillLine]) -> Option<String> {
     let delivery = bill::delivery(name)?;
     let bill::DeliveryDate::Day(delivered) = delivery.date else { return None };
     let last = delivered.plus(-1);
-    (last.month() == delivered.month()).then(|| {
+    let end = last.first_of_next_month().plus(-1);
+    let is_whole = last == end || lines.iter().any(|line| line.usage_day() == Some(end));
+    (!is_whole).then(|| {
         format!(
             "{name}: delivered on {delivered}, it holds {} up to {last}: the month is not complete",
             last.month()

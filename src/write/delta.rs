@@ -17,8 +17,8 @@ use deltalake_core::kernel::transaction::{
     CommitBuilder, CommitProperties, TableReference, TransactionError,
 };
 use deltalake_core::kernel::{
-    Action, Add, ArrayType, DataType, LogicalFileView, StructField, StructType, Transaction,
-    new_metadata,
+    Action, Add, ArrayType, DataType, LogicalFileView, MetadataExt, StructField, StructType,
+    Transaction, new_metadata,
 };
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::protocol::checkpoints::{cleanup_expired_logs_for, create_checkpoint};
@@ -284,6 +284,13 @@ impl DeltaTable {
             Some(_) => Vec::new(),
             None => self.creation()?,
         };
+        if let Some(state) = &state
+            && state.schema().fields().len() < self.schema.fields().len()
+        {
+            let metadata = state.metadata().clone().with_schema(&self.schema);
+            let metadata = metadata.map_err(|error| self.wrong(error.to_string()))?;
+            actions.push(Action::Metadata(metadata));
+        }
         let mode = match remove.is_empty() {
             true => SaveMode::Append,
             false => SaveMode::Overwrite,
@@ -560,9 +567,11 @@ fn delta_type(data_type: &ArrowType) -> Option<DataType> {
     })
 }
 
-/// The first column in which two schemas differ, told for people.
+/// The first column in which two schemas differ, told for people. A table may lack columns that may be null: it was written
+/// before there were any such, and has them from the next commit on.
 fn difference(ours: &StructType, theirs: &StructType) -> Option<String> {
-    let mut ours = ours.fields();
+    let known = |field: &&StructField| !field.is_nullable() || theirs.field(field.name()).is_some();
+    let mut ours = ours.fields().filter(known);
     let mut theirs = theirs.fields();
     loop {
         match (ours.next(), theirs.next()) {

@@ -4,9 +4,9 @@
 //! rows and the schema version alone: no clock, host, run or thread count goes into them.
 
 use super::schema::Table;
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Int64Type, SchemaRef};
 use bytes::{Buf, Bytes};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
@@ -19,7 +19,7 @@ use parquet::arrow::arrow_writer::{
 };
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, ParquetMetaDataReader, SortingColumn};
+use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::SerializedFileWriter;
@@ -251,11 +251,26 @@ pub fn decode(
     table: &Table,
     bytes: Bytes,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, WriteError>> + use<>, WriteError> {
-    let options = ArrowReaderOptions::new().with_schema(plain_schema(table));
-    let metadata = ArrowReaderMetadata::load(&bytes, options)?;
+    let footer = ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new())?.metadata().clone();
+    let options = ArrowReaderOptions::new().with_schema(plain_schema(table, &footer));
+    let metadata = ArrowReaderMetadata::try_new(footer, options)?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata)
         .with_batch_size(READ_ROWS);
-    Ok(builder.build()?.map(|batch| Ok(batch?)))
+    let all = table.file_schema.clone();
+    Ok(builder.build()?.map(move |batch| completed(batch?, &all)))
+}
+
+/// A batch of a file that was written before some columns were there has them, too, all null.
+fn completed(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, WriteError> {
+    if batch.num_columns() == schema.fields().len() {
+        return Ok(batch);
+    }
+    let column = |field: &FieldRef| match batch.column_by_name(field.name()) {
+        Some(column) => column.clone(),
+        None => new_null_array(field.data_type(), batch.num_rows()),
+    };
+    let columns = schema.fields().iter().map(column).collect();
+    Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }
 
 /// Bytes at the end of a file that mostly hold its footer.
@@ -294,13 +309,17 @@ pub fn decode_columns(
         }
     }
     parts.sort_by_key(|(from, _)| *from);
-    let options = ArrowReaderOptions::new().with_schema(plain_schema(table));
+    let options = ArrowReaderOptions::new().with_schema(plain_schema(table, &footer));
     let metadata = ArrowReaderMetadata::try_new(Arc::new(footer), options)?;
     let builder =
         ParquetRecordBatchReaderBuilder::new_with_metadata(Parts { size, parts }, metadata)
             .with_batch_size(rows)
             .with_projection(wanted);
-    Ok(builder.build()?.map(|batch| Ok(batch?)))
+    let places: Vec<usize> = (0..table.file_schema.fields().len())
+        .filter(|place| columns.contains(&table.file_schema.field(*place).name().as_str()))
+        .collect();
+    let asked = Arc::new(table.file_schema.project(&places)?);
+    Ok(builder.build()?.map(move |batch| completed(batch?, &asked)))
 }
 
 /// A file of which some parts are here, by the byte they start at.
@@ -344,8 +363,11 @@ impl ChunkReader for Parts {
     }
 }
 
-fn plain_schema(table: &Table) -> SchemaRef {
-    let fields = table.file_schema.fields().iter().map(|f| f.as_ref().clone()).collect::<Vec<_>>();
+/// The columns of a table that a file has.
+fn plain_schema(table: &Table, footer: &ParquetMetaData) -> SchemaRef {
+    let root = footer.file_metadata().schema_descr().root_schema_ptr();
+    let has = |field: &&FieldRef| root.get_fields().iter().any(|held| held.name() == field.name());
+    let fields: Vec<FieldRef> = table.file_schema.fields().iter().filter(has).cloned().collect();
     Arc::new(arrow::datatypes::Schema::new(fields))
 }
 

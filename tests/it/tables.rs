@@ -1,6 +1,9 @@
 //! What stands in the files: the schema files against the Parquet as written, and what readers rely on.
 
 use crate::world::{Object, PLAIN_PIPELINE, SOME_TIME, World, attempt, result};
+use arrow::array::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ConvertedType, LogicalType, Repetition, TimeUnit, Type};
 use parquet::file::properties::ReaderProperties;
 use parquet::file::reader::FileReader;
@@ -159,4 +162,104 @@ fn nothing_to_write_is_no_file() {
         assert!(world.table(table).stored().is_empty(), "{table}");
     }
     assert_eq!(world.table("inputs").rows().len(), 1);
+}
+
+const PULLS_PIPELINE: &str = r#"
+name = "test"
+[account]
+uin = "100012345678"
+opened_at = "2023-05-01T00:00:00+08:00"
+[source]
+url = "source/"
+[source.envelope]
+response = "/r"
+fetched_at = "/t"
+[output]
+url = "out/"
+"#;
+
+/// Makes liveness_detail what an earlier version wrote, which did not know of `earlier_pulls`.
+fn without_earlier_pulls(world: &World) {
+    let table = world.table("liveness_detail");
+    let mut sizes = BTreeMap::new();
+    for path in table.files.keys() {
+        let file = table.folder.join(path);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(&file).unwrap());
+        let batches: Vec<RecordBatch> =
+            reader.unwrap().build().unwrap().map(Result::unwrap).collect();
+        let mut old = Vec::new();
+        let kept = |batch: &RecordBatch| {
+            let schema = batch.schema();
+            let names = schema.fields().iter().map(|field| field.name().as_str());
+            let places = names.enumerate().filter(|(_, name)| *name != "earlier_pulls");
+            batch.project(&places.map(|(place, _)| place).collect::<Vec<_>>()).unwrap()
+        };
+        let mut writer = ArrowWriter::try_new(&mut old, kept(&batches[0]).schema(), None).unwrap();
+        batches.iter().for_each(|batch| writer.write(&kept(batch)).unwrap());
+        writer.close().unwrap();
+        sizes.insert(path.clone(), old.len());
+        std::fs::write(file, old).unwrap();
+    }
+    let log = table.folder.join("_delta_log/00000000000000000000.json");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines = text.lines().map(|line| {
+        let mut action: Value = serde_json::from_str(line).unwrap();
+        if let Some(metadata) = action.get_mut("metaData") {
+            let mut schema: Value =
+                serde_json::from_str(metadata["schemaString"].as_str().unwrap()).unwrap();
+            schema["fields"]
+                .as_array_mut()
+                .unwrap()
+                .retain(|field| field["name"] != "earlier_pulls");
+            metadata["schemaString"] = Value::from(schema.to_string());
+        }
+        if let Some(add) = action.get_mut("add") {
+            add["size"] = Value::from(sizes[add["path"].as_str().unwrap()]);
+        }
+        action.to_string()
+    });
+    std::fs::write(log, lines.collect::<Vec<_>>().join("\n")).unwrap();
+}
+
+/// A column that may be null and came later is no reason to load everything anew.
+#[test]
+fn tables_from_before_a_column_are_read_and_written_on() {
+    let world = World::new(PULLS_PIPELINE);
+    let pull = |time: i64, seqs: &[(&str, i64)], flag| {
+        let attempts = seqs.iter().map(|(seq, at)| attempt(seq, *at, flag)).collect();
+        serde_json::json!({ "t": time, "r": result(attempts) }).to_string()
+    };
+    let (first, next) = (1_730_444_265_275, 1_730_444_265_275 + 86_400_000);
+    let seqs = [("a", first), ("b", first), ("c", next)];
+    world.put(&Object::new("1.json", pull(next + 1_000, &seqs, None), SOME_TIME));
+    world.run(&[]);
+    without_earlier_pulls(&world);
+    // One of them again, with another answer: only its day is written anew.
+    world.put(&Object::new("2.json", pull(next + 2_000, &seqs[..1], Some(true)), SOME_TIME));
+    let ran = world.run(&[]);
+    assert_eq!(ran.tally("details_changed"), 1);
+    // That is all that is wrong: the test wrote the file of the second day under the name it had.
+    let told = world.faceledger(&["verify", "pipeline.toml"]).exits(5).stdout;
+    let broken: Vec<&str> = told.lines().filter(|line| line.starts_with("BROKEN")).collect();
+    assert_eq!(broken.len(), 1, "{told}");
+    assert!(broken[0].contains("2024-11-02") && broken[0].contains("what its name says"), "{told}");
+    let rows = world.table("liveness_detail").rows();
+    let told: Vec<_> = rows.iter().map(|row| row.get("earlier_pulls").cloned()).collect();
+    let earlier = serde_json::json!([{
+        "fetched_at": next + 1_000, "is_need_charge": null, "snapshot_final": true, "errcode": 0,
+    }]);
+    assert_eq!(told, [Some(earlier), Some(Value::Null), None], "a, b, and c as it was stored");
+    let log = world.path("out/liveness_detail/_delta_log/00000000000000000001.json");
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.lines().any(|line| line.contains("metaData") && line.contains("earlier_pulls")));
+    // Everything in one load, elsewhere, is the same.
+    let clean = World::new(PULLS_PIPELINE);
+    clean.put(&Object::new("1.json", pull(next + 1_000, &seqs, None), SOME_TIME));
+    clean.put(&Object::new("2.json", pull(next + 2_000, &seqs[..1], Some(true)), SOME_TIME));
+    clean.run(&[]);
+    world.run(&["--full-refresh"]);
+    assert_eq!(
+        clean.table("liveness_detail").contents(),
+        world.table("liveness_detail").contents()
+    );
 }
