@@ -61,8 +61,11 @@ pub const END_LOOK_BYTES: usize = 64;
 /// After so many failures one after the other, a folder is only tried now and then.
 const MISSES_MAX: u32 = 3;
 const TRY_EVERY: u64 = 32;
-/// Objects after which what they needed is forgotten.
+/// Objects measured after which what they needed is forgotten.
 const WINDOW: u32 = 64;
+/// Of a folder so many objects are measured, and then every so many: those beside them are alike.
+const MEASURED_FIRST: u64 = 32;
+const MEASURED_EVERY: u64 = 8;
 /// Folders told apart. A source of more has them share what is learned.
 const LAYOUTS_MAX: usize = 4096;
 
@@ -258,10 +261,19 @@ impl Layout {
         known.misses = known.misses.saturating_add(1);
     }
 
-    fn read_in_part(&self, head_bytes: u64, tail_bytes: u64, size: u64) {
+    /// An object was read in part. `asked_once`: what was asked for was enough. Whether it is to be
+    /// [measured](Layout::measured), which costs as much as reading it.
+    fn read_in_part(&self, asked_once: bool) -> bool {
         let mut known = self.known();
         known.misses = 0;
         known.in_part += 1;
+        let nth = known.in_part_before + known.in_part;
+        !asked_once || nth <= MEASURED_FIRST || nth.is_multiple_of(MEASURED_EVERY)
+    }
+
+    /// What would have been enough of an object of this size.
+    fn measured(&self, head_bytes: u64, tail_bytes: u64, size: u64) {
+        let mut known = self.known();
         known.head.note(head_bytes, size);
         known.tail.note(tail_bytes, size);
     }
@@ -310,6 +322,8 @@ pub struct Skim<'w> {
     tail: Vec<u8>,
     head_want: u64,
     tail_want: u64,
+    /// What was asked for first was not enough.
+    has_grown: bool,
     state: State,
 }
 
@@ -345,7 +359,9 @@ impl<'w> Skim<'w> {
         let (head_want, tail_want) = plan.unwrap_or_default();
         let state = plan.err().map_or(State::Reading, State::Whole);
         let (head, tail) = (Vec::new(), Vec::new());
-        let mut skim = Skim { wanted, layout, size, head, tail, head_want, tail_want, state };
+        let has_grown = false;
+        let mut skim =
+            Skim { wanted, layout, size, head, tail, head_want, tail_want, has_grown, state };
         if !skim.is_worth_it() {
             skim.give_up();
         }
@@ -409,6 +425,7 @@ impl<'w> Skim<'w> {
     }
 
     fn grow_head(&mut self) {
+        self.has_grown = true;
         self.head_want *= 2;
         if !self.is_worth_it() {
             self.give_up();
@@ -416,6 +433,7 @@ impl<'w> Skim<'w> {
     }
 
     fn grow_tail(&mut self) {
+        self.has_grown = true;
         self.tail_want *= 2;
         if !self.is_worth_it() {
             self.give_up();
@@ -458,8 +476,10 @@ impl<'w> Skim<'w> {
             return self.grow_tail();
         };
         if look.is_complete(self.wanted) && is_result(&joined.text, self.wanted) {
-            let (head_bytes, tail_bytes) = self.least(head, &look_head.strings);
-            self.layout.read_in_part(head_bytes, tail_bytes, self.size);
+            if self.layout.read_in_part(!self.has_grown) {
+                let (head_bytes, tail_bytes) = self.least(head, &look_head.strings);
+                self.layout.measured(head_bytes, tail_bytes, self.size);
+            }
             self.state = State::Done(joined);
             return;
         }

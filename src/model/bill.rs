@@ -103,6 +103,10 @@ const NO_COUNTS: [&str; 16] = [
     "minute", "minutes", "hour", "hours",
 ];
 
+/// Units that count calls, besides those with 次.
+const CALLS: [&str; 10] =
+    ["call", "calls", "time", "times", "count", "counts", "request", "requests", "k", "thousand"];
+
 /// Words in the unit of a price that is not in yuan.
 const FOREIGN: [&str; 10] =
     ["美元", "USD", "港元", "港币", "HKD", "欧元", "EUR", "日元", "JPY", "SGD"];
@@ -189,6 +193,16 @@ impl BillLine {
         let thousand = (is_k || latin.starts_with("thousand")).then_some(1_000);
         let times = word.or(thousand).unwrap_or(1);
         Some(number.filter(|n| *n > 0).and_then(|n| n.checked_mul(times)).unwrap_or(1))
+    }
+
+    /// A unit of its usage that says neither that it counts calls nor that it does not: each counts as one call.
+    pub fn unknown_unit(&self) -> Option<&str> {
+        let unit = self.usage_unit.as_deref().filter(|unit| !unit.contains('次'))?;
+        let latin = unit.to_ascii_lowercase();
+        let mut words = latin.split(|c: char| !c.is_ascii_alphabetic()).filter(|w| !w.is_empty());
+        let counts = words.any(|word| CALLS.contains(&word))
+            || unit.is_ascii() && !latin.contains(|c: char| c.is_ascii_alphabetic());
+        (!counts && self.calls_of_unit().is_some()).then_some(unit)
     }
 
     /// The day on which its usage stands.

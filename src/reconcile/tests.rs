@@ -288,10 +288,11 @@ fn units_of_many_calls_are_told_apart() {
     ] {
         many.usage_unit = unit.map(Into::into);
         assert_eq!(many.calls(), Some(calls), "{unit:?}");
+        assert_eq!(many.unknown_unit(), unit.filter(|unit| *unit == "个"));
     }
     for unit in ["KB", "分钟", "10 GB"] {
         many.usage_unit = Some(unit.into());
-        assert_eq!(many.calls(), None, "{unit}");
+        assert_eq!((many.calls(), many.unknown_unit()), (None, None), "{unit}");
     }
     many.usage_unit = Some("万次".into());
     (many.usage_billed, many.usage_deducted) = (Amount::parse("0.0003").ok(), None);

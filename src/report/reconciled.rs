@@ -53,7 +53,12 @@ fn is_difference(row: &Variance) -> bool {
         Status::Adjusted => row.difference != 0 || row.cost_difference().is_none(),
         _ => true,
     };
-    counts || row.cost_difference().is_some_and(|d| !d.is_zero()) || !row.parts.is_empty()
+    counts || row.cost_difference().is_some_and(|d| !d.is_zero())
+}
+
+/// Whether a row is listed: it is a difference, or parts of it balance.
+fn is_listed(row: &Variance) -> bool {
+    is_difference(row) || !row.parts.is_empty()
 }
 
 /// `+3`, `-3`, `0`.
@@ -356,7 +361,7 @@ fn money(r: &Reconciled, text: &mut String) {
 }
 
 fn differences(r: &Reconciled, text: &mut String) {
-    let mut rows: Vec<&Variance> = r.rows.iter().filter(|row| is_difference(row)).collect();
+    let mut rows: Vec<&Variance> = r.rows.iter().filter(|row| is_listed(row)).collect();
     if rows.is_empty() {
         return;
     }
@@ -455,7 +460,7 @@ fn others(r: &Reconciled, text: &mut String) {
 
 /// One step a kind of trouble that occurs, the ones that settle most first.
 fn next_steps(r: &Reconciled) -> Vec<String> {
-    let rows: Vec<&Variance> = r.rows.iter().filter(|row| is_difference(row)).collect();
+    let rows: Vec<&Variance> = r.rows.iter().filter(|row| is_listed(row)).collect();
     let part =
         |kind| rows.iter().any(|row| row.parts.iter().any(|p| p.kind == kind && p.count != 0));
     let any = |kind| rows.iter().any(|row| row.parts.iter().any(|p| p.kind == kind));
@@ -596,7 +601,7 @@ pub fn differences_csv(reconciled: &Reconciled) -> String {
         "account,period,billing_tag,billing_tag_code,status,ours_charged,provider_calls,difference,expected_cost,\
          provider_cost,cost_difference,part,part_count,seqs_total,seqs,source_keys,bill_lines\r\n",
     );
-    for row in reconciled.rows.iter().filter(|row| is_difference(row)) {
+    for row in reconciled.rows.iter().filter(|row| is_listed(row)) {
         let optional = |value: Option<String>| value.unwrap_or_default();
         let of_row = [
             cell(&row.account),

@@ -511,6 +511,15 @@ fn billed(bill: &Billed) -> String {
                 of(row, "provider_calls"),
                 of(row, "difference"),
             );
+            let parts: Vec<String> = row
+                .iter()
+                .filter_map(|(name, count)| Some((name.strip_prefix("part_")?, count)))
+                .filter(|(_, count)| count.as_str() != "0")
+                .map(|(part, count)| format!("{} {count}", part.replace('_', " ")))
+                .collect();
+            if !parts.is_empty() {
+                let _ = writeln!(text, "  {:<18} {}", "made of", parts.join(", "));
+            }
         }
         None => text += "  no reconciliation of its day and billing tag yet\n",
     }

@@ -148,6 +148,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     }
     bills.read.warnings.extend(alike(&bills.lines));
     bills.read.warnings.extend(unknown_kinds(&bills.lines, &wording));
+    bills.read.warnings.extend(unknown_units(&bills.lines));
     tag(pipeline, &mut bills.lines)?;
     set_months_of_deduction(pipeline, &mut bills.lines);
     refuse_other_payers(pipeline, &bills.lines)?;
@@ -393,7 +394,11 @@ fn month_so_far(name: &str, lines: &[BillLine]) -> Option<String> {
     let bill::DeliveryDate::Day(delivered) = delivery.date else { return None };
     let last = delivered.plus(-1);
     let end = last.first_of_next_month().plus(-1);
-    let is_whole = last == end || lines.iter().any(|line| line.usage_day() == Some(end));
+    let day = |line: &BillLine| match delivery.period {
+        bill::Period::Paid => line.pay_time.map(UsageDay::of_instant),
+        bill::Period::Used | bill::Period::Unknown => line.usage_day(),
+    };
+    let is_whole = last == end || lines.iter().any(|line| day(line) == Some(end));
     (!is_whole).then(|| {
         format!(
             "{name}: delivered on {delivered}, it holds {} up to {last}: the month is not complete",
@@ -570,6 +575,21 @@ fn unknown_kinds(lines: &[BillLine], wording: &Wording) -> Vec<String> {
         )
     };
     kinds.into_iter().map(sentence).collect()
+}
+
+/// Units that may count something else than calls, told.
+fn unknown_units(lines: &[BillLine]) -> Option<String> {
+    let of_usage = lines.iter().filter(|line| line.is_of_usage());
+    let units: Vec<&str> = of_usage.filter_map(BillLine::unknown_unit).collect();
+    let named: BTreeSet<&str> = units.iter().copied().collect();
+    let named: Vec<&str> = named.into_iter().take(3).collect();
+    (!units.is_empty()).then(|| {
+        format!(
+            "{} of usage in units that are not known (组件用量单位: {}): each is counted as one call",
+            counted(units.len() as i64),
+            named.join(", ")
+        )
+    })
 }
 
 /// Lines of other payers, told: their rows stand apart, and no price of this pipeline is theirs.

@@ -565,7 +565,8 @@ fn read_shard(
 struct Counted<'c, R> {
     input: R,
     bytes: &'c AtomicU64,
-    end: LastBytes,
+    /// Of objects of which more could be read in part.
+    end: Option<LastBytes>,
 }
 
 /// The last bytes that were read of an object.
@@ -599,7 +600,9 @@ impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let n = self.input.read(buffer)?;
         self.bytes.fetch_add(n as u64, Ordering::Relaxed);
-        self.end.push(&buffer[..n]);
+        if let Some(end) = &mut self.end {
+            end.push(&buffer[..n]);
+        }
         Ok(n)
     }
 }
@@ -713,7 +716,8 @@ fn read_whole(
     loader.begin(place, object, info.last_modified_ms);
     let size = info.size;
     let read = Version::of(&object.info, info);
-    let mut input = Counted { input, bytes: bytes_read, end: LastBytes::default() };
+    let mut input =
+        Counted { input, bytes: bytes_read, end: in_part(context, size).then(LastBytes::default) };
     let tally = decode::read_object(
         &mut input,
         (&object.info.key, size),
@@ -723,7 +727,7 @@ fn read_whole(
         loader,
     )
     .map_err(|error| failed_read(object, error))?;
-    loader.last_bytes = input.end;
+    loader.last_bytes = input.end.unwrap_or_default();
     Ok(loader.end(place, read, tally))
 }
 
@@ -780,7 +784,7 @@ fn read_lines(
     bytes_read: &AtomicU64,
 ) -> Result<Tally, RunError> {
     let mut at = input.at;
-    let mut input = Counted { input, bytes: bytes_read, end: LastBytes::default() };
+    let mut input = Counted { input, bytes: bytes_read, end: None };
     let mut bytes = PIECE.take();
     bytes.pass(usize::MAX);
     let mut want = NEAR_BYTES;

@@ -15,6 +15,7 @@ use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Date32Type, Int32Type, TimeUnit};
 use arrow::error::ArrowError;
 use polars::prelude::*;
+use polars_arrow::array::BooleanArray;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
@@ -190,8 +191,15 @@ impl Sums {
 
     /// The sums of some rows; what is null is neither so nor not so.
     fn charge(&self, rows: Range<usize>, usage_date: UsageDay) -> DailyCharge {
+        // Bits that are set and not null. Polars' own sum makes zeros of 8 MiB when it first meets none, which takes
+        // 3 ms.
+        let set = |facts: &BooleanArray| match facts.validity() {
+            Some(known) => facts.values().num_intersections_with(known),
+            None => facts.values().set_bits(),
+        };
         let count = |facts: &BooleanChunked| {
-            i64::from(facts.slice(rows.start as i64, rows.len()).sum().unwrap_or_default())
+            let facts = facts.slice(rows.start as i64, rows.len());
+            facts.downcast_iter().map(set).sum::<usize>() as i64
         };
         let req_time = self.req_time.slice(rows.start as i64, rows.len());
         let (attempts, charged, free) =

@@ -456,6 +456,11 @@ fn explain_leads_from_a_seq_to_the_lines_of_the_bill() {
     assert_eq!(found["bill"]["seq_difference"]["provider_charge"], "true");
     let moved = explain("20241207-0001-4000-8000-000000000005", 0).json();
     assert_eq!(moved["bill"]["seq_difference"]["provider_day"], "2024-12-08");
+    let words = ["explain", "pipelines/demo.toml", "20241207-0001-4000-8000-000000000005"];
+    let more = ["--set", &month.output()];
+    let text = faceledger_in(root(), &[&words[..], &more].concat(), &[]).exits(0).stdout;
+    let made_of = text.lines().find(|line| line.trim_start().starts_with("made of"));
+    assert!(made_of.is_some_and(|line| line.ends_with(" midnight -1")), "{text}");
     // The bill of the 31st is not out: a row without a line.
     let pending = explain("20241231-0001-4000-8000-000000000001", 0).json();
     assert_eq!(pending["bill"]["reconciliation"]["status"], "pending");

@@ -118,7 +118,9 @@ pub fn read_within(
         let why = "what is in it was not read: unpack it, and give it by itself";
         reading.reject(names::reject(&format!("{name}!{member}"), 1, "", "member_unread", why));
     }
-    for refused in passed {
+    // What was lost is a reject, and said once.
+    let is_lost = |refused: &BillRefused| matches!(refused, BillRefused::MissingColumns { .. });
+    for refused in passed.iter().filter(|refused| !is_lost(refused)) {
         reading.note(format_args!("passed over: {refused}"));
     }
     if !others.is_empty() {

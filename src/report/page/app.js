@@ -246,7 +246,7 @@ const ROWS = DATA.rows.map((row, index) => {
   const cost = units(row.provider_cost), expected = units(row.expected_cost);
   const costDifference = row.status === "pending" || expected === null ? null : (cost ?? 0n) - expected;
   const counts = !SETTLED.has(row.status) && row.status !== "pending" && !(row.status === "adjusted" && row.difference === 0 && costDifference !== null);
-  return { ...row, index, cost, expected, costDifference, counts, differs: counts || (costDifference !== null && costDifference !== 0n) || row.parts.length > 0 };
+  return { ...row, index, cost, expected, costDifference, counts, differs: counts || (costDifference !== null && costDifference !== 0n), listed: counts || (costDifference !== null && costDifference !== 0n) || row.parts.length > 0 };
 });
 const PENDING = new Set(ROWS.filter((r) => r.status === "pending").map((r) => `${r.account} ${r.period} ${r.billing_tag_code}`));
 const PERIODS = [...new Set(ROWS.map((r) => r.period))].sort();
@@ -395,7 +395,7 @@ function overview() {
   const fact = (label, value) => h("div", {}, h("dt", {}, label), h("dd", {}, value));
   const card = (id, label, value, tone) => h("div", { class: "card" }, h("div", { class: "n " + (tone || ""), "data-n": id }, value), h("div", { class: "l" }, label));
   const net = more - less;
-  const steps = nextSteps(differing);
+  const steps = nextSteps(ROWS.filter((r) => r.listed));
   return h("section", { id: "overview", class: "verdict " + verdict, "aria-labelledby": "h-overview" },
     h("h2", { id: "h-overview", class: "sr" }, t("overview")), h("p", { class: "say" }, heading), sub.map((x) => h("p", {}, x)),
     !DATA.bill.lines && h("p", { class: "warn" }, t("no_bill")),
@@ -514,7 +514,7 @@ function heat() {
     const statuses = [...new Set(c.rows.map((r) => named("s_", r.status)))].join(", ");
     const button = h("button", { type: "button", class: tone, tabindex: i === 0 && j === 0 ? 0 : -1, "data-cell": true, "data-tag": tag, "data-period": period, "data-difference": c.difference,
       "aria-pressed": String(state.tag === tag && state.period === period), "aria-label": `${tag}, ${period}${t("colon")}${signed(c.difference)}, ${statuses}`,
-      onclick: () => (state.tag === tag && state.period === period ? filter({ tag: "", period: "" }, false) : filter({ tag, period, status: c.rows.some((r) => r.differs) ? "differences" : "rows" }, true)) }, c.compared ? short(c.difference) : "");
+      onclick: () => (state.tag === tag && state.period === period ? filter({ tag: "", period: "" }, false) : filter({ tag, period, status: c.rows.some((r) => r.listed) ? "differences" : "rows" }, true)) }, c.compared ? short(c.difference) : "");
     return h("td", {}, withTip(button, () => [...tipTable(`${tag}, ${period}`, [["", c.ours, c.lines ? c.bill : null, c.compared ? c.difference : null]]), h("span", {}, statuses)]));
   };
   const table = h("table", { class: "heat", role: "grid" },
@@ -597,7 +597,7 @@ const SORTS = {
 function compare(a, b) { return a === b ? 0 : a === null ? -1 : b === null ? 1 : a < b ? -1 : 1; }
 function listed() {
   const text = state.text.trim().toLowerCase();
-  const rows = ROWS.filter((r) => (state.status === "rows" || (state.status === "differences" ? r.differs : r.status === state.status)) && (!state.tag || r.billing_tag === state.tag) && (!state.period || r.period === state.period)
+  const rows = ROWS.filter((r) => (state.status === "rows" || (state.status === "differences" ? r.listed : r.status === state.status)) && (!state.tag || r.billing_tag === state.tag) && (!state.period || r.period === state.period)
     && (!text || [r.billing_tag, r.billing_tag_code, r.period, r.account].some((x) => x.toLowerCase().includes(text)) || r.parts.some((p) => p.seqs.some((q) => q.toLowerCase().includes(text)))));
   const keys = rows.map(SORTS[state.sort.key]), places = rows.map((_, i) => i), turn = state.sort.down ? -1 : 1;
   places.sort((a, b) => turn * compare(keys[a], keys[b]) || (state.sort.key === "size" ? -compare(abs(rows[a].costDifference ?? 0n), abs(rows[b].costDifference ?? 0n)) : 0) || a - b);
@@ -623,7 +623,7 @@ function list() {
       choose("f-period", t("period"), state.period, [["", t("all")], ...PERIODS.map((x) => [x, x])], (v) => filter({ period: v }, false, "#f-period")),
       h("label", {}, t("search_text"), h("input", { type: "search", id: "f-text", value: state.text, autocomplete: "off", spellcheck: "false", oninput: (e) => later("text", () => { const at = e.target.selectionStart; filter({ text: e.target.value }, false); const box = document.getElementById("f-text"); box.focus(); box.setSelectionRange(at, at); }) })),
       h("button", { type: "button", id: "f-clear", onclick: () => filter({ status: "differences", tag: "", period: "", text: "" }, false, "#f-clear") }, t("clear"))),
-    paged("list", rows, columns, { sort: state.sort, detail, empty: ROWS.some((r) => r.differs) || state.status !== "differences" ? t("no_match") : t("no_differences"),
+    paged("list", rows, columns, { sort: state.sort, detail, empty: ROWS.some((r) => r.listed) || state.status !== "differences" ? t("no_match") : t("no_differences"),
       onsort: (key) => { state.sort = { key, down: state.sort.key === key ? !state.sort.down : key === "difference" || key === "cost" || key === "ours" || key === "bill" }; state.page.list = 0; update("list"); focusIn("list", `[data-sort="${key}"]`); } }));
 }
 function detail(row) {
