@@ -79,6 +79,14 @@ impl Found {
         }
     }
 
+    /// The same one several times, or not at all.
+    fn add_times(&mut self, seq: &str, times: u32, seqs_max: usize) {
+        if times > 0 {
+            self.add(seq, seqs_max);
+            self.count += i64::from(times) - 1;
+        }
+    }
+
     pub fn merge(&mut self, other: Found, seqs_max: usize) {
         self.count += other.count;
         self.seqs.extend(other.seqs);
@@ -239,10 +247,8 @@ impl<'w> Evidence<'w> {
         }
         // What is free adds to no count, however often it is counted.
         if !span.between && row.charge == Some(true) {
-            let nothing_new = &self.wanted.nothing_new;
-            if row.pulled_again || nothing_new.contains(row.source_key) {
-                found.again.add(row.seq, max);
-            }
+            let again = u32::from(self.wanted.nothing_new.contains(row.source_key));
+            found.again.add_times(row.seq, row.more_pulls.max(again), max);
         }
     }
 
@@ -299,8 +305,8 @@ struct Rest {
 /// 3. **Unknown flag**: the bill counts more; up to the attempts whose flag is null.
 /// 4. **Not final**: the bill counts more; up to the attempts in snapshots that could still grow.
 /// 5. **Duplicates**: the bill counts more; up to the charged attempts that ours holds once and that came more than once:
-///    so much higher is a count without regard to Seq. First those of the row itself whose Seqs are known (fetched at
-///    several times, or from objects that had nothing new), then what the load history says of that day, of whatever tag, each used once.
+///    so much higher is a count without regard to Seq. First those of the row itself whose Seqs are known (of several
+///    pulls, or from objects that had nothing new), then what the load history says of that day, of whatever tag, each used once.
 /// 6. **Rejects**: the bill counts more; up to the records set aside under that day, each used once over all tags.
 /// 7. **Unexplained**: the rest. Where ours is more its Seqs are the charged attempts, any of which can be the one.
 ///

@@ -43,8 +43,8 @@ pub struct OurRow<'r> {
     pub rule_id: Option<&'r str>,
     pub source_key: &'r str,
     pub source_record: i64,
-    /// Another pull is known to have held it.
-    pub pulled_again: bool,
+    /// Pulls besides the row's own that are known to have held it.
+    pub more_pulls: u32,
 }
 
 /// Code of what has no billing tag.

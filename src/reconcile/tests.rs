@@ -374,7 +374,7 @@ impl World {
             rule_id: Some("7"),
             source_key: "k",
             source_record: 0,
-            pulled_again: false,
+            more_pulls: 0,
         }
     }
 
@@ -759,7 +759,7 @@ fn attempts_that_were_pulled_again_have_seqs() {
     let wanted = wanted(&rows, &[]);
     let mut evidence = Evidence::new(&wanted, Limits::default());
     for row in &world.rows {
-        evidence.see(&OurRow { pulled_again: true, ..world.row(row) });
+        evidence.see(&OurRow { more_pulls: 1, ..world.row(row) });
     }
     explain(&mut rows, &evidence, &[], &[], None);
     // The free one would not be counted, however often.

@@ -182,7 +182,7 @@ impl<'b> Columns<'b> {
                 rule_id: self.rule_id.get(row),
                 source_key: self.source_key.text(row),
                 source_record: self.source_record.value(row),
-                pulled_again: self.earlier_pulls.of_row(row).next().is_some(),
+                more_pulls: self.earlier_pulls.of_row(row).count() as u32,
             },
             billing_tag: self.billing_tag.text(row),
             product: self.product.get(row),

@@ -16,6 +16,7 @@ mod outcome;
 mod publish;
 mod reconcile;
 mod rejects;
+mod repeated;
 mod verify;
 
 pub use check::{Checked, Plan, check, plan};

@@ -5,6 +5,7 @@
 
 use super::beside;
 use super::evidence::{self, Row};
+use super::repeated;
 use super::{
     RunError, Tables, bills, export, in_pool, memory, new_run_id, now_ms, read_small, stopped,
     take_lease,
@@ -508,7 +509,22 @@ impl Job<'_> {
                 ));
             }
         }
-        let (rejects, duplicates) = self.set_aside(days, &mut read.warnings)?;
+        let inputs = read_small(&self.tables.inputs, small::inputs)?;
+        let (rejects, duplicates) = self.set_aside(days, &inputs, &mut read.warnings)?;
+        let more = rows.iter().filter(|row| row.difference > 0 && row.ours_attempts > 0);
+        let more = more.flat_map(|row| {
+            let (first, last) = row.period.days();
+            (first.date32()..=last.date32()).map(UsageDay::from_date32)
+        });
+        let pattern = self.pipeline.source.keys.as_deref().map(KeyPattern::parse);
+        let day_of = |key: &str| pattern.as_ref()?.day(key);
+        let (copies, untold) =
+            repeated::copies(self.pipeline, &inputs, day_of, &more.collect(), as_of_ms, self.stop)?;
+        // What is known by Seq need not be guessed by number.
+        let duplicates_told =
+            if untold.is_some() || copies.is_empty() { &*duplicates } else { &[] };
+        read.warnings.extend(untold);
+        drop(inputs);
         let wanted = reconcile::wanted(rows, &duplicates);
         let midnight_minutes = self.pipeline.reconcile.midnight_minutes;
         let seqs_max = wanted.seqs_max();
@@ -528,7 +544,10 @@ impl Job<'_> {
                     true => Known::row(as_of_ms, row),
                     false => Some(row.ours),
                 };
-                let Some(ours) = known else { return };
+                let Some(mut ours) = known else { return };
+                if let Some(copies) = copies.get(ours.seq) {
+                    ours.more_pulls = ours.more_pulls.max(copies - 1);
+                }
                 seen.evidence.see(&ours);
                 if let Some(joiner) = &joiner {
                     joiner.see(&ours, &mut seen.listed, seqs_max);
@@ -552,7 +571,7 @@ impl Job<'_> {
             read.warnings.extend(outcome.warnings.iter().cloned());
         }
         let facts = outcome.as_ref().map(|outcome| &outcome.facts);
-        reconcile::explain(rows, &seen.evidence, &rejects, &duplicates, facts);
+        reconcile::explain(rows, &seen.evidence, &rejects, duplicates_told, facts);
         let (joined, differences) = match outcome {
             Some(outcome) => (Some(outcome.join), Some(outcome.differences)),
             None => (None, None),
@@ -564,6 +583,7 @@ impl Job<'_> {
     fn set_aside(
         &self,
         days: &BTreeSet<UsageDay>,
+        inputs: &[small::Input],
         warnings: &mut Vec<String>,
     ) -> Result<(Vec<RejectOn>, Vec<DuplicatesOn>), RunError> {
         let pattern = self.pipeline.source.keys.as_deref().map(KeyPattern::parse);
@@ -586,25 +606,13 @@ impl Job<'_> {
                 Some(RejectOn { day, source_key: row.source_key, reason: row.reason })
             })
             .collect();
-        let envelope = self.pipeline.source.envelope.as_ref();
-        let tells_pulls = envelope.is_some_and(|envelope| envelope.fetched_at.is_some());
-        let inputs = read_small(&self.tables.inputs, small::inputs)?;
-        let undated = inputs.iter().filter(|input| !dated(&input.key));
-        let again: i64 = undated.map(|input| input.rows_duplicate + input.rows_changed).sum();
-        if again > 0 && !tells_pulls {
-            warnings.push(format!(
-                "{} of ours came again in objects without a date in the key, and so are no part of any row: give source.keys a \
-                 {{date}}, or source.envelope.fetched_at, where there is one",
-                plural(again.unsigned_abs(), "attempt")
-            ));
-        }
         let mut duplicates: Vec<DuplicatesOn> = inputs
-            .into_iter()
+            .iter()
             .filter_map(|input| {
                 let day = day_of(&input.key)?;
                 let rows = input.rows_duplicate + input.rows_changed;
                 let nothing_new = input.rows_new == 0;
-                Some(DuplicatesOn { day, source_key: input.key, rows, nothing_new })
+                Some(DuplicatesOn { day, source_key: input.key.clone(), rows, nothing_new })
             })
             .filter(|object| object.rows > 0)
             .collect();
@@ -856,9 +864,9 @@ impl Known {
             Known::No => None,
             Known::OtherwiseThen(Answer { is_need_charge, snapshot_final, errcode }) => {
                 let then = row.earlier_pulls().filter(|pull| pull.fetched_at <= as_of_ms);
-                let pulled_again = then.count() > 1;
+                let more_pulls = (then.count() as u32).saturating_sub(1);
                 let answer = OurRow { charge: is_need_charge, snapshot_final, errcode, ..row.ours };
-                Some(OurRow { pulled_again, ..answer })
+                Some(OurRow { more_pulls, ..answer })
             }
         }
     }

@@ -2,7 +2,7 @@
 //! loaded.
 
 use crate::random::Rng;
-use crate::world::{Object, SOME_TIME, World, attempt};
+use crate::world::{Object, SOME_TIME, World, attempt, result};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -132,4 +132,52 @@ fn what_was_known_at_a_time_stays_known_as_it_was() {
         }
     }
     assert!(otherwise_then > 100 && differ > 15, "{otherwise_then} {differ}");
+}
+
+/// Attempts that came more than once have Seqs though no envelope tells of pulls and the keys have the date of another day.
+#[test]
+fn repeated_attempts_are_found_again_in_the_source() {
+    let envelope =
+        "[source.envelope]\nresponse = \"/result\"\nfetched_at = \"/at\"\ncreated_at = \"/made\"\n";
+    let pipeline = PIPELINE.replace(envelope, "keys = \"dt={date}.ndjson\"\n");
+    assert!(pipeline.contains("keys = "));
+    let world = World::new(&pipeline);
+    let noon = BEGIN_MS + 12 * HOUR_MS;
+    let line = |seqs: &[&str]| {
+        let attempts = (0..).zip(seqs).map(|(n, seq)| attempt(seq, noon + n, Some(true)));
+        result(attempts.collect()).to_string()
+    };
+    // The first pull, and one of the next day that holds one more; a third day repeats nothing.
+    let put = |day: &str, lines: &[String]| {
+        world.put(&Object::new(&format!("dt={day}.ndjson"), lines.join("\n") + "\n", SOME_TIME));
+    };
+    put("2024-12-02", &[line(&["a"]), line(&["b"])]);
+    put("2024-12-03", &[line(&["a", "c"])]);
+    world.run(&[]);
+    // Three of ours; whoever counts lines counts four.
+    let header = "支付者 UIN,产品名称,子产品名称,交易类型,扣费时间,开始使用时间,结束使用时间,组件类型,组件原始用量,抵扣用量,组件用量,优惠后总价";
+    let bill = format!(
+        "{header}\n100012345678,人脸核身·云智慧眼,增强版人脸核身（权威库）-App,按量计费日结,2024-12-03 10:00:00,2024-12-02 00:00:00,\
+         2024-12-02 23:59:59,x,4,0,4,4\n"
+    );
+    std::fs::write(world.path("bill.csv"), bill).expect("a bill");
+    let words = ["reconcile", "pipeline.toml", "--bill", "bill.csv", "--dry-run", "--json"];
+    let parts = |found: &Value| found["rows"][0]["parts"].clone();
+    let found = world.faceledger(&words).exits(0).json();
+    let expected = json!([{
+        "kind": "duplicate", "count": 1, "seqs": ["a"], "seqs_total": 1, "source_keys": [],
+    }]);
+    assert_eq!(parts(&found), expected, "{found:#}");
+    // Without the source their number is known, and told to be all.
+    std::fs::remove_dir_all(world.path("source")).expect("the source");
+    std::fs::create_dir(world.path("source")).expect("source/");
+    let found = world.faceledger(&words).exits(0).json();
+    let part = &parts(&found)[0];
+    assert_eq!(
+        (&part["kind"], &part["count"], &part["seqs"]),
+        (&json!("unexplained"), &json!(1), &json!([]))
+    );
+    let told = found["bill"]["warnings"].as_array().expect("warnings").iter();
+    let told = told.filter_map(Value::as_str).find(|told| told.contains("without their Seqs"));
+    assert!(told.is_some_and(|told| told.contains("could not be read again")), "{found:#}");
 }
