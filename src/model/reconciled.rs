@@ -15,6 +15,8 @@ codes! {
         Rejected = "rejected",
         /// Bill lines of pages that were not given.
         PagesMissing = "pages_missing",
+        /// Pages of the provider's list with a next one, and numbered files of a bill, that were not given; `lines` counts them.
+        PartsMissing = "parts_missing",
         /// Lines of products whose names hold one of ours, and which nobody has named: counted as other products.
         ProductLikeOurs = "product_like_ours",
         /// Lines of usage, and changes of it, that say no day: in no row.

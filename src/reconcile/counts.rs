@@ -103,6 +103,8 @@ pub struct Counted {
     pub lines_foreign: i64,
     /// Rows with such a line: their `provider_cost` is null, as a part of it is not known.
     pub foreign: BTreeSet<RowKey>,
+    /// Lines of rows that differ and lie outside of the months compared, though their bill is that of these months.
+    pub lines_elsewhere: i64,
     /// The months of bills that were given.
     pub bill_months: BTreeSet<UsageMonth>,
 }
@@ -319,7 +321,7 @@ pub fn counts(
         |row: &&Variance| settings.months.is_none_or(|months| months.contains(&row.period.month()));
     let asked: Vec<&Variance> = counted.rows.iter().filter(is_asked).collect();
     let (incomplete, running) =
-        (incomplete_months(&asked, &placed), running_months(&asked, settings));
+        (incomplete_months(&asked, &placed), running_months(&asked, &coverage.months, settings));
     counted.warnings.extend(incomplete.into_iter().chain(running));
     counted.bill_months = coverage.months;
     Ok(counted)
@@ -607,7 +609,11 @@ fn incomplete_months(rows: &[&Variance], placed: &[(&BillLine, UsageDay, bool)])
 const QUIET_DAYS: i32 = 3;
 
 /// Months whose bill is not complete yet, or ends so early that it may not be.
-fn running_months(rows: &[&Variance], settings: &Settings<'_>) -> Vec<String> {
+fn running_months(
+    rows: &[&Variance],
+    bill_months: &BTreeSet<UsageMonth>,
+    settings: &Settings<'_>,
+) -> Vec<String> {
     let mut months: BTreeMap<UsageMonth, Vec<&Variance>> = BTreeMap::new();
     for row in rows {
         months.entry(row.period.month()).or_default().push(row);
@@ -631,7 +637,7 @@ fn running_months(rows: &[&Variance], settings: &Settings<'_>) -> Vec<String> {
                  complete"
             ));
         }
-        (seen.plus(QUIET_DAYS) < end).then(|| {
+        (bill_months.contains(month) && seen.plus(QUIET_DAYS) < end).then(|| {
             format!(
                 "neither our records nor the bill have anything of {month} after {seen}: is the bill the file of the whole month, \
                  and are all results loaded?"

@@ -134,7 +134,7 @@ fn headline(r: &Reconciled) -> String {
         let fewer: i128 = -sums.filter(|d| *d < 0).sum::<i128>();
         let call = |n: i128| plural(u64::try_from(n).unwrap_or(u64::MAX), "call");
         let calls = match (more, fewer) {
-            (0, 0) => "the calls agree".to_owned(),
+            (0, 0) => "it counts as many calls as our records".to_owned(),
             (more, 0) => format!("it counts {} more than our records", call(more)),
             (0, fewer) => format!("it counts {} fewer than our records", call(fewer)),
             (more, fewer) => {
@@ -192,6 +192,11 @@ fn beside_words(beside: &Beside) -> String {
         BesideKind::NoDay => format!("{lines} of usage without a day"),
         BesideKind::OtherMonth => format!("{lines} of usage of months that are not compared"),
         BesideKind::PagesMissing => format!("{lines} on pages that were not given"),
+        BesideKind::PartsMissing => format!(
+            "{} of the provider's list or of a bill that {} not given",
+            plural(beside.lines.unsigned_abs(), "part"),
+            if beside.lines == 1 { "was" } else { "were" }
+        ),
         BesideKind::OtherPayer => format!("{lines} of other payers"),
         BesideKind::SeqsDiffer => format!(
             "{} on which the provider's list and ours differ",
@@ -562,7 +567,7 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
              that month, too).",
         ),
         (
-            beside(BesideKind::PagesMissing),
+            beside(BesideKind::PagesMissing) || beside(BesideKind::PartsMissing),
             "Give all pages of DescribeBillDetail (Total says how many lines there are).",
         ),
         (

@@ -100,6 +100,9 @@ impl Job<'_> {
         if self.bills.pages_missing > 0 {
             told.push(unknown(BesideKind::PagesMissing, self.bills.pages_missing));
         }
+        if self.bills.parts_missing > 0 {
+            told.push(unknown(BesideKind::PartsMissing, self.bills.parts_missing));
+        }
         let mut like_ours = OtherProduct::default();
         for product in read.other_products.iter().filter(|product| product.like_ours) {
             like_ours.add(product.lines, product.usage, product.cost, product.cost_gross);
@@ -125,6 +128,9 @@ impl Job<'_> {
             other && in_question
         }));
         told.extend(sum.told(BesideKind::OtherMonth, passes(&sum)));
+        if !by_usage && counted.lines_elsewhere > 0 {
+            told.push(unknown(BesideKind::OtherMonth, counted.lines_elsewhere));
+        }
         let differ = joined.map_or(0, |join| join.differences_total);
         if differ > 0 {
             let over_tolerance = differ > tolerance.calls;

@@ -11,7 +11,7 @@ use crate::pipeline::Pipeline;
 use crate::reconcile::Statistics;
 use crate::storage::{Place, StorageError};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub struct Bills {
     pub uneven: i64,
     /// Bill lines that API pages speak of and that none of those given holds.
     pub pages_missing: i64,
+    /// Pages of the provider's list, and numbered files of a bill, that were not given.
+    pub parts_missing: i64,
     /// What the names of the files that count say of their months; the last word of several.
     pub statistics: Option<Statistics>,
 }
@@ -83,7 +85,16 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
             BILL_ENDS.join(", ")
         ));
     }
-    let cut = cut_lists(each.iter().map(|(content, _)| content));
+    let (cut, pages_cut) = cut_lists(each.iter().map(|(content, _)| content));
+    let (gaps, parts_missing) = missing_parts(
+        files
+            .iter()
+            .zip(&standings)
+            .filter(|(_, s)| matches!(s, Standing::Counts))
+            .map(|(f, _)| &*f.name),
+    );
+    bills.parts_missing = pages_cut + parts_missing;
+    bills.read.warnings.extend(gaps);
     let mut pages = Pages::new();
     let mut other_products: BTreeMap<String, OtherProduct> = BTreeMap::new();
     for ((content, collected), standing) in each.into_iter().zip(&standings) {
@@ -112,7 +123,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         if let Some(held) = content.pages {
             let month = collected.lines.iter().find_map(|line| line.bill_month);
             let all = pages.entry((month, held.total)).or_default();
-            all.push((content.file.name.clone(), held.details));
+            all.push((content.file.name.clone(), held));
         }
         if content.file.kind == "wechat_json" && content.file.rejects > 0 {
             bills.read.warnings.push(format!(
@@ -296,6 +307,16 @@ fn given_file(line: &BillLine) -> &str {
     }
 }
 
+/// Whether a line with an id may stand twice.
+fn repeats_an_id(lines: &[BillLine]) -> bool {
+    let hasher = hashbrown::DefaultHashBuilder::default();
+    let named = lines.iter().filter(|line| line.line_id.is_some());
+    let mut ids: Vec<u64> =
+        named.map(|line| hasher.hash_one((&line.line_id, line.component_at))).collect();
+    ids.sort_unstable();
+    ids.windows(2).any(|two| two[0] == two[1])
+}
+
 /// Leaves out lines that another file has, too; how many. Within one file lines that look alike are two, and so are lines
 /// whose ids differ. Only API pages have ids: of one id and component there is one line, however often its page was
 /// given, and a line of a CSV is the same as one that says the same otherwise. Of lines that say the same as many stay as
@@ -315,7 +336,7 @@ fn leave_out_repeated(lines: &mut Vec<BillLine>) -> usize {
             }
         });
     }
-    if known.len() < 2 && lines.iter().all(|line| line.line_id.is_none()) {
+    if known.len() < 2 && !repeats_an_id(lines) {
         return 0;
     }
     let file = |place: usize| files[place];
@@ -357,7 +378,7 @@ fn leave_out_repeated(lines: &mut Vec<BillLine>) -> usize {
 }
 
 /// The files of API pages of one month and one Total, and the bill lines of each.
-type Pages = BTreeMap<(Option<UsageMonth>, i64), Vec<(String, i64)>>;
+type Pages = BTreeMap<(Option<UsageMonth>, i64), Vec<(String, bill::PagesHeld)>>;
 
 /// Pages that say there are more bill lines than all of them hold.
 fn missing_pages(mut pages: Pages) -> (Vec<String>, i64) {
@@ -371,7 +392,11 @@ fn missing_pages(mut pages: Pages) -> (Vec<String>, i64) {
             pages.entry(key).or_default().extend(files);
         }
     }
-    let held = |files: &[(String, i64)]| files.iter().map(|(_, details)| details).sum::<i64>();
+    let held = |files: &[(String, bill::PagesHeld)]| {
+        let ids: HashSet<u64> =
+            files.iter().flat_map(|(_, held)| held.ids.iter().copied()).collect();
+        ids.len() as i64 + files.iter().map(|(_, held)| held.without_id).sum::<i64>()
+    };
     let count = pages.iter().map(|((_, total), files)| (total - held(files)).max(0)).sum();
     let missing = pages.iter().filter(|((_, total), files)| held(files) < *total);
     let told = missing.map(|((_, total), files)| {
@@ -408,14 +433,17 @@ fn month_so_far(name: &str, lines: &[BillLine]) -> Option<String> {
 }
 
 /// Files of the provider's list that end with a page of which none of them has the next one.
-fn cut_lists<'c>(contents: impl Iterator<Item = &'c BillContent> + Clone) -> Vec<String> {
+fn cut_lists<'c>(contents: impl Iterator<Item = &'c BillContent> + Clone) -> (Vec<String>, i64) {
+    let mut all = 0;
     let told = contents.clone().filter_map(|content| {
+        // A copy of the same page says the same, and is no next one.
         let goes_on_elsewhere = |day: UsageDay| {
             let mut others = contents.clone().filter(|other| !std::ptr::eq(*other, content));
-            others.any(|other| other.list_days.contains(&day))
+            others.any(|o| o.list_days.contains(&day) && o.list_goes_on != Some(day))
         };
         let ends_early = content.list_goes_on.is_some_and(|day| !goes_on_elsewhere(day));
         let cut = content.list_cut + i64::from(ends_early);
+        all += cut;
         (cut > 0).then(|| {
             format!(
                 "{}: {} of the provider's list with a next one (HasNextPage) that is missing: Seqs that only ours has may \
@@ -425,7 +453,35 @@ fn cut_lists<'c>(contents: impl Iterator<Item = &'c BillContent> + Clone) -> Vec
             )
         })
     });
-    told.collect()
+    let told = told.collect();
+    (told, all)
+}
+
+/// Numbered parts of a delivery (`…_1.csv`) of which some are not there.
+fn missing_parts<'n>(names: impl Iterator<Item = &'n str>) -> (Vec<String>, i64) {
+    let mut parts: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+    for name in names {
+        if let Some(part) = bill::delivery(name).and_then(|named| named.part)
+            && let Some((stem, _)) = name.rsplit_once('_')
+        {
+            parts.entry(stem).or_default().insert(part);
+        }
+    }
+    let mut all = 0;
+    let told = parts.iter().filter_map(|(stem, parts)| {
+        let missing: BTreeSet<u32> = (1..*parts.last()?).filter(|n| !parts.contains(n)).collect();
+        all += missing.len() as i64;
+        let named: Vec<String> = missing.iter().take(3).map(|n| format!("_{n}")).collect();
+        (!missing.is_empty()).then(|| {
+            format!(
+                "{stem}: {} of its numbered parts missing ({}): give them, too",
+                plural(missing.len() as u64, "file"),
+                named.join(", ")
+            )
+        })
+    });
+    let told = told.collect();
+    (told, all)
 }
 
 /// Gives lines of files that name no month of the bill (the columns of about 2023) the month in which they were paid,

@@ -189,6 +189,10 @@ impl Job<'_> {
 
         let Looked { joined, differences, auditor } =
             self.look(&mut rows, &months, &days, &mut read)?;
+        let elsewhere = rows.iter().filter(|row| {
+            row.difference != 0 && !months.contains(&row.period.month()) && !row.lines.is_empty()
+        });
+        counted.lines_elsewhere = elsewhere.map(|row| row.lines.len() as i64).sum();
         let mut rows = reconcile::of_months(rows, &months);
         if rows.is_empty() && self.asked.month.is_some() {
             self.is_of_these_months(&months)?;
@@ -521,8 +525,10 @@ impl Job<'_> {
         let (copies, untold) =
             repeated::copies(self.pipeline, &inputs, day_of, &more.collect(), as_of_ms, self.stop)?;
         // What is known by Seq need not be guessed by number.
-        let duplicates_told =
-            if untold.is_some() || copies.is_empty() { &*duplicates } else { &[] };
+        let envelope = self.pipeline.source.envelope.as_ref();
+        let tells_pulls = envelope.is_some_and(|envelope| envelope.fetched_at.is_some());
+        let by_number = untold.is_some() && !tells_pulls;
+        let duplicates = if by_number { duplicates } else { Vec::new() };
         read.warnings.extend(untold);
         drop(inputs);
         let wanted = reconcile::wanted(rows, &duplicates);
@@ -571,7 +577,7 @@ impl Job<'_> {
             read.warnings.extend(outcome.warnings.iter().cloned());
         }
         let facts = outcome.as_ref().map(|outcome| &outcome.facts);
-        reconcile::explain(rows, &seen.evidence, &rejects, duplicates_told, facts);
+        reconcile::explain(rows, &seen.evidence, &rejects, &duplicates, facts);
         let (joined, differences) = match outcome {
             Some(outcome) => (Some(outcome.join), Some(outcome.differences)),
             None => (None, None),

@@ -771,6 +771,12 @@ fn pages_are_missing_only_where_all_that_are_given_do_not_reach_the_total() {
     let pages = [bill("describe-bill-detail-1.json"), bill("describe-bill-detail-2.json")];
     let both = month.reconcile(&[&pages[0], &pages[1]], &["--as-of", AS_OF, "--dry-run"], 4);
     assert!(!warnings(&both).iter().any(|w| w.contains("Total says")), "{both}");
+    // The same page under another name is no second one.
+    let copy = month.folder.path().join("copy.json");
+    fs::copy(root().join(&pages[0]), &copy).expect("a copy");
+    let copy = copy.to_str().expect("UTF-8");
+    let twice = month.reconcile(&[&pages[0], copy], &["--as-of", AS_OF, "--dry-run"], 4);
+    assert_eq!(beside(&twice, "pages_missing"), Some((49, None, None, true)));
     let one = month.reconcile(&[&pages[0]], &["--as-of", AS_OF, "--dry-run"], 4);
     warning(&one, "Total says 98 bill lines, this file holds 49");
 }
@@ -1248,6 +1254,15 @@ fn a_list_that_contradicts_seqs_is_no_agreement() {
     let found = right.month.reconcile(&[&bill, &page(true), &page(false)], &as_of, 0);
     assert_eq!(found["seqs"]["agree"], 4);
     assert!(!warnings(&found).iter().any(|told| told.contains("HasNextPage")), "{found}");
+    assert_eq!(beside(&found, "parts_missing"), None);
+    // The first page again is no next one.
+    let again = list("again.json", &fs::read_to_string(page(true)).expect("a page"));
+    for (pages, missing) in [(vec![page(true)], 1), (vec![page(true), again], 2)] {
+        let files: Vec<&str> =
+            std::iter::once(bill.as_str()).chain(pages.iter().map(String::as_str)).collect();
+        let found = right.month.reconcile(&files, &as_of, 4);
+        assert_eq!(beside(&found, "parts_missing"), Some((missing, None, None, true)));
+    }
 }
 
 /// What is in a bill and no part of any row, each found by a recount of made-up months: never passed over.
@@ -1383,7 +1398,9 @@ fn the_members_of_an_archive_are_one_bill() {
     // A member without a header, one that lacks a column, a workbook.
     let headless = lines[0].clone();
     let short = all.replace("优惠后总价", "别的");
-    for (name, text) in [("a_2.csv", headless.as_str()), ("a_2.csv", &short), ("a.xlsx", "PK")] {
+    for (name, text) in
+        [("a_2.csv", headless.as_str()), ("a_2.csv", &short), ("a_2.csv", ""), ("a.xlsx", "PK")]
+    {
         let bill = zipped(&right, "c.zip", &[("a_1.csv", &all), (name, text)]);
         let found = right.month.reconcile(&[&bill], &as_of, 4);
         assert_eq!(beside(&found, "rejected"), Some((1, None, None, true)), "{name}");
@@ -1391,6 +1408,25 @@ fn the_members_of_an_archive_are_one_bill() {
         assert_eq!(reject["reason"], "member_unread");
         assert!(reject["file"].as_str().expect("a file").ends_with(name), "{reject}");
     }
+    // A member whose name has no end is one all the same.
+    let both = zipped(&right, "d.zip", &[("a_1.csv", &all), ("a_2", &csv(&lines[..1]))]);
+    let found = right.month.reconcile(&[&both], &as_of, 4);
+    assert_eq!(row_of(&found, "2024-12-21", WECHAT)["difference"], 3);
+    // Of the numbered files of a delivery that was unpacked one is missing.
+    let part = |n: u32| {
+        let name = format!("{UIN}-20241223-by_used_time-bill_details_{n}.csv");
+        right.file(&name, &lines[n as usize - 1..n as usize])
+    };
+    let found = right.month.reconcile(&[&part(1), &part(2), &part(3)], &as_of, 0);
+    assert_eq!(beside(&found, "parts_missing"), None);
+    let found = right.month.reconcile(&[&part(1), &part(3)], &as_of, 4);
+    assert_eq!(beside(&found, "parts_missing"), Some((1, None, None, true)));
+    warning(&found, "1 file of its numbered parts missing (_2)");
+    // A sub-product of ours under a product of another name.
+    let mut other = lines.clone();
+    other.push(lines[2].replace(PRODUCT, "Face Recognition"));
+    let found = right.month.reconcile(&[&right.file("other.csv", &other)], &as_of, 4);
+    assert_eq!(beside(&found, "product_like_ours"), some(1, "0.3", "0.3", true));
     // The same page twice in one file of pages.
     let pages = [1, 2].map(|n| bill(&format!("describe-bill-detail-{n}.json")));
     let texts = pages.each_ref().map(|page| fs::read_to_string(root().join(page)).expect("a page"));

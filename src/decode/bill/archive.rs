@@ -50,7 +50,9 @@ pub fn read_within(
         let ends = |ends: &[&str]| ends.iter().any(|end| lower.ends_with(end));
         match () {
             _ if litter => {}
-            _ if ends(&[".csv", ".txt"]) => members.push((shown, at, member.encrypted())),
+            _ if ends(&[".csv", ".txt"]) || !has_end(&lower) => {
+                members.push((shown, at, member.encrypted()))
+            }
             _ if ends(&MAY_BE_BILLS) => unread.push(shown),
             _ => others.push(shown),
         }
@@ -85,12 +87,10 @@ pub fn read_within(
         match outcome.map_err(|error| damaged(&error))? {
             Ok(()) => read_any = true,
             // A bill pack holds the other levels, too.
-            Err(refused @ (BillRefused::NotDetail { .. } | BillRefused::Empty { .. })) => {
-                passed.push(refused);
-            }
+            Err(refused @ BillRefused::NotDetail { .. }) => passed.push(refused),
             // A text beside the bill need not be one.
             Err(_) if !member.to_ascii_lowercase().ends_with(".csv") => others.push(member),
-            Err(refused @ BillRefused::MissingColumns { .. }) => {
+            Err(refused @ (BillRefused::MissingColumns { .. } | BillRefused::Empty { .. })) => {
                 lost.push((inside, refused.to_string()));
                 passed.push(refused);
             }
@@ -119,7 +119,9 @@ pub fn read_within(
         reading.reject(names::reject(&format!("{name}!{member}"), 1, "", "member_unread", why));
     }
     // What was lost is a reject, and said once.
-    let is_lost = |refused: &BillRefused| matches!(refused, BillRefused::MissingColumns { .. });
+    let is_lost = |refused: &BillRefused| {
+        matches!(refused, BillRefused::MissingColumns { .. } | BillRefused::Empty { .. })
+    };
     for refused in passed.iter().filter(|refused| !is_lost(refused)) {
         reading.note(format_args!("passed over: {refused}"));
     }
@@ -128,6 +130,12 @@ pub fn read_within(
         reading.note(format_args!("{name}: passed over, being no CSV: {what}"));
     }
     bill.finish(reading)
+}
+
+/// Whether a name ends as names of files do.
+fn has_end(name: &str) -> bool {
+    let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    file.rsplit_once('.').is_some_and(|(_, end)| (1..=5).contains(&end.len()))
 }
 
 /// So many names are shown.

@@ -6,6 +6,7 @@ use super::{BillRefused, PagesHeld, Reading, UTF8_MARK, value, wechat};
 use crate::decode::json::{Cursor, Parsed, Scalar, path_of};
 use crate::model::{BillLine, UsageDay};
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What pages have said so far.
 #[derive(Default)]
@@ -13,7 +14,8 @@ pub struct Pages {
     pub name: String,
     /// Records: components of the bill, attempts of the provider's list.
     pub records: i64,
-    details: i64,
+    without_id: i64,
+    ids: Vec<u64>,
     /// The largest `Total` that a page named.
     total: i64,
     pub pages: i64,
@@ -75,7 +77,8 @@ pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), B
         reading.note_measures(name, pages.says_total, pages.says_deducted || pages.says_total);
     }
     if pages.total > 0 {
-        reading.content.pages = Some(PagesHeld { total: pages.total, details: pages.details });
+        let (ids, without_id) = (std::mem::take(&mut pages.ids), pages.without_id);
+        reading.content.pages = Some(PagesHeld { total: pages.total, without_id, ids });
     }
     reading.content.list_goes_on = pages.day_goes_on;
     reading.content.list_cut = pages.cut + i64::from(pages.more && pages.day_goes_on.is_none());
@@ -215,7 +218,14 @@ fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages)
         }),
         member => fact(cursor, member, &mut shared),
     })?;
-    pages.details += 1;
+    match shared.iter().find(|(field, _)| *field == Field::LineId) {
+        Some((_, id)) => {
+            let mut hasher = DefaultHasher::new();
+            id.hash(&mut hasher);
+            pages.ids.push(hasher.finish());
+        }
+        None => pages.without_id += 1,
+    }
     if components.is_empty() {
         components.push(Vec::new());
     }

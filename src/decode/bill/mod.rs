@@ -89,12 +89,13 @@ pub struct BillContent {
 }
 
 /// Pages of `DescribeBillDetail`, each of which holds a part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PagesHeld {
     /// Bill lines of all pages, as these say (Total; the API keeps it for 24 hours).
     pub total: i64,
-    /// Bill lines that these hold.
-    pub details: i64,
+    /// Bill lines that these hold and that have no id; and digests of the ids of the others: one that is given twice is one.
+    pub without_id: i64,
+    pub ids: Vec<u64>,
 }
 
 /// A file that cannot be reconciled: what it is, and what to download instead. Names are those of files and columns.
@@ -376,6 +377,9 @@ impl<'r> Reading<'r> {
                 self.content.other_products.insert(name.to_owned(), product);
             }
             let product = self.content.other_products.get_mut(name).expect("just put there");
+            // What is ours under a product of another name still says so below it.
+            product.like_ours |=
+                line.product_name.as_deref().is_some_and(names::Products::is_like_ours);
             let usage = line.usage_total.or(line.usage_billed).unwrap_or_default();
             let cost = line.cost.unwrap_or_default();
             product.add(1, usage.abs(), cost, cost.abs());

@@ -318,7 +318,7 @@ impl<'w> Products<'w> {
     /// Whether the name of a product that is not ours holds one of ours.
     pub fn is_like_ours(name: &str) -> bool {
         let name = folded_product(name);
-        NAMES.file.like_ours.iter().any(|like| name.contains(like.as_str()))
+        NAMES.file.like_ours.iter().any(|like| name.contains(&folded_product(like)))
     }
 
     /// Whether a line is ours: by its code or its name. The rounding line of a whole bill may name no product.

@@ -583,7 +583,8 @@ fn pages_of_the_api_are_one_line_a_component() {
     );
     assert_eq!(three.bill_month, UsageMonth::parse("2019-06"));
     assert_eq!((three.source_row, four.source_row), (0, 1));
-    assert_eq!(content.pages, Some(PagesHeld { total: 2, details: 1 }));
+    let pages = content.pages.expect("what they hold");
+    assert_eq!((pages.total, pages.without_id + pages.ids.len() as i64), (2, 1));
     assert_eq!(content.notes, Vec::<String>::new());
 }
 
