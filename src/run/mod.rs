@@ -19,11 +19,12 @@ mod rejects;
 mod repeated;
 mod verify;
 
+pub use crate::write::merge::CHANGES_MAX;
 pub use check::{Checked, Plan, check, plan};
 pub use compact::{Compacted, compact};
 pub use explain::{Billed, Columns, Explained, explain, not_held};
 pub use export::{Exported, export};
-pub use outcome::{CHANGES_MAX, DailyLine, Outcome, Phase, Removed, Restated, RunReport, Unmapped};
+pub use outcome::{DailyLine, Outcome, Phase, Removed, Restated, RunReport, Unmapped};
 pub use reconcile::{ReconcileAsked, ReconcileReport, reconcile};
 pub use rejects::{RejectCount, list_rejects};
 pub use verify::{Verified, verify};

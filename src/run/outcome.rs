@@ -7,7 +7,7 @@ use crate::classify::{Router, UnmappedCounts, UnmappedLine};
 use crate::model::{DailyCharge, Tally, UsageDay};
 use crate::storage;
 use crate::write::Commit;
-use crate::write::merge;
+use crate::write::merge::{self, CHANGES_MAX};
 use crate::write::small::RejectRow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -114,9 +114,6 @@ pub struct Removed {
     pub objects_gone: u64,
     pub examples: Vec<String>,
 }
-
-/// Changed Seqs listed in a report; a backfill of a year may have millions.
-pub const CHANGES_MAX: usize = 10_000;
 
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Unmapped {

@@ -9,7 +9,7 @@ use super::ids::{self, Id, Ids};
 use super::parquet::{Columns, ROW_GROUP_ROWS_MAX};
 use super::rows::{Class, Keys, Pull, Pulls, Rows, Said};
 use super::schema::LIVENESS_DETAIL;
-use super::spill::{self, Gathered, Held, Merging, Spilled};
+use super::spill::{Gathered, Held, Merging, Spilled};
 use arrow::array::{
     ArrayRef, ArrowPrimitiveType, BooleanArray, Decimal128Array, DictionaryArray, Int32Array,
     PrimitiveArray, StringArray, TimestampMillisecondArray,
@@ -59,7 +59,7 @@ pub struct Merged {
     pub days: BTreeMap<i32, u64>,
     /// By the place of the object among those read.
     pub fates: HashMap<u32, Fates>,
-    /// By Seq.
+    /// By Seq, up to [`CHANGES_MAX`].
     pub changes: Vec<Change>,
     /// Days whose stored rows gave way as a whole.
     pub replaced: BTreeSet<i32>,
@@ -157,38 +157,26 @@ impl SeqSet {
 /// Merges. `shifts` are, by piece, the records of its object that lie before it; `replaced` are days whose
 /// stored rows are not among the rows because this run makes them anew.
 pub fn merge(held: Held, shifts: Vec<i64>, replaced: &BTreeSet<i32>) -> Result<Merged, WriteError> {
-    let (parts, mut source) = match held.finish()? {
+    let (part, mut source) = match held.finish()? {
         Gathered::Memory(rows) => merge_held(rows, &shifts),
         Gathered::Spilled(runs) => {
-            let (spilled, parts) = Spilled::new(runs, shifts)?;
-            (parts, Source::Spilled(spilled))
+            let (spilled, part) = Spilled::new(runs, shifts)?;
+            (part, Source::Spilled(spilled))
         }
     };
-    let mut changed_days: BTreeSet<i32> = replaced.clone();
-    let (mut fates, mut changes) = (HashMap::<u32, Fates>::new(), Vec::new());
-    let rows = spill::rows_of_days(&parts);
-    for part in parts {
-        changed_days.extend(&part.changed_days);
-        changes.extend(part.changes);
-        for (object, counts) in part.fates {
-            let sum = fates.entry(object).or_default();
-            sum.duplicate += counts.duplicate;
-            sum.changed += counts.changed;
-        }
-    }
+    let Part { fates, mut changes, mut changed_days, rows } = part;
+    changed_days.extend(replaced);
+    keep_first(&mut changes);
     let days = changed_days.iter().map(|day| (*day, rows.get(day).copied().unwrap_or(0))).collect();
     if let Source::Memory { rows, days } = &mut source {
         days.retain(|day, _| changed_days.contains(day));
         days.par_iter_mut().for_each(|(_, day)| sort_day(rows, day));
     }
-    changes.sort_by(|a: &Change, b: &Change| {
-        a.seq.cmp(&b.seq).then(a.after.req_time.cmp(&b.after.req_time))
-    });
     Ok(Merged { days, fates, changes, replaced: replaced.clone(), source })
 }
 
 /// What is all in memory.
-fn merge_held(mut rows: Vec<Rows>, shifts: &[i64]) -> (Vec<Part>, Source) {
+fn merge_held(mut rows: Vec<Rows>, shifts: &[i64]) -> (Part, Source) {
     for rows in &mut rows {
         let piece = rows.keys.first().map_or(u32::MAX, |key| key.piece);
         rows.shift_records(shifts.get(piece as usize).copied().unwrap_or(0));
@@ -217,7 +205,7 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64]) -> (Vec<Part>, Source) {
         })
         .collect();
     let mut days: BTreeMap<i32, Vec<RowRef>> = BTreeMap::new();
-    let mut parts = Vec::with_capacity(merged.len());
+    let mut all = Part::default();
     for (part, winners) in merged {
         for (day, mut winners) in winners.days {
             days.entry(day).or_default().append(&mut winners);
@@ -225,9 +213,9 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64]) -> (Vec<Part>, Source) {
         for (row, earlier) in winners.earlier {
             rows[row.batch as usize].set_earlier(row.row as usize, earlier);
         }
-        parts.push(part);
+        all = all.merge(part);
     }
-    (parts, Source::Memory { rows, days })
+    (all, Source::Memory { rows, days })
 }
 
 fn sort_day(rows: &[Rows], day: &mut Vec<RowRef>) {
@@ -249,7 +237,37 @@ pub struct Part {
     pub rows: BTreeMap<i32, u64>,
 }
 
+/// Changes that are kept, the first by Seq: a backfill of a year may have millions.
+pub const CHANGES_MAX: usize = 10_000;
+
+fn keep_first(changes: &mut Vec<Change>) {
+    changes.sort_by(|a, b| a.seq.cmp(&b.seq).then(a.after.req_time.cmp(&b.after.req_time)));
+    changes.truncate(CHANGES_MAX);
+}
+
 impl Part {
+    fn change(&mut self, change: Change) {
+        self.changes.push(change);
+        if self.changes.len() >= 2 * CHANGES_MAX {
+            keep_first(&mut self.changes);
+        }
+    }
+
+    /// Puts together what was found of two parts; no Seq is in both.
+    pub fn merge(mut self, other: Part) -> Part {
+        for (object, counts) in other.fates {
+            let sum = self.fates.entry(object).or_default();
+            sum.duplicate += counts.duplicate;
+            sum.changed += counts.changed;
+        }
+        other.changes.into_iter().for_each(|change| self.change(change));
+        self.changed_days.extend(other.changed_days);
+        for (day, rows) in other.rows {
+            *self.rows.entry(day).or_default() += rows;
+        }
+        self
+    }
+
     /// A row that counts.
     fn count(&mut self, day: i32, is_new: bool) {
         *self.rows.entry(day).or_default() += 1;
@@ -358,7 +376,7 @@ pub fn settle_one<'i, S>(
         match changed {
             Some(before) => {
                 counts.changed += 1;
-                part.changes.push(Change {
+                part.change(Change {
                     seq: snapshot.seq.to_string(),
                     before: before.facts,
                     after: snapshot.facts,

@@ -12,7 +12,7 @@ use super::rows::{Answer, Class, Flags, KeyOf, Keys, NONE, Pull, Rows, Said};
 use crate::model::Texts;
 use rayon::prelude::*;
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -800,21 +800,21 @@ impl News {
 
 impl Spilled {
     /// Finds which rows count. `shifts` are the records before each piece.
-    pub fn new(runs: Vec<Run>, shifts: Vec<i64>) -> Result<(Spilled, Vec<Part>), WriteError> {
+    pub fn new(runs: Vec<Run>, shifts: Vec<i64>) -> Result<(Spilled, Part), WriteError> {
         let losers = runs
             .iter()
             .map(|run| (0..run.rows.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
             .collect();
         let news = runs.iter().map(|_| News::default()).collect();
         let mut spilled = Spilled { runs, losers, news, shifts };
-        let parts = (0..PARTS)
+        let part = (0..PARTS)
             .into_par_iter()
             .map(|part| spilled.settle_part(part))
-            .collect::<Result<_, WriteError>>()?;
+            .try_reduce(Part::default, |a, b| Ok(a.merge(b)))?;
         for (news, run) in spilled.news.iter_mut().zip(&spilled.runs) {
             news.sort(run).map_err(|error| run.failed(error))?;
         }
-        Ok((spilled, parts))
+        Ok((spilled, part))
     }
 
     fn settle_part(&self, part: usize) -> Result<Part, WriteError> {
@@ -1085,17 +1085,6 @@ impl Run {
     }
 }
 
-/// What the parts of a merge have found, put together.
-pub fn rows_of_days(parts: &[Part]) -> BTreeMap<i32, u64> {
-    let mut days: BTreeMap<i32, u64> = BTreeMap::new();
-    for part in parts {
-        for (day, rows) in &part.rows {
-            *days.entry(*day).or_default() += rows;
-        }
-    }
-    days
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::merge::{Merged, merge};
@@ -1105,7 +1094,7 @@ mod tests {
     use super::*;
     use crate::model::{Attempt, Record, UsageDay};
     use arrow::array::RecordBatch;
-    use std::collections::{BTreeSet, HashMap};
+    use std::collections::{BTreeMap, BTreeSet, HashMap};
 
     /// Whatever the distance between numbers, they come out as they went in; those that are near take few bytes.
     #[test]

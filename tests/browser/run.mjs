@@ -226,6 +226,7 @@ async function looks() {
   await picture(page, "month-dark-en");
   await page.click("#language");
   assert.equal(await page.getAttribute("html", "lang"), "zh-CN");
+  assert.ok((await texts(page, ".warn")).some((told) => /^2024-11 不完整：.*2024-11-30 的账单尚未出具/.test(told)), "a warning in Chinese");
   assert.match(await page.locator(".say").textContent(), /账单在部分行多计 56 次，在其他行少计 69 次，金额比预期多 0\.64000001 元/);
   await picture(page, "month-dark-zh");
   await page.context().close();

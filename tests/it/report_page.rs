@@ -297,6 +297,7 @@ fn bill() -> BillRead {
         ],
         rejects_total: 2,
         warnings: vec![
+            "2024-11 is not complete: the bill of 2024-11-30 is not out yet at that time; reconcile the month again when it is".to_owned(),
             "2024-11 is not complete: the last day on the bill is 2024-11-29".to_owned(),
         ],
         ..BillRead::default()

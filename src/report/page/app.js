@@ -441,6 +441,32 @@ function nextSteps(differing) {
     ["n_audit", DATA.audit && DATA.audit.charged_against_rule > 0], ["n_pending", status("pending")]].filter(([, needed]) => needed).map(([key]) => key);
 }
 
+// Warnings are written in English, for terminals and logs. The frequent ones in Chinese; what is not among them stays as it is.
+const CHINESE = [
+  [/^(.*): delivered on (\S+), it holds (\S+) up to (\S+): the month is not complete$/, "$1：$2 投递，仅包含 $3 截至 $4 的账单，该月不完整"],
+  [/^(\S+) is not complete: the bill of (.*) is not out yet at that time; .*$/, "$1 不完整：截至该时间，$2 的账单尚未出具；出账后请重新核对"],
+  [/^(\S+) is not over at that time: what is compared ends with (\S+); .*$/, "截至该时间 $1 尚未结束：核对到 $2 为止；账单完整后请重新核对"],
+  [/^neither our records nor the bill have anything of (\S+) after (\S+): .*$/, "$1 在 $2 之后，我方记录和账单都没有数据：账单是整月文件吗，结果是否全部加载？"],
+  [/^the bill of account (\S+) has no line at all of (\d+) days? of (\S+) on which ours has charges \((.*)\), and (?:some up to (\S+)|none of the month): .*$/, "账号 $1 的账单在 $3 有 $2 天没有任何明细，而我方有计费（$4）：是整月的账单文件吗？按扣费周期统计时，最后一天在次月账单中"],
+  [/^our records of account (\S+) have nothing at all of (\d+) days? of (\S+) which the bill charges \((.*)\), and .*$/, "账号 $1 的账单在 $3 有 $2 天计费（$4），而我方没有任何记录：该月结果是否全部加载？"],
+  [/^by deduction time \(按扣费周期\) the usage of (.*) stands in the bill of (\S+), which was not given: left out$/, "按扣费周期，$1 的用量在 $2 的账单中，未提供该账单：未核对"],
+  [/^(\d+) lines? paid after that time, left out$/, "$1 行在该时间之后扣费，未计入"],
+  [/^(\d+) attempts? made before that time and first pulled after it, so not known then: left out$/, "$1 次核身发生在该时间之前、首次拉取在其之后，当时未知：未计入"],
+  [/^(\d+) attempts? without a time of the pull .*$/, "$1 次核身没有拉取时间（source.envelope.fetched_at），视为已知"],
+  [/^(\d+) lines? in more than one of the files or pages, counted once$/, "$1 行在多个文件或分页中重复，只计一次"],
+  [/^(.*): not out yet at that time, left out$/, "$1：截至该时间尚未出具，未计入"],
+  [/^(.*): passed over, being no CSV: (.*)$/, "$1：跳过（不是 CSV）：$2"],
+  [/^(\d+) records? of ours, set aside, without a date in the key, and so no part of any row: .*$/, "$1 条被搁置的记录，其对象键中没有日期，无法归入任何一行：如键中有日期，请在 source.keys 中使用 {date}；faceledger rejects 可列出"],
+  [/^(.*): (\d+) pages? of the provider's list with a next one \(HasNextPage\) that is missing: .*$/, "$1：官方明细有 $2 页之后还有下一页（HasNextPage），但未提供：仅我方有的 Seq 可能在其中"],
+  [/^the provider's list holds charged attempts alone: .*$/, "官方明细只含计费的核身：我方多出的免费核身不算差异"],
+  [/^(.*): Total says (\d+) bill lines, .*: see that the other pages are given, too$/, "$1：Total 为 $2 行，提供的分页不足：请补齐其余分页"],
+  [/^(\d+) lines? of other payers \(支付者 UIN\) than account\.uin (\S+): .*$/, "$1 行的支付者 UIN 不是 $2：单独列出，金额不计入"],
+];
+function warning(text) {
+  const known = state.lang === "zh" ? CHINESE.find(([pattern]) => pattern.test(text)) : undefined;
+  return known ? text.replace(known[0], known[1]) : text;
+}
+
 // A round number at or above n for the axis, and its steps.
 function axis(most) {
   if (most <= 4n) return [0n, 1n, 2n, 3n, 4n].slice(0, Number(most < 1n ? 1n : most) + 1);
@@ -746,7 +772,7 @@ function audit() {
 
 function bill() {
   const b = DATA.bill;
-  return section("bill", t("bill"), h("p", { class: "muted" }, t("bill_sub")), b.warnings.map((x) => h("p", { class: "warn" }, x)),
+  return section("bill", t("bill"), h("p", { class: "muted" }, t("bill_sub")), b.warnings.map((x) => h("p", { class: "warn" }, warning(x))),
     h("div", { class: "cards" }, [["lines", b.lines], ["other_products", b.lines_other_products], ["rejects", b.rejects_total]].map(([k, n]) => h("div", { class: "card" }, h("div", { class: "n", "data-n": "bill_" + k }, count(n)), h("div", { class: "l" }, t(k))))),
     b.files.length ? scroll(t("file"), h("table", { id: "files" }, h("thead", {}, h("tr", {}, ["file", "kind", "encoding"].map((k) => h("th", { scope: "col" }, t(k))), ["rows", "lines", "other_products", "rejects"].map((k) => h("th", { scope: "col", class: "num" }, t(k))), h("th", { scope: "col" }, t("status")))),
       h("tbody", {}, b.files.slice(0, 1000).map((f) => h("tr", {}, h("td", { class: "mono wrap" }, f.name), h("td", { class: "mono" }, f.kind), h("td", { class: "mono" }, f.encoding), [f.rows, f.lines, f.lines_other_products, f.rejects].map((n) => h("td", { class: "num" }, count(n))), h("td", { class: "wrap" }, f.replaced_by ? t("replaced_by", { f: f.replaced_by }) : chip(t("counts"), "good"))))))) : empty(t("no_files")),
