@@ -107,9 +107,15 @@ const NO_COUNTS: [&str; 16] = [
 const CALLS: [&str; 10] =
     ["call", "calls", "time", "times", "count", "counts", "request", "requests", "k", "thousand"];
 
-/// Words in the unit of a price that is not in yuan.
-const FOREIGN: [&str; 10] =
-    ["美元", "USD", "港元", "港币", "HKD", "欧元", "EUR", "日元", "JPY", "SGD"];
+/// Currencies that are not yuan, as Chinese headers and units call them, and their codes.
+pub const CURRENCIES: [(&str, &str); 6] = [
+    ("美元", "usd"),
+    ("港元", "hkd"),
+    ("港币", "hkd"),
+    ("欧元", "eur"),
+    ("日元", "jpy"),
+    ("新加坡元", "sgd"),
+];
 
 impl BillLine {
     /// What lines mostly have in common: a bill has very many lines, and few of each of these.
@@ -234,8 +240,10 @@ impl BillLine {
                 Some(named).filter(|named| !yuan.iter().any(|c| c.eq_ignore_ascii_case(named)))
             }
             (None, Some(unit)) => {
-                let (unit, upper) = (Some(unit), unit.to_ascii_uppercase());
-                unit.filter(|_| FOREIGN.iter().any(|word| upper.contains(word)))
+                let lower = unit.to_ascii_lowercase();
+                let names =
+                    |(word, code): &(&str, &str)| lower.contains(word) || lower.contains(code);
+                CURRENCIES.iter().any(names).then_some(unit)
             }
             (None, None) => None,
         }

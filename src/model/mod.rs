@@ -37,7 +37,7 @@ mod words;
 
 pub use amount::{Amount, AmountError};
 pub use attempt::{Attempt, Record};
-pub use bill::{BillLine, BillReject, LineKind, ProviderAttempt};
+pub use bill::{BillLine, BillReject, CURRENCIES, LineKind, ProviderAttempt};
 pub use charge::{Account, CompareSource, DailyCharge, Settlement};
 pub use day::{UsageDay, UsageMonth};
 pub use format::{Compression, Envelope, Format};

@@ -240,10 +240,16 @@ pub struct WaterfallRow {
 }
 
 impl WaterfallRow {
-    /// Whether the bill deducted as many calls as the packages give; a bill that does not say deducted none.
+    /// What the bill deducted minus what the packages give; a bill that does not say deducted none. `None` where it does
+    /// not fit.
+    pub fn deducted_difference(&self) -> Option<Amount> {
+        let given = Amount::of_count(self.free_package.checked_add(self.paid_package)?);
+        self.bill_deducted.unwrap_or(Amount::ZERO).checked_sub(given)
+    }
+
+    /// Whether the bill deducted as many calls as the packages give.
     pub fn agrees_on_packages(&self) -> bool {
-        let given = self.free_package.checked_add(self.paid_package).map(Amount::of_count);
-        given == Some(self.bill_deducted.unwrap_or(Amount::ZERO))
+        self.deducted_difference().is_some_and(Amount::is_zero)
     }
 }
 

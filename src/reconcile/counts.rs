@@ -103,7 +103,7 @@ pub struct Counted {
     pub lines_foreign: i64,
     /// Rows with such a line: their `provider_cost` is null, as a part of it is not known.
     pub foreign: BTreeSet<RowKey>,
-    /// Lines of rows that differ and lie outside of the months compared, though their bill is that of these months.
+    /// Lines of rows that differ and lie outside of the months asked for.
     pub lines_elsewhere: i64,
     /// The months of bills that were given.
     pub bill_months: BTreeSet<UsageMonth>,
@@ -319,6 +319,8 @@ pub fn counts(
     }));
     let is_asked =
         |row: &&Variance| settings.months.is_none_or(|months| months.contains(&row.period.month()));
+    let elsewhere = counted.rows.iter().filter(|row| !is_asked(row) && row.difference != 0);
+    counted.lines_elsewhere = elsewhere.map(|row| row.lines.len() as i64).sum();
     let asked: Vec<&Variance> = counted.rows.iter().filter(is_asked).collect();
     let (incomplete, running) =
         (incomplete_months(&asked, &placed), running_months(&asked, &coverage.months, settings));

@@ -230,13 +230,11 @@ fn packages_differ(money: &Money, rows: &[Variance]) -> i64 {
         .map(|row| (row.account.as_str(), row.period, row.billing_tag_code.as_str()))
         .collect();
     let differ = money.waterfall.iter().filter_map(|row| {
-        let deducted = row.bill_deducted?;
         let key = (row.account.as_str(), row.period, row.billing_tag_code.as_str());
-        let given = Amount::of_count(row.free_package.checked_add(row.paid_package)?);
-        let more = deducted.checked_sub(given)?.abs();
+        let counts = row.bill_deducted.is_some() && agree.contains(&key);
+        let more = row.deducted_difference().filter(|more| counts && !more.is_zero())?;
         // Half a call is one that differs.
-        let calls = more.as_count().unwrap_or(1);
-        (agree.contains(&key) && !more.is_zero()).then_some(calls)
+        Some(more.abs().as_count().unwrap_or(1))
     });
     differ.fold(0, i64::saturating_add)
 }

@@ -1,7 +1,9 @@
 //! The bill as it was given: files found, those that count read, lines tagged, repeated ones left out.
 
 use super::RunError;
-use crate::classify::{BillNames, BillTags, Catalogue, TagId, billing_tag_of_bill};
+use crate::classify::{
+    BillNames, BillTags, Catalogue, TagId, billing_tag_of_bill, settlement_date,
+};
 use crate::decode::bill::{self, BillContent, Collected, Standing, Wording};
 use crate::model::{
     Amount, BillLine, BillRead, BillReject, LineKind, OtherProduct, ProviderAttempt, Settlement,
@@ -85,16 +87,11 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
             BILL_ENDS.join(", ")
         ));
     }
-    let (cut, pages_cut) = cut_lists(each.iter().map(|(content, _)| content));
-    let (gaps, parts_missing) = missing_parts(
-        files
-            .iter()
-            .zip(&standings)
-            .filter(|(_, s)| matches!(s, Standing::Counts))
-            .map(|(f, _)| &*f.name),
-    );
-    bills.parts_missing = pages_cut + parts_missing;
-    bills.read.warnings.extend(gaps);
+    let cut = cut_lists(each.iter().map(|(content, _)| content));
+    let that_count = files.iter().zip(&standings).filter(|(_, s)| **s == Standing::Counts);
+    let gaps = missing_parts(that_count.map(|(file, _)| &*file.name));
+    bills.parts_missing = cut.iter().chain(&gaps).map(|(_, n)| n).sum();
+    bills.read.warnings.extend(gaps.into_iter().map(|(told, _)| told));
     let mut pages = Pages::new();
     let mut other_products: BTreeMap<String, OtherProduct> = BTreeMap::new();
     for ((content, collected), standing) in each.into_iter().zip(&standings) {
@@ -142,7 +139,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         bills.read.rejects_total += collected.rejects.len() as i64;
         keep_rejects(&mut bills.read.rejects, collected.rejects);
     }
-    bills.read.warnings.extend(cut);
+    bills.read.warnings.extend(cut.into_iter().map(|(told, _)| told));
     let (told, missing) = missing_pages(pages);
     bills.read.warnings.extend(told);
     bills.pages_missing = missing;
@@ -432,10 +429,10 @@ fn month_so_far(name: &str, lines: &[BillLine]) -> Option<String> {
     })
 }
 
-/// Files of the provider's list that end with a page of which none of them has the next one.
-fn cut_lists<'c>(contents: impl Iterator<Item = &'c BillContent> + Clone) -> (Vec<String>, i64) {
-    let mut all = 0;
-    let told = contents.clone().filter_map(|content| {
+/// Tells of files of the provider's list that end with a page of which none of them has the next one, and how many such
+/// pages each has.
+fn cut_lists<'c>(contents: impl Iterator<Item = &'c BillContent> + Clone) -> Vec<(String, i64)> {
+    let cut = contents.clone().filter_map(|content| {
         // A copy of the same page says the same, and is no next one.
         let goes_on_elsewhere = |day: UsageDay| {
             let mut others = contents.clone().filter(|other| !std::ptr::eq(*other, content));
@@ -443,22 +440,21 @@ fn cut_lists<'c>(contents: impl Iterator<Item = &'c BillContent> + Clone) -> (Ve
         };
         let ends_early = content.list_goes_on.is_some_and(|day| !goes_on_elsewhere(day));
         let cut = content.list_cut + i64::from(ends_early);
-        all += cut;
         (cut > 0).then(|| {
-            format!(
+            let told = format!(
                 "{}: {} of the provider's list with a next one (HasNextPage) that is missing: Seqs that only ours has may \
                  stand there",
                 content.file.name,
                 plural(cut.unsigned_abs(), "page")
-            )
+            );
+            (told, cut)
         })
     });
-    let told = told.collect();
-    (told, all)
+    cut.collect()
 }
 
-/// Numbered parts of a delivery (`…_1.csv`) of which some are not there.
-fn missing_parts<'n>(names: impl Iterator<Item = &'n str>) -> (Vec<String>, i64) {
+/// Tells of deliveries of whose numbered parts (`…_1.csv`) some are not there, and how many.
+fn missing_parts<'n>(names: impl Iterator<Item = &'n str>) -> Vec<(String, i64)> {
     let mut parts: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
     for name in names {
         if let Some(part) = bill::delivery(name).and_then(|named| named.part)
@@ -467,21 +463,19 @@ fn missing_parts<'n>(names: impl Iterator<Item = &'n str>) -> (Vec<String>, i64)
             parts.entry(stem).or_default().insert(part);
         }
     }
-    let mut all = 0;
-    let told = parts.iter().filter_map(|(stem, parts)| {
+    let gaps = parts.iter().filter_map(|(stem, parts)| {
         let missing: BTreeSet<u32> = (1..*parts.last()?).filter(|n| !parts.contains(n)).collect();
-        all += missing.len() as i64;
         let named: Vec<String> = missing.iter().take(3).map(|n| format!("_{n}")).collect();
         (!missing.is_empty()).then(|| {
-            format!(
+            let told = format!(
                 "{stem}: {} of its numbered parts missing ({}): give them, too",
                 plural(missing.len() as u64, "file"),
                 named.join(", ")
-            )
+            );
+            (told, missing.len() as i64)
         })
     });
-    let told = told.collect();
-    (told, all)
+    gaps.collect()
 }
 
 /// Gives lines of files that name no month of the bill (the columns of about 2023) the month in which they were paid,
@@ -490,12 +484,14 @@ fn missing_parts<'n>(names: impl Iterator<Item = &'n str>) -> (Vec<String>, i64)
 fn set_months_of_deduction(pipeline: &Pipeline, lines: &mut [BillLine]) {
     let catalogue = Catalogue::get();
     let settled = |line: &BillLine, day: UsageDay| {
-        let monthly = catalogue.tag_by_code(&line.billing_tag_code);
-        let monthly = monthly.is_some_and(|id| catalogue.tag(id).monthly);
-        let settlement = if monthly { Settlement::Monthly } else { pipeline.account.settlement };
-        settlement.date(day).month()
+        let tag = catalogue.tag_by_code(&line.billing_tag_code).unwrap_or(TagId::UNMAPPED);
+        settlement_date(pipeline.account.settlement, catalogue.tag(tag), day).month()
     };
-    for file in lines.chunk_by_mut(|a, b| given_file(a) == given_file(b)) {
+    // Lines of a file mostly follow each other, and share its name.
+    let same_file = |a: &BillLine, b: &BillLine| {
+        Arc::ptr_eq(&a.source_file, &b.source_file) || given_file(a) == given_file(b)
+    };
+    for file in lines.chunk_by_mut(same_file) {
         let usage = || {
             let usage = file.iter().filter(|line| line.kind == Some(LineKind::Usage));
             usage.filter_map(|line| Some((line, line.usage_day()?)))
@@ -507,9 +503,11 @@ fn set_months_of_deduction(pipeline: &Pipeline, lines: &mut [BillLine]) {
         };
         let says_months = file.iter().any(|line| line.bill_day.is_some())
             || usage().any(|(line, day)| line.bill_month != Some(day.month()));
-        let before = usage().any(|(line, day)| day.month() < month && settled(line, day) == month);
-        let later = usage().any(|(line, day)| settled(line, day) > month);
-        if !says_months && before && !later && usage().any(|(_, day)| day.month() == month) {
+        let before =
+            || usage().any(|(line, day)| day.month() < month && settled(line, day) == month);
+        let within = || usage().any(|(_, day)| day.month() == month);
+        let later = || usage().any(|(line, day)| settled(line, day) > month);
+        if !says_months && before() && within() && !later() {
             file.iter_mut().for_each(|line| line.bill_month = Some(month));
         }
     }

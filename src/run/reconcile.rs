@@ -5,7 +5,7 @@
 
 use super::beside;
 use super::evidence::{self, Row};
-use super::repeated;
+use super::repeated::{self, Copies};
 use super::{
     RunError, Tables, bills, export, in_pool, memory, new_run_id, now_ms, read_small, stopped,
     take_lease,
@@ -189,10 +189,6 @@ impl Job<'_> {
 
         let Looked { joined, differences, auditor } =
             self.look(&mut rows, &months, &days, &mut read)?;
-        let elsewhere = rows.iter().filter(|row| {
-            row.difference != 0 && !months.contains(&row.period.month()) && !row.lines.is_empty()
-        });
-        counted.lines_elsewhere = elsewhere.map(|row| row.lines.len() as i64).sum();
         let mut rows = reconcile::of_months(rows, &months);
         if rows.is_empty() && self.asked.month.is_some() {
             self.is_of_these_months(&months)?;
@@ -513,24 +509,11 @@ impl Job<'_> {
                 ));
             }
         }
-        let inputs = read_small(&self.tables.inputs, small::inputs)?;
-        let (rejects, duplicates) = self.set_aside(days, &inputs, &mut read.warnings)?;
-        let more = rows.iter().filter(|row| row.difference > 0 && row.ours_attempts > 0);
-        let more = more.flat_map(|row| {
-            let (first, last) = row.period.days();
-            (first.date32()..=last.date32()).map(UsageDay::from_date32)
-        });
         let pattern = self.pipeline.source.keys.as_deref().map(KeyPattern::parse);
         let day_of = |key: &str| pattern.as_ref()?.day(key);
-        let (copies, untold) =
-            repeated::copies(self.pipeline, &inputs, day_of, &more.collect(), as_of_ms, self.stop)?;
-        // What is known by Seq need not be guessed by number.
-        let envelope = self.pipeline.source.envelope.as_ref();
-        let tells_pulls = envelope.is_some_and(|envelope| envelope.fetched_at.is_some());
-        let by_number = untold.is_some() && !tells_pulls;
-        let duplicates = if by_number { duplicates } else { Vec::new() };
-        read.warnings.extend(untold);
-        drop(inputs);
+        let rejects = self.set_aside(&day_of, days, &mut read.warnings)?;
+        let (copies, duplicates) =
+            self.repeated(&day_of, days, &days_with_more(rows), &mut read.warnings)?;
         let wanted = reconcile::wanted(rows, &duplicates);
         let midnight_minutes = self.pipeline.reconcile.midnight_minutes;
         let seqs_max = wanted.seqs_max();
@@ -585,18 +568,15 @@ impl Job<'_> {
         Ok(Looked { joined, differences, auditor: seen.auditor })
     }
 
-    /// What was set aside, and what was pulled twice, by the `{date}` of the keys.
+    /// What was set aside on these days, by the `{date}` of the keys, which `day_of` gives.
     fn set_aside(
         &self,
+        day_of: &dyn Fn(&str) -> Option<UsageDay>,
         days: &BTreeSet<UsageDay>,
-        inputs: &[small::Input],
         warnings: &mut Vec<String>,
-    ) -> Result<(Vec<RejectOn>, Vec<DuplicatesOn>), RunError> {
-        let pattern = self.pipeline.source.keys.as_deref().map(KeyPattern::parse);
-        let day_of = |key: &str| pattern.as_ref()?.day(key);
+    ) -> Result<Vec<RejectOn>, RunError> {
         let all = read_small(&self.tables.rejects, small::rejects)?;
-        let dated = |key: &str| day_of(key).is_some();
-        let undated = all.iter().filter(|row| !dated(&row.source_key)).count();
+        let undated = all.iter().filter(|row| day_of(&row.source_key).is_none()).count();
         if undated > 0 {
             warnings.push(format!(
                 "{} of ours, set aside, without a date in the key, and so no part of any row: give source.keys a {{date}} where \
@@ -612,20 +592,50 @@ impl Job<'_> {
                 Some(RejectOn { day, source_key: row.source_key, reason: row.reason })
             })
             .collect();
-        let mut duplicates: Vec<DuplicatesOn> = inputs
-            .iter()
-            .filter_map(|input| {
-                let day = day_of(&input.key)?;
-                let rows = input.rows_duplicate + input.rows_changed;
-                let nothing_new = input.rows_new == 0;
-                Some(DuplicatesOn { day, source_key: input.key.clone(), rows, nothing_new })
-            })
-            .filter(|object| object.rows > 0)
-            .collect();
         rejects.sort();
-        duplicates.sort();
-        Ok((rejects, duplicates))
+        Ok(rejects)
     }
+
+    /// What came more than once near the days `with_more`, by Seq; by number, of `days`, what cannot be known so.
+    fn repeated(
+        &self,
+        day_of: &dyn Fn(&str) -> Option<UsageDay>,
+        days: &BTreeSet<UsageDay>,
+        with_more: &BTreeSet<UsageDay>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Copies, Vec<DuplicatesOn>), RunError> {
+        if with_more.is_empty() {
+            return Ok(Default::default());
+        }
+        let inputs = read_small(&self.tables.inputs, small::inputs)?;
+        let (pipeline, as_of_ms) = (self.pipeline, self.as_of_ms);
+        let (copies, untold) =
+            repeated::copies(pipeline, &inputs, day_of, with_more, as_of_ms, self.stop)?;
+        let envelope = pipeline.source.envelope.as_ref();
+        let tells_pulls = envelope.is_some_and(|envelope| envelope.fetched_at.is_some());
+        let by_number = untold.is_some() && !tells_pulls;
+        warnings.extend(untold);
+        let of_days = |input: small::Input| {
+            let day = day_of(&input.key).filter(|day| days.contains(day))?;
+            let rows = input.rows_duplicate + input.rows_changed;
+            let nothing_new = input.rows_new == 0;
+            Some(DuplicatesOn { day, source_key: input.key, rows, nothing_new })
+        };
+        let objects = inputs.into_iter().filter(|_| by_number).filter_map(of_days);
+        let mut duplicates: Vec<DuplicatesOn> = objects.filter(|object| object.rows > 0).collect();
+        duplicates.sort();
+        Ok((copies, duplicates))
+    }
+}
+
+/// The days on which the bill counts more than ours, and ours has attempts that may have come twice.
+fn days_with_more(rows: &[Variance]) -> BTreeSet<UsageDay> {
+    let more = rows.iter().filter(|row| row.difference > 0 && row.ours_attempts > 0);
+    let days = more.flat_map(|row| {
+        let (first, last) = row.period.days();
+        (first.date32()..=last.date32()).map(UsageDay::from_date32)
+    });
+    days.collect()
 }
 
 const HTML: &str = "html";

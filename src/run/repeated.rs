@@ -50,7 +50,7 @@ impl Sink for Counted {
 pub fn copies(
     pipeline: &Pipeline,
     inputs: &[Input],
-    day_of: impl Fn(&str) -> Option<UsageDay>,
+    day_of: &dyn Fn(&str) -> Option<UsageDay>,
     days: &BTreeSet<UsageDay>,
     as_of_ms: i64,
     stop: &AtomicBool,
@@ -65,7 +65,7 @@ pub fn copies(
     }
     let repeats = |input: &&&Input| input.rows_duplicate + input.rows_changed > 0;
     let repeated = objects.values().filter(repeats).count();
-    if days.is_empty() || repeated == 0 {
+    if repeated == 0 {
         return Ok((Copies::new(), None));
     }
     let untold = |why: String| {
@@ -91,16 +91,9 @@ pub fn copies(
     let read = |key: &str| -> Result<Copies, String> {
         let mut input = place.reader(key, 0).map_err(|error| error.to_string())?;
         let mut counted = Counted { as_of_ms, copies: Copies::new() };
-        let of = (key, 0);
-        decode::read_object(
-            &mut input,
-            of,
-            source.format,
-            source.compression,
-            &wanted,
-            &mut counted,
-        )
-        .map_err(|error| error.to_string())?;
+        let (format, told) = (source.format, source.compression);
+        decode::read_object(&mut input, (key, 0), format, told, &wanted, &mut counted)
+            .map_err(|error| error.to_string())?;
         Ok(counted.copies)
     };
     let keys: Vec<&str> = objects.keys().copied().collect();

@@ -732,6 +732,9 @@ struct NewsHeld {
 impl News {
     /// Adds those of some rows, by their place in the run.
     fn add(&self, run: &Run, rows: &[(u32, Box<[Pull]>)]) -> std::io::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
         let mut bytes = Vec::new();
         for (row, pulls) in rows {
             put(&mut bytes, &[*row, pulls.len() as u32], u32::to_le_bytes);
@@ -860,9 +863,8 @@ impl Spilled {
                 bits.fetch_or(1 << (loser.row % 64), std::sync::atomic::Ordering::Relaxed);
             }
         }
-        for (run, rows) in self.runs.iter().zip(news).filter(|(_, rows)| !rows.is_empty()) {
-            let news = &self.news[run.number as usize];
-            news.add(run, &rows).map_err(|error| run.failed(error))?;
+        for ((run, news), rows) in self.runs.iter().zip(&self.news).zip(&news) {
+            news.add(run, rows).map_err(|error| run.failed(error))?;
         }
         Ok(part)
     }

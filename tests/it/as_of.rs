@@ -2,30 +2,17 @@
 //! loaded.
 
 use crate::random::Rng;
-use crate::world::{Object, SOME_TIME, World, attempt, result};
+use crate::world::{Object, PLAIN_PIPELINE, SOME_TIME, World, attempt, result};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-const PIPELINE: &str = r#"
-name = "test"
-[account]
-uin = "100012345678"
-opened_at = "2023-05-01T00:00:00+08:00"
-[source]
-url = "source/"
-[source.envelope]
-response = "/result"
-fetched_at = "/at"
-created_at = "/made"
-[[route]]
-match = {}
-product = "enhanced"
-channel = "app_sdk"
-[output]
-url = "out/"
-[reconcile]
-tolerance_calls = 1000000
-"#;
+/// What is set below `[source]`, with one route and a tolerance.
+fn pipeline(source: &str) -> String {
+    let more = format!(
+        "{source}\n[[route]]\nmatch = {{}}\nproduct = \"enhanced\"\nchannel = \"app_sdk\"\n[output]"
+    );
+    PLAIN_PIPELINE.replace("[output]", &more) + "[reconcile]\ntolerance_calls = 1000000\n"
+}
 
 const HOUR_MS: i64 = 3_600_000;
 /// 2024-12-02T00:00:00+08:00.
@@ -96,16 +83,19 @@ fn said(world: &World, bill: &str, as_of: &str) -> Value {
 
 #[test]
 fn what_was_known_at_a_time_stays_known_as_it_was() {
+    let pipeline = pipeline(
+        "[source.envelope]\nresponse = \"/result\"\nfetched_at = \"/at\"\ncreated_at = \"/made\"",
+    );
     let (mut otherwise_then, mut differ) = (0, 0);
     for seed in 1..9 {
         let mut rng = Rng::of_seed(seed);
         let pulls = pulls(&mut rng);
         let bill = bill(&mut rng);
         // All of it: in one run, and pull by pull in an order of chance.
-        let all = World::new(PIPELINE);
+        let all = World::new(&pipeline);
         all.put_all(pulls.iter().map(|(_, object)| object));
         all.run(&[]);
-        let by_parts = World::new(PIPELINE);
+        let by_parts = World::new(&pipeline);
         let mut left: Vec<&Object> = pulls.iter().map(|(_, object)| object).collect();
         while !left.is_empty() {
             for _ in 0..(1 + rng.below(30)).min(left.len() as u64) {
@@ -122,7 +112,7 @@ fn what_was_known_at_a_time_stays_known_as_it_was() {
             let time = BEGIN_MS + (36 + rng.below(DAYS * 24)) as i64 * HOUR_MS;
             let as_of = chrono::DateTime::from_timestamp_millis(time).expect("a time").to_rfc3339();
             // What there was at that time.
-            let then = World::new(PIPELINE);
+            let then = World::new(&pipeline);
             then.put_all(pulls.iter().filter(|(at, _)| *at <= time).map(|(_, object)| object));
             then.run(&[]);
             let due = said(&then, &bill, &as_of);
@@ -137,10 +127,7 @@ fn what_was_known_at_a_time_stays_known_as_it_was() {
 /// Attempts that came more than once have Seqs though no envelope tells of pulls and the keys have the date of another day.
 #[test]
 fn repeated_attempts_are_found_again_in_the_source() {
-    let envelope =
-        "[source.envelope]\nresponse = \"/result\"\nfetched_at = \"/at\"\ncreated_at = \"/made\"\n";
-    let pipeline = PIPELINE.replace(envelope, "keys = \"dt={date}.ndjson\"\n");
-    assert!(pipeline.contains("keys = "));
+    let pipeline = pipeline("keys = \"dt={date}.ndjson\"");
     let world = World::new(&pipeline);
     let noon = BEGIN_MS + 12 * HOUR_MS;
     let line = |seqs: &[&str]| {

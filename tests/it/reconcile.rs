@@ -927,16 +927,25 @@ fn right_lines() -> Vec<String> {
 impl Right {
     fn loaded() -> Right {
         let right = Right { month: Month { folder: tempfile::tempdir().expect("a folder") } };
-        let results = right.month.folder.path().join("results");
+        let results = right.results();
         fs::create_dir(&results).expect("a folder");
         let day = "dt=2024-12-21.ndjson";
         fs::copy(root().join("sample-data/month/results").join(day), results.join(day))
             .expect("a day");
-        let output = right.month.output();
-        let source = format!("source.url={}", results.display());
+        right.load();
+        right
+    }
+
+    fn results(&self) -> PathBuf {
+        self.month.folder.path().join("results")
+    }
+
+    /// Loads what is new among its results.
+    fn load(&self) {
+        let output = self.month.output();
+        let source = format!("source.url={}", self.results().display());
         let words = ["run", "pipelines/demo.toml", "--set", &output, "--set", &source];
         faceledger_in(root(), &words, &[]).exits(0);
-        right
     }
 
     fn file(&self, name: &str, lines: &[String]) -> String {
@@ -1461,14 +1470,12 @@ fn quantities_that_packages_do_not_give_are_told() {
 #[test]
 fn rounding_is_of_the_month_and_the_time() {
     let right = Right::loaded();
-    let results = right.month.folder.path().join("results");
+    let results = right.results();
     // The 21st again, a month before: its attempts are in no package, and their rounding is not December's.
     let day = fs::read_to_string(results.join("dt=2024-12-21.ndjson")).expect("a day");
     let moved: Vec<String> = day.lines().map(|line| moved(line, -31)).collect();
     fs::write(results.join("dt=2024-11-20.ndjson"), moved.join("\n")).expect("a day");
-    let (output, source) = (right.month.output(), format!("source.url={}", results.display()));
-    let words = ["run", "pipelines/demo.toml", "--set", &output, "--set", &source];
-    faceledger_in(root(), &words, &[]).exits(0);
+    right.load();
     let rounding = |pay: &str, cost: &str| {
         let line =
             right_line([PRODUCT, "-", "月度计费精度差异", "-"], ["-", "-", "-", "-"], cost, "CNY");
@@ -1506,24 +1513,21 @@ fn moved(line: &str, days: i64) -> String {
 #[test]
 fn a_bill_by_deduction_time_is_known_by_when_it_was_paid() {
     let right = Right::loaded();
-    let results = right.month.folder.path().join("results");
+    let results = right.results();
     let day = fs::read_to_string(results.join("dt=2024-12-21.ndjson")).expect("a day");
     for (days, name) in [(-21, "dt=2024-11-30.ndjson"), (10, "dt=2024-12-31.ndjson")] {
         let moved: Vec<String> = day.lines().map(|line| moved(line, days)).collect();
         fs::write(results.join(name), moved.join("\n")).expect("a day");
     }
-    let (output, source) = (right.month.output(), format!("source.url={}", results.display()));
-    let words = ["run", "pipelines/demo.toml", "--set", &output, "--set", &source];
-    faceledger_in(root(), &words, &[]).exits(0);
+    right.load();
     let lines = right_lines();
     let before = lines.iter().map(|line| {
         line.replace("2024-12-21", "2024-11-30").replace("2024-12-22 09", "2024-12-01 09")
     });
     let all: Vec<String> = before.chain(lines.iter().cloned()).collect();
     let path = right.file("paid.csv", &all);
-    let as_of = ["--as-of", "2025-01-20T00:00:00+08:00", "--dry-run", "--set", "reconcile.prices="];
-    let words = ["reconcile", "pipelines/demo.toml", "--json", "--set", &output, "--bill", &path];
-    let found = faceledger_in(root(), &[&words[..], &as_of[..3]].concat(), &[]).exits(4).json();
+    let as_of = ["--as-of", "2025-01-20T00:00:00+08:00", "--dry-run"];
+    let found = right.month.reconcile(&[&path], &as_of, 4);
     // The calls of both days agree, and the 31st is of the next bill.
     let told: BTreeSet<(String, i64)> = rows(&found)
         .iter()

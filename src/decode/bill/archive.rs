@@ -64,9 +64,8 @@ pub fn read_within(
     members.sort();
     let mut bill = Bill::new(reading);
     let mut read_any = false;
-    let mut passed: Vec<BillRefused> = Vec::new();
-    // Members that may hold lines of ours.
-    let mut lost: Vec<(String, String)> = Vec::new();
+    // Members that are no detail bill, and those that may hold lines of ours and cannot be read.
+    let (mut passed, mut lost): (Vec<BillRefused>, Vec<(String, BillRefused)>) = Default::default();
     for (member, at, _) in members {
         let inside = format!("{name}!{member}");
         let unpacked = archive.by_index(at).map_err(|error| match error {
@@ -91,14 +90,14 @@ pub fn read_within(
             // A text beside the bill need not be one.
             Err(_) if !member.to_ascii_lowercase().ends_with(".csv") => others.push(member),
             Err(refused @ (BillRefused::MissingColumns { .. } | BillRefused::Empty { .. })) => {
-                lost.push((inside, refused.to_string()));
-                passed.push(refused);
+                lost.push((inside, refused));
             }
             Err(refused) => return Err(refused),
         }
     }
     others.extend(unread.iter().cloned());
     if !read_any {
+        passed.extend(lost.into_iter().map(|(_, refused)| refused));
         return Err(match passed.pop() {
             Some(refused) if passed.is_empty() && others.is_empty() => refused,
             Some(refused) => {
@@ -112,17 +111,13 @@ pub fn read_within(
         });
     }
     for (member, why) in lost {
-        reading.reject(names::reject(&member, 1, "", "member_unread", why));
+        reading.reject(names::reject(&member, 1, "", "member_unread", why.to_string()));
     }
     for member in unread {
         let why = "what is in it was not read: unpack it, and give it by itself";
         reading.reject(names::reject(&format!("{name}!{member}"), 1, "", "member_unread", why));
     }
-    // What was lost is a reject, and said once.
-    let is_lost = |refused: &BillRefused| {
-        matches!(refused, BillRefused::MissingColumns { .. } | BillRefused::Empty { .. })
-    };
-    for refused in passed.iter().filter(|refused| !is_lost(refused)) {
+    for refused in passed {
         reading.note(format_args!("passed over: {refused}"));
     }
     if !others.is_empty() {

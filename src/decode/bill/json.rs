@@ -6,7 +6,6 @@ use super::{BillRefused, PagesHeld, Reading, UTF8_MARK, value, wechat};
 use crate::decode::json::{Cursor, Parsed, Scalar, path_of};
 use crate::model::{BillLine, UsageDay};
 use std::borrow::Cow;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What pages have said so far.
 #[derive(Default)]
@@ -219,11 +218,7 @@ fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages)
         member => fact(cursor, member, &mut shared),
     })?;
     match shared.iter().find(|(field, _)| *field == Field::LineId) {
-        Some((_, id)) => {
-            let mut hasher = DefaultHasher::new();
-            id.hash(&mut hasher);
-            pages.ids.push(hasher.finish());
-        }
+        Some((_, id)) => pages.ids.push(names::digest(id)),
         None => pages.without_id += 1,
     }
     if components.is_empty() {

@@ -1,7 +1,7 @@
 //! What a bill calls things, from the one data file `names.toml`: columns, transactions, products.
 
 use super::value;
-use crate::model::{Amount, BillLine, BillReject, LineKind, UsageMonth};
+use crate::model::{Amount, BillLine, BillReject, CURRENCIES, LineKind, UsageMonth};
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -206,16 +206,6 @@ fn folded_header(name: &str) -> String {
         name = shorter.to_owned();
     }
 }
-
-/// Currencies as Chinese headers call them, and their codes.
-const CURRENCIES: [(&str, &str); 6] = [
-    ("美元", "usd"),
-    ("港元", "hkd"),
-    ("港币", "hkd"),
-    ("欧元", "eur"),
-    ("日元", "jpy"),
-    ("新加坡元", "sgd"),
-];
 
 /// A folded header without the code of a currency (ISO 4217) in brackets behind it, and the code.
 fn currency_behind(folded: &str) -> Option<(&str, &str)> {
@@ -467,9 +457,7 @@ impl Draft {
 
     /// Adds to the digest, whatever the order of facts.
     fn tell_apart(&mut self, field: Field, said: impl Hash) {
-        let mut hasher = DefaultHasher::new();
-        (field, said).hash(&mut hasher);
-        self.line.told_apart = self.line.told_apart.wrapping_add(hasher.finish());
+        self.line.told_apart = self.line.told_apart.wrapping_add(digest((field, said)));
     }
 
     fn no_time(&mut self, field: Field) {
@@ -592,6 +580,13 @@ impl Draft {
             );
         }
     }
+}
+
+/// The same of the same, in every file.
+pub fn digest(said: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    said.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A reject with its place.

@@ -246,7 +246,8 @@ const ROWS = DATA.rows.map((row, index) => {
   const cost = units(row.provider_cost), expected = units(row.expected_cost);
   const costDifference = row.status === "pending" || expected === null ? null : (cost ?? 0n) - expected;
   const counts = !SETTLED.has(row.status) && row.status !== "pending" && !(row.status === "adjusted" && row.difference === 0 && costDifference !== null);
-  return { ...row, index, cost, expected, costDifference, counts, differs: counts || (costDifference !== null && costDifference !== 0n), listed: counts || (costDifference !== null && costDifference !== 0n) || row.parts.length > 0 };
+  const differs = counts || (costDifference !== null && costDifference !== 0n);
+  return { ...row, index, cost, expected, costDifference, counts, differs, listed: differs || row.parts.length > 0 };
 });
 const PENDING = new Set(ROWS.filter((r) => r.status === "pending").map((r) => `${r.account} ${r.period} ${r.billing_tag_code}`));
 const PERIODS = [...new Set(ROWS.map((r) => r.period))].sort();
