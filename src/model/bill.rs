@@ -2,6 +2,7 @@
 
 use super::{Amount, UsageDay, UsageMonth};
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 codes! {
@@ -86,9 +87,11 @@ pub struct BillLine {
     pub cash: Option<Amount>,
     /// Only international bills name one, in a column or behind the header of the cost; amounts are in it then.
     pub currency: Option<Arc<str>>,
-    /// Digest of what tells lines apart that say the same otherwise, and is not kept: order and transaction, project and
-    /// region, the hours of its usage.
-    pub told_apart: u64,
+    /// Digests of what tells lines apart that say the same otherwise, and is not kept: order, transaction, project, region,
+    /// the hours at which its usage begins and ends.
+    pub told_apart: [Option<NonZeroU32>; 6],
+    /// The columns of its file, a bit each; none for API pages.
+    pub columns: u64,
     /// Place of its component in the line of the bill, where that lists several.
     pub component_at: u32,
     /// The file (within a zip: `archive.zip!member.csv`), and the row in it: the line of a CSV from 1, header included;

@@ -1,6 +1,6 @@
 //! The bill as it was given: files found, those that count read, lines tagged, repeated ones left out.
 
-use super::RunError;
+use super::{RunError, same_lines};
 use crate::classify::{
     BillNames, BillTags, Catalogue, TagId, billing_tag_of_bill, settlement_date,
 };
@@ -14,7 +14,6 @@ use crate::reconcile::Statistics;
 use crate::storage::{Place, StorageError};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 /// What the bills say.
@@ -147,14 +146,14 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     products.sort_by(|a, b| (b.cost_gross, &a.name).cmp(&(a.cost_gross, &b.name)));
     bills.read.warnings.extend(like_ours(&products));
     bills.read.other_products = products;
-    let repeated = leave_out_repeated(&mut bills.lines);
+    let repeated = same_lines::leave_out(&mut bills.lines);
     if repeated > 0 {
         bills.read.warnings.push(format!(
             "{} in more than one of the files or pages, counted once",
             counted(repeated as i64)
         ));
     }
-    bills.read.warnings.extend(alike(&bills.lines));
+    bills.read.warnings.extend(same_lines::alike(&bills.lines));
     bills.read.warnings.extend(unknown_kinds(&bills.lines, &wording));
     bills.read.warnings.extend(unknown_units(&bills.lines));
     tag(pipeline, &mut bills.lines)?;
@@ -294,86 +293,6 @@ fn options_for(pipeline: &Pipeline, url: &str) -> BTreeMap<String, String> {
     same.map(|(_, options)| options.clone()).unwrap_or_default()
 }
 
-/// The file that was given: of the members of an archive, and of the parts of a long bill that were unpacked, all have one.
-fn given_file(line: &BillLine) -> &str {
-    let file = &*line.source_file;
-    let file = file.split_once('!').map_or(file, |(archive, _)| archive);
-    match bill::delivery(file).and_then(|named| named.part) {
-        Some(_) => file.rsplit_once('_').map_or(file, |(bill, _)| bill),
-        None => file,
-    }
-}
-
-/// Whether a line with an id may stand twice.
-fn repeats_an_id(lines: &[BillLine]) -> bool {
-    let hasher = hashbrown::DefaultHashBuilder::default();
-    let named = lines.iter().filter(|line| line.line_id.is_some());
-    let mut ids: Vec<u64> =
-        named.map(|line| hasher.hash_one((&line.line_id, line.component_at))).collect();
-    ids.sort_unstable();
-    ids.windows(2).any(|two| two[0] == two[1])
-}
-
-/// Leaves out lines that another file has, too; how many. Within one file lines that look alike are two, and so are lines
-/// whose ids differ. Only API pages have ids: of one id and component there is one line, however often its page was
-/// given, and a line of a CSV is the same as one that says the same otherwise. Of lines that say the same as many stay as
-/// the file with the most of them has.
-fn leave_out_repeated(lines: &mut Vec<BillLine>) -> usize {
-    // Lines of a file mostly follow each other, and share its name.
-    let mut files: Vec<usize> = Vec::with_capacity(lines.len());
-    let mut known: HashMap<&str, usize> = HashMap::new();
-    for (place, line) in lines.iter().enumerate() {
-        let before = place.checked_sub(1).map(|before| &lines[before]);
-        let same = before.filter(|before| Arc::ptr_eq(&before.source_file, &line.source_file));
-        files.push(match same {
-            Some(_) => files[place - 1],
-            None => {
-                let next = known.len();
-                *known.entry(given_file(line)).or_insert(next)
-            }
-        });
-    }
-    if known.len() < 2 && !repeats_an_id(lines) {
-        return 0;
-    }
-    let file = |place: usize| files[place];
-    #[derive(Default)]
-    struct Alike {
-        with_id: usize,
-        without: usize,
-        kept: usize,
-    }
-    let (mut all, mut ids) = (Firsts::default(), Firsts::default());
-    let says = |place: usize| all_it_says(&lines[place]);
-    let named = |place: usize| (&lines[place].line_id, lines[place].component_at, says(place));
-    // By the first of them: those that say the same and have the same id (or none), in one file and the most in any.
-    let mut in_file: HashMap<(usize, usize), usize> = HashMap::new();
-    let mut most: HashMap<usize, usize> = HashMap::new();
-    let mut alike: HashMap<usize, Alike> = HashMap::new();
-    let mut keep = Vec::with_capacity(lines.len());
-    for (place, line) in lines.iter().enumerate() {
-        let same_id = ids.of(place, &named);
-        let here = in_file.entry((same_id, file(place))).or_default();
-        *here = if line.line_id.is_some() { 1 } else { *here + 1 };
-        let most = most.entry(same_id).or_default();
-        let of_all = alike.entry(all.of(place, &says)).or_default();
-        if *here > *most {
-            *most = *here;
-            match line.line_id.is_some() {
-                true => of_all.with_id += 1,
-                false => of_all.without += 1,
-            }
-        }
-        let more = of_all.with_id.max(of_all.without) > of_all.kept;
-        of_all.kept += usize::from(more);
-        keep.push(more);
-    }
-    let before = lines.len();
-    let mut keep = keep.into_iter();
-    lines.retain(|_| keep.next().unwrap_or(true));
-    before - lines.len()
-}
-
 /// The files of API pages of one month and one Total, and the bill lines of each.
 type Pages = BTreeMap<(Option<UsageMonth>, i64), Vec<(String, bill::PagesHeld)>>;
 
@@ -489,7 +408,8 @@ fn set_months_of_deduction(pipeline: &Pipeline, lines: &mut [BillLine]) {
     };
     // Lines of a file mostly follow each other, and share its name.
     let same_file = |a: &BillLine, b: &BillLine| {
-        Arc::ptr_eq(&a.source_file, &b.source_file) || given_file(a) == given_file(b)
+        Arc::ptr_eq(&a.source_file, &b.source_file)
+            || same_lines::given_file(a) == same_lines::given_file(b)
     };
     for file in lines.chunk_by_mut(same_file) {
         let usage = || {
@@ -511,65 +431,6 @@ fn set_months_of_deduction(pipeline: &Pipeline, lines: &mut [BillLine]) {
             file.iter_mut().for_each(|line| line.bill_month = Some(month));
         }
     }
-}
-
-/// Tells of lines that say the same as one before them in their file: they count, and may be charged twice.
-fn alike(lines: &[BillLine]) -> Option<String> {
-    let mut firsts = Firsts::default();
-    let says = |place: usize| (&lines[place].source_file, all_it_says(&lines[place]));
-    let mut count = 0;
-    let mut example = None;
-    for (place, line) in lines.iter().enumerate() {
-        if line.usage_day().is_none()
-            || line.kind != Some(LineKind::Usage)
-            || line.calls().is_none_or(|calls| calls == 0)
-        {
-            continue;
-        }
-        let first = firsts.of(place, &says);
-        if first != place {
-            count += 1;
-            example.get_or_insert((first, place));
-        }
-    }
-    let (first, second) = example?;
-    Some(format!(
-        "{count} of the lines of usage say the same as another of their file but for their ids, and count: look whether they are \
-         charged twice ({}: rows {} and {}{})",
-        lines[first].source_file,
-        lines[first].source_row,
-        lines[second].source_row,
-        if count > 1 { ", …" } else { "" }
-    ))
-}
-
-/// The first of the lines that are alike, by their places: what they say stands in the lines alone.
-#[derive(Default)]
-struct Firsts {
-    places: hashbrown::HashTable<usize>,
-    hasher: hashbrown::DefaultHashBuilder,
-}
-
-impl Firsts {
-    /// The first one that says what the one at `place` does: itself where there is none before it.
-    fn of<K: Hash + Eq>(&mut self, place: usize, says: &impl Fn(usize) -> K) -> usize {
-        let said = says(place);
-        let hash = self.hasher.hash_one(&said);
-        if let Some(first) = self.places.find(hash, |first| says(*first) == said) {
-            return *first;
-        }
-        self.places.insert_unique(hash, place, |place| self.hasher.hash_one(says(*place)));
-        place
-    }
-}
-
-/// What makes two lines the same one: all they say but their ids and where they stand.
-fn all_it_says(line: &BillLine) -> impl Hash + Eq + '_ {
-    let who = (&line.account, &line.resource_id, &line.product_name);
-    let what = (&line.component_name, &line.item_name, &line.action_type_name, &line.instance_type);
-    let when = (line.usage_from, line.usage_to, line.pay_time, line.bill_day);
-    let usage = (line.usage_total, line.usage_deducted, line.usage_billed);
-    (who, what, when, usage, line.cost, line.list_price, line.contract_price, line.told_apart)
 }
 
 /// What the pipeline calls products and transactions on its bills.

@@ -17,6 +17,7 @@ mod publish;
 mod reconcile;
 mod rejects;
 mod repeated;
+mod same_lines;
 mod verify;
 
 pub use crate::write::merge::CHANGES_MAX;

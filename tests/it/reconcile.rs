@@ -1453,6 +1453,125 @@ fn the_members_of_an_archive_are_one_bill() {
     warning(&found, "in more than one of the files or pages, counted once");
 }
 
+/// The header and the lines of a CSV that says of each line of these pages what its columns ask.
+fn csv_of_pages(pages: &[Value], columns: &[(&str, &str)]) -> String {
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let mut lines = vec![names.join(",")];
+    for detail in
+        pages.iter().flat_map(|page| page["Response"]["DetailSet"].as_array().expect("details"))
+    {
+        for component in detail["ComponentSet"].as_array().expect("components") {
+            let cell = |(_, member): &(&str, &str)| {
+                let value = detail.get(member).or(component.get(member)).expect("a member");
+                value.as_str().expect("a text").to_owned()
+            };
+            lines.push(columns.iter().map(cell).collect::<Vec<String>>().join(","));
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// A bill that is given in two forms counts once, whatever one of them leaves out.
+#[test]
+fn forms_that_say_less_of_the_same_lines_are_no_second_bill() {
+    const NEEDED: [(&str, &str); 15] = [
+        ("支付者 UIN", "PayerUin"),
+        ("产品名称", "BusinessCodeName"),
+        ("子产品名称", "ProductCodeName"),
+        ("交易类型", "ActionTypeName"),
+        ("计费模式", "PayModeName"),
+        ("实例类型", "InstanceType"),
+        ("账单归属日", "BillDay"),
+        ("开始使用时间", "FeeBeginTime"),
+        ("结束使用时间", "FeeEndTime"),
+        ("组件类型", "ComponentCodeName"),
+        ("组件原始用量", "RealTotalMeasure"),
+        ("抵扣用量", "DeductedMeasure"),
+        ("组件用量", "UsedAmount"),
+        ("组件用量单位", "UsedAmountUnit"),
+        ("优惠后总价", "RealCost"),
+    ];
+    const APART: [(&str, &str); 7] = [
+        ("订单 ID", "OrderId"),
+        ("交易 ID", "BillId"),
+        ("项目名称", "ProjectName"),
+        ("地域", "RegionName"),
+        ("扣费时间", "PayTime"),
+        ("组件单价", "ContractPrice"),
+        ("资源 ID", "ResourceId"),
+    ];
+    let month = Month::loaded();
+    let names = [bill("describe-bill-detail-1.json"), bill("describe-bill-detail-2.json")];
+    let mut pages = names.each_ref().map(|name| {
+        let text = fs::read_to_string(root().join(name)).expect("a page");
+        serde_json::from_str::<Value>(&text).expect("JSON")
+    });
+    let path = |name: &str| month.folder.path().join(name);
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let few = path("few.csv");
+    fs::write(&few, csv_of_pages(&pages, &NEEDED)).expect("a bill");
+    let all: Vec<(&str, &str)> = NEEDED.into_iter().chain(APART).collect();
+    let more = path("more.csv");
+    fs::write(&more, csv_of_pages(&pages, &all)).expect("a bill");
+    // Days without hours, and no project.
+    let days = path("days.csv");
+    let some = csv_of_pages(&pages, &all[..all.len() - 4]);
+    fs::write(&days, some.replace(" 00:00:00", "").replace(" 23:59:59", "")).expect("a bill");
+    for page in &mut pages {
+        for detail in page["Response"]["DetailSet"].as_array_mut().expect("details") {
+            let detail = detail.as_object_mut().expect("a detail");
+            detail.retain(|member, _| !APART.iter().any(|(_, apart)| apart == member));
+        }
+    }
+    let stripped = [path("stripped-1.json"), path("stripped-2.json")];
+    for (path, page) in stripped.iter().zip(&pages) {
+        fs::write(path, page.to_string()).expect("a page");
+    }
+    let [few, more, days] = [&few, &more, &days].map(|path| text(path));
+    let stripped = stripped.map(|path| text(&path));
+    for bills in [
+        vec![&names[0], &names[1], &few],
+        vec![&few, &names[0], &names[1]],
+        vec![&names[0], &names[1], &days],
+        vec![&few, &more, &days],
+        vec![&stripped[0], &stripped[1], &more],
+        vec![&few, &stripped[0], &stripped[1], &days, &more],
+    ] {
+        let mut bills: Vec<&str> = bills.into_iter().map(|name| name.as_str()).collect();
+        bills.push(LIST);
+        let found = month.reconcile(&bills, &["--as-of", AS_OF, "--dry-run"], 4);
+        warning(&found, "in more than one of the files or pages, counted once");
+        is_as_planted(&found);
+    }
+}
+
+/// What both forms say tells their lines apart: the same calls of two orders are two lines, one in each.
+#[test]
+fn lines_of_other_orders_in_another_form_of_the_bill_count() {
+    let right = Right::loaded();
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    let lines = right_lines();
+    let with_orders = |order: &str| {
+        let with_order = |line: &String| format!("{line},{order}");
+        let text = lines.iter().map(with_order).collect::<Vec<_>>().join("\n");
+        let path = right.month.folder.path().join(format!("{order}.csv"));
+        // The project is another column, and so this another form.
+        let (header, text) = match order {
+            "o1" => (format!("{RIGHT_HEADER},订单 ID"), text),
+            _ => (format!("{RIGHT_HEADER},订单 ID,项目名称"), text.replace(order, "o2,a")),
+        };
+        fs::write(&path, format!("{header}\n{text}\n")).expect("a bill");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let (one, other) = (with_orders("o1"), with_orders("o2"));
+    let found = right.month.reconcile(&[&one, &other], &as_of, 4);
+    assert_eq!(row_of(&found, "2024-12-21", WECHAT)["provider_calls"], 6);
+    let text = fs::read_to_string(&other).expect("a bill").replace("o2", "o1");
+    fs::write(&other, text).expect("a bill");
+    let found = right.month.reconcile(&[&one, &other], &as_of, 0);
+    assert_eq!(row_of(&found, "2024-12-21", WECHAT)["provider_calls"], 3);
+}
+
 /// What packages are deducted is compared though calls and money agree.
 #[test]
 fn quantities_that_packages_do_not_give_are_told() {

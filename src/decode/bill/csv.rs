@@ -188,7 +188,8 @@ pub struct Header {
     columns: Vec<(usize, Field)>,
     /// Cells that a row must have.
     width: usize,
-    has: [bool; FIELDS],
+    /// The fields that it has, a bit each.
+    has: u64,
     /// The currency that the header of the cost names, where it is not yuan.
     currency: Option<String>,
 }
@@ -210,18 +211,18 @@ impl Header {
                 _ => best[field as usize] = Some((rank, at)),
             }
         }
-        let has: [bool; FIELDS] = std::array::from_fn(|field| best[field].is_some());
-        let missing: Vec<Field> =
-            Field::all().filter(|f| f.is_needed() && !has[*f as usize]).collect();
+        const { assert!(FIELDS <= 64) };
+        let has = |field: Field| best[field as usize].is_some();
+        let missing: Vec<Field> = Field::all().filter(|f| f.is_needed() && !has(*f)).collect();
         let columns: Vec<(usize, Field)> =
             Field::all().filter_map(|f| best[f as usize].map(|(_, at)| (at, f))).collect();
         if !missing.is_empty() {
             let file = name.to_owned();
-            let has_product = has[Field::BusinessName as usize] || has[Field::ProductName as usize];
-            let has_cost = has[Field::Cost as usize] || has[Field::CostList as usize];
+            let has_product = has(Field::BusinessName) || has(Field::ProductName);
+            let has_cost = has(Field::Cost) || has(Field::CostList);
             let of_component = columns.iter().any(|(_, field)| field.is_of_component());
             if has_product && has_cost && !of_component {
-                let level = match has[Field::ResourceId as usize] {
+                let level = match has(Field::ResourceId) {
                     true => "a resource bill (资源账单, L2)",
                     false => "a summary (多维度汇总, L1)",
                 };
@@ -233,11 +234,12 @@ impl Header {
         let width = columns.iter().map(|(at, _)| at + 1).max().unwrap_or(0);
         let cost = columns.iter().find(|(_, field)| *field == Field::Cost);
         let currency = cost.and_then(|(at, _)| names::currency_of_header(&cells[*at]));
+        let has = columns.iter().fold(0, |bits, (_, field)| bits | 1 << *field as u64);
         Ok(Header { cells, columns, width, has, currency })
     }
 
     fn has(&self, field: Field) -> bool {
-        self.has[field as usize]
+        self.has >> field as u64 & 1 == 1
     }
 
     /// Whether a row has something in the column of a field.
@@ -426,7 +428,8 @@ impl Bill {
         }
         match draft.finish(self.month) {
             Drafted::Line(line) => {
-                let line = BillLine { source_file: name.into(), source_row: row, ..*line };
+                let columns = header.has;
+                let line = BillLine { source_file: name.into(), source_row: row, columns, ..*line };
                 reading.line(line);
             }
             Drafted::Reject { column, reason, message } => {

@@ -5,6 +5,7 @@ use crate::model::{Amount, BillLine, BillReject, CURRENCIES, LineKind, UsageMont
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 
 #[derive(Deserialize)]
@@ -405,7 +406,7 @@ impl Draft {
             Field::UsageFrom => match value::day(text) {
                 day @ Some(_) => {
                     line.usage_from = day;
-                    self.tell_apart(field, value::instant(text));
+                    self.tell_hour(field, text);
                 }
                 None => self.no_time(field),
             },
@@ -413,7 +414,7 @@ impl Draft {
                 day @ Some(_) => {
                     line.usage_to = day;
                     self.ends_before = value::is_midnight(text);
-                    self.tell_apart(field, value::instant(text));
+                    self.tell_hour(field, text);
                 }
                 None => self.no_time(field),
             },
@@ -455,9 +456,26 @@ impl Draft {
         }
     }
 
-    /// Adds to the digest, whatever the order of facts.
     fn tell_apart(&mut self, field: Field, said: impl Hash) {
-        self.line.told_apart = self.line.told_apart.wrapping_add(digest((field, said)));
+        let place = match field {
+            Field::OrderId => 0,
+            Field::TransactionId => 1,
+            Field::Project => 2,
+            Field::Region => 3,
+            Field::UsageFrom => 4,
+            _ => 5,
+        };
+        self.line.told_apart[place] = NonZeroU32::new(digest(said) as u32 | 1);
+    }
+
+    /// A day alone says no hour; a day ends with its last second, or with the midnight after it.
+    fn tell_hour(&mut self, field: Field, text: &str) {
+        if text.contains(':')
+            && let Some(at) = value::instant(text)
+        {
+            let is_end = field == Field::UsageTo && self.ends_before;
+            self.tell_apart(field, at - i64::from(is_end) * 1000);
+        }
     }
 
     fn no_time(&mut self, field: Field) {

@@ -1,0 +1,258 @@
+//! Lines of the bill that stand in it more than once: in several files, or in one.
+
+use crate::decode::bill;
+use crate::model::{Amount, BillLine, LineKind, UsageDay};
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+
+/// The file that was given: of the members of an archive, and of the parts of a long bill that were unpacked, all have one.
+pub fn given_file(line: &BillLine) -> &str {
+    let file = &*line.source_file;
+    let file = file.split_once('!').map_or(file, |(archive, _)| archive);
+    match bill::delivery(file).and_then(|named| named.part) {
+        Some(_) => file.rsplit_once('_').map_or(file, |(bill, _)| bill),
+        None => file,
+    }
+}
+
+/// Facts by which lines are told apart where both forms of a bill have them. The first is the id.
+const FACTS: usize = 19;
+
+/// What a line says, but for where it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Said<'l> {
+    account: &'l str,
+    /// Compared in every form: a line that does not name them is not the same as one that does.
+    usage: (Option<UsageDay>, Option<UsageDay>, Amount, Amount),
+    facts: [Option<Fact<'l>>; FACTS],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Fact<'l> {
+    Text(&'l str),
+    Amount(Amount),
+    Number(i64),
+    /// A line of the bill and its component: only API pages have ids.
+    Id(&'l str, u32),
+}
+
+/// Facts that are compared, as bits.
+type Facts = u32;
+/// All but the id.
+const BUT_ID: Facts = !1;
+
+impl<'l> Said<'l> {
+    fn of(line: &'l BillLine) -> Said<'l> {
+        let text = |text: &'l Option<Arc<str>>| text.as_deref().map(Fact::Text);
+        let amount = |amount: Option<Amount>| amount.map(Fact::Amount);
+        let apart = line.told_apart.map(|digest| digest.map(|d| Fact::Number(d.get().into())));
+        let [order, transaction, project, region, from, to] = apart;
+        Said {
+            account: &line.account,
+            usage: (
+                line.usage_from,
+                line.usage_to,
+                line.usage_billed.unwrap_or_default(),
+                line.cost.unwrap_or_default(),
+            ),
+            facts: [
+                line.line_id.as_deref().map(|id| Fact::Id(id, line.component_at)),
+                line.resource_id.as_deref().map(Fact::Text),
+                text(&line.product_name),
+                text(&line.component_name),
+                text(&line.item_name),
+                text(&line.action_type_name),
+                text(&line.instance_type),
+                line.pay_time.map(Fact::Number),
+                line.bill_day.map(|day| Fact::Number(day.date32().into())),
+                amount(line.usage_total),
+                amount(line.usage_deducted),
+                amount(line.list_price),
+                amount(line.contract_price),
+                order,
+                transaction,
+                project,
+                region,
+                from,
+                to,
+            ],
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        self.facts.iter().rev().fold(0, |bits, fact| bits << 1 | Facts::from(fact.is_some()))
+    }
+
+    /// Of these facts alone.
+    fn only(mut self, compared: Facts) -> Said<'l> {
+        for (place, fact) in self.facts.iter_mut().enumerate() {
+            *fact = fact.filter(|_| compared >> place & 1 == 1);
+        }
+        self
+    }
+}
+
+/// Files that have the same columns: all that say the same of a line say it alike. API pages are one form.
+struct Form {
+    /// By place of the line.
+    lines: Vec<usize>,
+    /// What any line of them says.
+    facts: Facts,
+}
+
+/// The forms of the bill's lines, those that say more first.
+fn forms(lines: &[BillLine]) -> Vec<Form> {
+    let mut forms: Vec<Form> = Vec::new();
+    let mut by_columns: HashMap<(u64, bool), usize> = HashMap::new();
+    for (place, line) in lines.iter().enumerate() {
+        let key = (line.columns, line.line_id.is_some());
+        let at = *by_columns.entry(key).or_insert(forms.len());
+        if at == forms.len() {
+            forms.push(Form { lines: Vec::new(), facts: 0 });
+        }
+        forms[at].lines.push(place);
+        forms[at].facts |= Said::of(line).facts();
+    }
+    forms.sort_by_key(|form| std::cmp::Reverse(form.facts.count_ones()));
+    forms
+}
+
+/// Whether a line with an id may stand twice.
+fn repeats_an_id(lines: &[BillLine]) -> bool {
+    let hasher = DefaultHashBuilder::default();
+    let named = lines.iter().filter(|line| line.line_id.is_some());
+    let mut ids: Vec<u64> =
+        named.map(|line| hasher.hash_one((&line.line_id, line.component_at))).collect();
+    ids.sort_unstable();
+    ids.windows(2).any(|two| two[0] == two[1])
+}
+
+/// Leaves out lines that another file has, too; how many. Within one file lines that look alike are two, and so are lines
+/// whose ids differ: of one id and component there is one line, however often its page was given. Of lines that say the
+/// same as many stay as the file with the most of them has. Files of other columns, and API pages, are another form of the
+/// bill: a fact that one form does not have at all tells none of its lines apart from those of the other.
+pub fn leave_out(lines: &mut Vec<BillLine>) -> usize {
+    // Lines of a file mostly follow each other, and share its name.
+    let mut files: Vec<usize> = Vec::with_capacity(lines.len());
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    for (place, line) in lines.iter().enumerate() {
+        let before = place.checked_sub(1).map(|before| &lines[before]);
+        let same = before.filter(|before| Arc::ptr_eq(&before.source_file, &line.source_file));
+        files.push(match same {
+            Some(_) => files[place - 1],
+            None => {
+                let next = known.len();
+                *known.entry(given_file(line)).or_insert(next)
+            }
+        });
+    }
+    if known.len() < 2 && !repeats_an_id(lines) {
+        return 0;
+    }
+    let mut forms = forms(lines);
+    for form in &mut forms {
+        form.lines = most_of_any_file(lines, &files, &form.lines);
+    }
+    let mut kept: Vec<Form> = Vec::new();
+    for mut form in forms {
+        for before in &kept {
+            form.lines = without_those_of(lines, &form, before);
+        }
+        kept.push(form);
+    }
+    let mut keep = vec![false; lines.len()];
+    kept.iter().flat_map(|form| &form.lines).for_each(|place| keep[*place] = true);
+    let before = lines.len();
+    let mut keep = keep.into_iter();
+    lines.retain(|_| keep.next().unwrap_or(true));
+    before - lines.len()
+}
+
+/// Of lines of one form that say the same, as many as the file with the most of them has.
+fn most_of_any_file(lines: &[BillLine], files: &[usize], places: &[usize]) -> Vec<usize> {
+    let mut firsts = Firsts::default();
+    let says = |place: usize| Said::of(&lines[place]);
+    let mut in_file: HashMap<(usize, usize), usize> = HashMap::new();
+    let mut most: HashMap<usize, usize> = HashMap::new();
+    let more = |place: &usize| {
+        let first = firsts.of(*place, &says);
+        let here = in_file.entry((first, files[*place])).or_default();
+        *here = if lines[*place].line_id.is_some() { 1 } else { *here + 1 };
+        let most = most.entry(first).or_default();
+        let more = here > most;
+        *most = (*most).max(*here);
+        more
+    };
+    places.iter().copied().filter(more).collect()
+}
+
+/// The lines of one form without those that another form has, too, as far as both say what tells them apart.
+fn without_those_of(lines: &[BillLine], form: &Form, other: &Form) -> Vec<usize> {
+    let compared = form.facts & other.facts;
+    let mut firsts = Firsts::default();
+    let says = |place: usize| Said::of(&lines[place]).only(compared);
+    let mut there: HashMap<usize, usize> = HashMap::new();
+    for place in &other.lines {
+        *there.entry(firsts.of(*place, &says)).or_default() += 1;
+    }
+    let is_more = |place: &usize| match there.get_mut(&firsts.of(*place, &says)) {
+        Some(left) if *left > 0 => {
+            *left -= 1;
+            false
+        }
+        _ => true,
+    };
+    form.lines.iter().copied().filter(is_more).collect()
+}
+
+/// Tells of lines that say the same as one before them in their file: they count, and may be charged twice.
+pub fn alike(lines: &[BillLine]) -> Option<String> {
+    let mut firsts = Firsts::default();
+    let says = |place: usize| (&lines[place].source_file, Said::of(&lines[place]).only(BUT_ID));
+    let mut count = 0;
+    let mut example = None;
+    for (place, line) in lines.iter().enumerate() {
+        if line.usage_day().is_none()
+            || line.kind != Some(LineKind::Usage)
+            || line.calls().is_none_or(|calls| calls == 0)
+        {
+            continue;
+        }
+        let first = firsts.of(place, &says);
+        if first != place {
+            count += 1;
+            example.get_or_insert((first, place));
+        }
+    }
+    let (first, second) = example?;
+    Some(format!(
+        "{count} of the lines of usage say the same as another of their file but for their ids, and count: look whether they are \
+         charged twice ({}: rows {} and {}{})",
+        lines[first].source_file,
+        lines[first].source_row,
+        lines[second].source_row,
+        if count > 1 { ", …" } else { "" }
+    ))
+}
+
+/// The first of the lines that are alike, by their places: what they say stands in the lines alone.
+#[derive(Default)]
+struct Firsts {
+    places: HashTable<usize>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Firsts {
+    /// The first one that says what the one at `place` does: itself where there is none before it.
+    fn of<K: Hash + Eq>(&mut self, place: usize, says: &impl Fn(usize) -> K) -> usize {
+        let said = says(place);
+        let hash = self.hasher.hash_one(&said);
+        if let Some(first) = self.places.find(hash, |first| says(*first) == said) {
+            return *first;
+        }
+        self.places.insert_unique(hash, place, |place| self.hasher.hash_one(says(*place)));
+        place
+    }
+}
