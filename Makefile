@@ -81,10 +81,10 @@ bench-baseline: ## make the counts of this build the baseline of `bench-check`: 
 	cargo build --release --bin faceledger
 	python3 benches/check.py --write $(BENCH_ARGS)
 
-# Not part of `test`: the validator needs Python 3.12 (FOCUS_BASE_PYTHON=…) and packages older than the other tests'.
+# Not part of `test`: the validator needs Python 3.12 or newer (FOCUS_BASE_PYTHON=…; seen to pass with 3.13.5) and packages older than the other tests'.
 FOCUS_VENV := .venv-focus
 FOCUS_BASE_PYTHON ?= python3.12
-focus-check: $(FOCUS_VENV)/.ready ## hold `export --format focus` against the official FOCUS 1.2 validator; needs Python 3.12
+focus-check: $(FOCUS_VENV)/.ready ## hold `export --format focus` against the official FOCUS 1.2 validator; needs Python 3.12 or newer
 	FACELEDGER_FOCUS_PYTHON=$(abspath $(FOCUS_VENV)/bin/python) cargo test --locked --test it -- --ignored the_official_validator
 
 golden: ## rewrite what the tests expect (schemas/pipeline.schema.json, tests/cases/*): review the diff like code

@@ -72,7 +72,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
             }
             let bytes =
                 file.place.read_all(&file.key).map_err(|error| of_bill(&file.name, error))?;
-            bill::read_all(&file.name, &bytes, &wording)
+            bill::read(&file.name, &bytes, &wording)
                 .map_err(|refused| RunError::Usage(refused.to_string()))
         })
         .collect::<Result<_, RunError>>()?;
@@ -91,6 +91,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     let gaps = missing_parts(that_count.map(|(file, _)| &*file.name));
     bills.parts_missing = cut.iter().chain(&gaps).map(|(_, n)| n).sum();
     bills.read.warnings.extend(gaps.into_iter().map(|(told, _)| told));
+    let lines: usize = each.iter().map(|(_, collected)| collected.lines.len()).sum();
     let mut pages = Pages::new();
     let mut other_products: BTreeMap<String, OtherProduct> = BTreeMap::new();
     for ((content, collected), standing) in each.into_iter().zip(&standings) {
@@ -132,7 +133,10 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         match bills.lines.is_empty() {
             // Mostly it is one file: nothing of it is copied.
             true => bills.lines = collected.lines,
-            false => bills.lines.extend(collected.lines),
+            false => {
+                bills.lines.reserve_exact(lines - bills.lines.len());
+                bills.lines.extend(collected.lines);
+            }
         }
         bills.attempts.extend(collected.attempts);
         bills.read.rejects_total += collected.rejects.len() as i64;

@@ -1,8 +1,8 @@
 //! Bills in zip archives: one CSV, or several that share a header. Members are unpacked as they are read.
 
 use super::csv::Bill;
-use super::{BillRefused, MEMBERS_MAX, Reading, UNPACKED_BYTES_MAX, UTF8_MARK, names};
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use super::{BillRefused, MEMBERS_MAX, Reading, UNPACKED_BYTES_MAX, names};
+use std::io::{self, BufReader, Cursor, Read};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
@@ -74,12 +74,12 @@ pub fn read_within(
             }
             error => damaged(&error),
         })?;
+        let bytes = unpacked.size().min(left);
         let mut input = BufReader::with_capacity(
             CHUNK_BYTES,
             Bounded { input: unpacked, left: &mut left, passed: false },
         );
-        let outcome = input.fill_buf().map(|head| head.starts_with(UTF8_MARK));
-        let outcome = outcome.and_then(|marked| bill.read(reading, &inside, &mut input, marked));
+        let outcome = bill.read(reading, &inside, &mut input, bytes);
         if input.get_ref().passed {
             return Err(BillRefused::TooLarge { file: file() });
         }

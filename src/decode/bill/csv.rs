@@ -268,14 +268,17 @@ impl Bill {
         Bill { header: None, month, told: false, silent: 0 }
     }
 
-    /// Reads one CSV. `name` is the file, within an archive `archive.zip!member.csv`.
+    /// Reads one CSV of so many bytes. `name` is the file, within an archive `archive.zip!member.csv`.
     pub fn read(
         &mut self,
         reading: &mut Reading<'_>,
         name: &str,
-        input: impl BufRead,
-        marked: bool,
+        mut input: impl BufRead,
+        bytes: u64,
     ) -> Result<Result<(), BillRefused>, io::Error> {
+        let head = input.fill_buf()?;
+        let marked = head.starts_with(UTF8_MARK);
+        reading.expect(bytes, head);
         let mut rows = Rows::new(input);
         let mut encoding = if marked { Encoding::Utf8 } else { Encoding::Open };
         let outcome = self.read_rows(reading, name, &mut rows, &mut encoding);
@@ -462,8 +465,7 @@ fn tell_encoding(rows: &Rows<impl BufRead>, encoding: &mut Encoding) {
 /// Reads a file that is one CSV.
 pub fn read_alone(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), BillRefused> {
     let mut bill = Bill::new(reading);
-    let marked = bytes.starts_with(UTF8_MARK);
-    let outcome = bill.read(reading, name, bytes, marked);
+    let outcome = bill.read(reading, name, bytes, bytes.len() as u64);
     outcome.expect("bytes in memory are read")?;
     bill.finish(reading)
 }

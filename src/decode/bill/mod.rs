@@ -1,7 +1,7 @@
 //! Bills to lines, the provider's own list to attempts.
 //!
 //! Takes the bytes of one file as people have it (the L3 detail CSV, plain or zipped; pages of `DescribeBillDetail` and
-//! `GetWeChatBillDetails`) and hands each line to a [`BillSink`]; gives what the file is. What cannot be reconciled as a
+//! `GetWeChatBillDetails`); gives what the file is, its lines, attempts and rejects. What cannot be reconciled as a
 //! whole is [`BillRefused`], with what to download instead; a line that cannot be read is a [`BillReject`]. It does no
 //! I/O, keeps no name or document number, and leaves the billing tag to the catalogue.
 
@@ -33,33 +33,12 @@ pub const UNPACKED_BYTES_MAX: u64 = 4 << 30;
 /// A row longer than this has a quotation mark that is never closed: real ones have some hundred bytes.
 pub const ROW_BYTES_MAX: usize = 1 << 20;
 
-/// Where lines go. What a refused file gave before it was refused is to be thrown away.
-pub trait BillSink {
-    fn line(&mut self, line: BillLine);
-    fn attempt(&mut self, attempt: ProviderAttempt);
-    fn reject(&mut self, reject: BillReject);
-}
-
-/// Everything of a file, held.
+/// Everything of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
     pub lines: Vec<BillLine>,
     pub attempts: Vec<ProviderAttempt>,
     pub rejects: Vec<BillReject>,
-}
-
-impl BillSink for Collected {
-    fn line(&mut self, line: BillLine) {
-        self.lines.push(line);
-    }
-
-    fn attempt(&mut self, attempt: ProviderAttempt) {
-        self.attempts.push(attempt);
-    }
-
-    fn reject(&mut self, reject: BillReject) {
-        self.rejects.push(reject);
-    }
 }
 
 /// What a file is, and how many of its rows went where:
@@ -169,9 +148,8 @@ pub fn read(
     name: &str,
     bytes: &[u8],
     wording: &Wording,
-    sink: &mut dyn BillSink,
-) -> Result<BillContent, BillRefused> {
-    let mut reading = Reading::new(name, wording, sink);
+) -> Result<(BillContent, Collected), BillRefused> {
+    let mut reading = Reading::new(name, wording);
     match kind_of(bytes) {
         Kind::Zip => archive::read(&mut reading, name, bytes)?,
         Kind::Json => json::read(&mut reading, name, bytes)?,
@@ -180,18 +158,7 @@ pub fn read(
         Kind::Refused(refuse) => return Err(refuse(name.to_owned())),
     }
     reading.tell();
-    Ok(reading.content)
-}
-
-/// As [`read`], everything held.
-pub fn read_all(
-    name: &str,
-    bytes: &[u8],
-    wording: &Wording,
-) -> Result<(BillContent, Collected), BillRefused> {
-    let mut collected = Collected::default();
-    let content = read(name, bytes, wording, &mut collected)?;
-    Ok((content, collected))
+    Ok((reading.content, reading.collected))
 }
 
 /// What first bytes say.
@@ -244,7 +211,7 @@ struct Reading<'r> {
     uneven: Uneven,
     /// What lines have in common, once each.
     labels: HashSet<Arc<str>>,
-    sink: &'r mut dyn BillSink,
+    collected: Collected,
 }
 
 /// Lines of usage whose three measures do not agree.
@@ -259,7 +226,7 @@ struct Uneven {
 const UNEVEN_NAMED: usize = 3;
 
 impl<'r> Reading<'r> {
-    fn new(name: &str, wording: &'r Wording, sink: &'r mut dyn BillSink) -> Reading<'r> {
+    fn new(name: &str, wording: &'r Wording) -> Reading<'r> {
         let file = BillFile { name: name.to_owned(), ..BillFile::default() };
         Reading {
             content: BillContent { file, ..BillContent::default() },
@@ -269,8 +236,17 @@ impl<'r> Reading<'r> {
             says_deducted: true,
             uneven: Uneven::default(),
             labels: HashSet::new(),
-            sink,
+            collected: Collected::default(),
         }
+    }
+
+    /// Makes room for the lines of a text of so many bytes that begins like this: a list that grows by doubling is there
+    /// twice while it is moved. Room that is not used is no memory.
+    fn expect(&mut self, bytes: u64, head: &[u8]) {
+        let lines = memchr::memchr_iter(b'\n', head).count() as u128;
+        let lines = lines * u128::from(bytes) / head.len().max(1) as u128;
+        // Where there is no room for all, it is made line by line.
+        let _ = self.collected.lines.try_reserve(lines as usize);
     }
 
     fn line(&mut self, mut line: BillLine) {
@@ -282,7 +258,7 @@ impl<'r> Reading<'r> {
                 self.uneven.first.push((line.source_file.to_string(), line.source_row));
             }
         }
-        self.sink.line(line);
+        self.collected.lines.push(line);
     }
 
     /// Whether 组件原始用量 - 抵扣用量 is not 组件用量, as it is by the API's description of them.
@@ -319,7 +295,7 @@ impl<'r> Reading<'r> {
 
     fn reject(&mut self, reject: BillReject) {
         self.content.file.rejects += 1;
-        self.sink.reject(reject);
+        self.collected.rejects.push(reject);
     }
 
     fn note(&mut self, note: impl fmt::Display) {

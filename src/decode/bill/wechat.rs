@@ -65,7 +65,7 @@ pub fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pa
                     reading.content.list_days.insert(day);
                 }
                 pages.day = Some(day);
-                reading.sink.attempt(attempt);
+                reading.collected.attempts.push(attempt);
             }
             Err((column, reason, message)) => {
                 reading.reject(names::reject(&pages.name, row, column, reason, message));
