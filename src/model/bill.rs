@@ -252,6 +252,13 @@ impl BillLine {
         }
     }
 
+    /// What its payments come to, where the bill says what was paid in cash: a cost is voucher + incentive + transfer + cash
+    /// (BillDetailComponent of the billing API), of which `-` is nothing. None, too, where they do not fit.
+    pub fn paid(&self) -> Option<Amount> {
+        let others = [self.voucher, self.incentive, self.transfer].into_iter().flatten();
+        Amount::checked_sum(others.chain([self.cash?]))
+    }
+
     /// Whether its amounts are yuan.
     pub fn is_in_yuan(&self) -> bool {
         self.foreign_currency().is_none()

@@ -17,6 +17,8 @@ codes! {
         PagesMissing = "pages_missing",
         /// Pages of the provider's list with a next one, and numbered files of a bill, that were not given; `lines` counts them.
         PartsMissing = "parts_missing",
+        /// Lines that only one of two files of one delivery has: a second download, a pack beside its detail bill.
+        FilesDiffer = "files_differ",
         /// Lines of products whose names hold one of ours, and which nobody has named: counted as other products.
         ProductLikeOurs = "product_like_ours",
         /// Lines of usage, and changes of it, that say no day: in no row.
@@ -32,6 +34,8 @@ codes! {
         NoCount = "no_count",
         /// Usage lines whose three measures contradict each other (before packages - deducted is not billed).
         MeasuresDisagree = "measures_disagree",
+        /// Lines whose payments (voucher, incentive, transfer, cash) do not add up to their cost; `cost` is what is paid more.
+        PaymentsDisagree = "payments_disagree",
         /// Rounding lines that ask more than rounding every line of the bill could make.
         RoundingTooLarge = "rounding_too_large",
         /// Packages bought or given back that the pipeline does not name, where money is compared.

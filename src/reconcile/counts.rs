@@ -103,7 +103,7 @@ pub struct Counted {
     pub lines_foreign: i64,
     /// Rows with such a line: their `provider_cost` is null, as a part of it is not known.
     pub foreign: BTreeSet<RowKey>,
-    /// Lines of rows that differ and lie outside of the months asked for.
+    /// Lines of the bills of the months asked for, in rows that differ and lie outside of these months.
     pub lines_elsewhere: i64,
     /// The months of bills that were given.
     pub bill_months: BTreeSet<UsageMonth>,
@@ -133,6 +133,8 @@ struct Sum {
     billed: Option<Amount>,
     cost: Option<Amount>,
     foreign_lines: i64,
+    /// Lines that stand in the bills of the months asked for.
+    lines_of_bills: i64,
     lines: Vec<String>,
 }
 
@@ -286,6 +288,10 @@ pub fn counts(
             sum.label = line.billing_tag.to_string();
         }
         sum.add_line(line).map_err(|what| overflow(what, &line.billing_tag, period))?;
+        let of_bill = |months: &BTreeSet<UsageMonth>| {
+            line.bill_month.is_none_or(|month| months.contains(&month))
+        };
+        sum.lines_of_bills += i64::from(settings.months.is_some_and(of_bill));
     }
 
     let coverage = Coverage::of(lines, settings);
@@ -307,7 +313,12 @@ pub fn counts(
                 counted.lines_foreign += sum.foreign_lines;
                 counted.foreign.insert((account.clone(), period, code.clone()));
             }
-            counted.rows.push(variance(account, period, code, sum, settings, &packages)?);
+            let lines_of_bills = sum.lines_of_bills;
+            let row = variance(account, period, code, sum, settings, &packages)?;
+            if settings.months.is_some() && !asked && row.difference != 0 {
+                counted.lines_elsewhere += lines_of_bills;
+            }
+            counted.rows.push(row);
         }
     }
     counted.rows.sort_by(|a, b| row_order(a).cmp(&row_order(b)));
@@ -319,8 +330,6 @@ pub fn counts(
     }));
     let is_asked =
         |row: &&Variance| settings.months.is_none_or(|months| months.contains(&row.period.month()));
-    let elsewhere = counted.rows.iter().filter(|row| !is_asked(row) && row.difference != 0);
-    counted.lines_elsewhere = elsewhere.map(|row| row.lines.len() as i64).sum();
     let asked: Vec<&Variance> = counted.rows.iter().filter(is_asked).collect();
     let (incomplete, running) =
         (incomplete_months(&asked, &placed), running_months(&asked, &coverage.months, settings));

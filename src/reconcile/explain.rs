@@ -144,28 +144,79 @@ struct Span {
 pub fn wanted(rows: &[Variance], duplicates: &[DuplicatesOn]) -> Wanted {
     let objects = duplicates.iter().filter(|object| object.nothing_new);
     let nothing_new = objects.map(|object| object.source_key.clone()).collect();
-    let mut wanted = Wanted { nothing_new, ..Wanted::default() };
     let between = between(rows);
-    for (at, row) in rows.iter().enumerate() {
-        let between = between.contains(&at);
-        if row.difference == 0 && !between {
-            wanted.slots.push(None);
-            continue;
-        }
-        let slot = wanted.spans.len();
-        wanted.slots.push(Some(slot));
-        let (first, last) = row.period.days();
-        wanted.spans.push(Span { first, last, between });
-        // An adjustment over days of a tag that has daily rows has none of our attempts.
-        if row.ours_attempts == 0 {
-            continue;
-        }
-        for day in each_day(row.period) {
-            let tag = (row.account.clone(), row.billing_tag_code.clone(), slot);
-            wanted.by_day.entry(day).or_default().push(tag);
+    Wanted::of(rows, nothing_new, |at| match rows[at].difference {
+        0 => between.contains(&at).then_some(true),
+        _ => Some(false),
+    })
+}
+
+/// What has to be looked at, besides, to list what is unexplained of variances that agree: what the list moved there is not
+/// known before. [`list_candidates`] takes the same ones.
+pub fn wanted_again(rows: &[Variance]) -> Wanted {
+    let of_none = |row: &Variance| {
+        let mut parts = row.parts.iter();
+        row.difference == 0 && parts.any(|part| is_rest(part) && part.seqs.is_empty())
+    };
+    Wanted::of(rows, HashSet::new(), |at| of_none(&rows[at]).then_some(false))
+}
+
+/// Lists the charged attempts of these variances where ours is more and it is not known which they are.
+pub fn list_candidates(rows: &mut [Variance], evidence: &Evidence<'_>) {
+    for (row, slot) in rows.iter_mut().zip(&evidence.wanted.slots) {
+        let Some(slot) = slot else { continue };
+        let candidates = candidates(row, &evidence.slots[*slot].charged);
+        for part in row.parts.iter_mut().filter(|part| is_rest(part)) {
+            *part = self::part(PartKind::Unexplained, part.count, &candidates);
         }
     }
-    wanted
+}
+
+/// Whether a part is what ours has more for no known reason.
+fn is_rest(part: &Part) -> bool {
+    part.kind == PartKind::Unexplained && part.count < 0
+}
+
+/// Charged attempts without those that parts of the row take off by Seq.
+fn candidates(row: &Variance, charged: &Found) -> Found {
+    let mut left = charged.clone();
+    for part in row.parts.iter().filter(|part| part.seqs_total == -part.count && !is_rest(part)) {
+        left.count -= part.seqs_total;
+        part.seqs.iter().for_each(|seq| {
+            left.seqs.remove(seq);
+        });
+    }
+    left
+}
+
+impl Wanted {
+    /// `between` says of a variance by its place whether nothing but what is near midnight is looked for; None: nothing at all.
+    fn of(
+        rows: &[Variance],
+        nothing_new: HashSet<String>,
+        between: impl Fn(usize) -> Option<bool>,
+    ) -> Wanted {
+        let mut wanted = Wanted { nothing_new, ..Wanted::default() };
+        for (at, row) in rows.iter().enumerate() {
+            let Some(between) = between(at) else {
+                wanted.slots.push(None);
+                continue;
+            };
+            let slot = wanted.spans.len();
+            wanted.slots.push(Some(slot));
+            let (first, last) = row.period.days();
+            wanted.spans.push(Span { first, last, between });
+            // An adjustment over days of a tag that has daily rows has none of our attempts.
+            if row.ours_attempts == 0 {
+                continue;
+            }
+            for day in each_day(row.period) {
+                let tag = (row.account.clone(), row.billing_tag_code.clone(), slot);
+                wanted.by_day.entry(day).or_default().push(tag);
+            }
+        }
+        wanted
+    }
 }
 
 /// Variances without a difference whose neighbours before and after have opposite ones: attempts may have moved through
@@ -378,6 +429,7 @@ impl<'e> Work<'_, 'e> {
 
     fn listed(&mut self, facts: &SeqFacts) {
         let max = self.evidence.limits.seqs_max;
+        let nowhere = self.moved_nowhere(facts);
         for row in 0..self.rows.len() {
             let variance = &self.rows[row];
             if variance.difference == 0 {
@@ -410,7 +462,15 @@ impl<'e> Work<'_, 'e> {
                 }
             }
             self.rests[row].listed = listed;
-            for ((kind, more), found) in sums {
+            for ((kind, more), mut found) in sums {
+                if (kind, more) == (PartKind::Midnight, false) {
+                    let before = found.seqs.len();
+                    found.seqs.retain(|seq| !nowhere.contains(seq));
+                    found.count -= (before - found.seqs.len()) as i64;
+                    if found.count == 0 {
+                        continue;
+                    }
+                }
                 if (kind, more) == (PartKind::UnknownFlag, false) {
                     self.rests[row].unknown_used += found.count;
                     self.rests[row].unknown_free = found.seqs;
@@ -440,6 +500,26 @@ impl<'e> Work<'_, 'e> {
             }
             self.push(row, part(PartKind::ProviderOnly, count, &all));
         }
+    }
+
+    /// Seqs that the list has on a day without a row of their tag, in a month of which the bill has lines: nobody charges
+    /// them there, so that they balance with nothing.
+    fn moved_nowhere(&self, facts: &SeqFacts) -> HashSet<String> {
+        let billed = self.rows.iter().filter(|row| !row.lines.is_empty());
+        let months: BTreeSet<UsageMonth> = billed.map(|row| row.period.month()).collect();
+        let mut nowhere = HashSet::new();
+        for (day, tag, found) in facts.moved_to() {
+            let has_row = self.rows.iter().any(|row| {
+                let (first, last) = row.period.days();
+                (first..=last).contains(&day)
+                    && row.billing_tag_code == tag
+                    && row.account == facts.account
+            });
+            if months.contains(&day.month()) && !has_row {
+                nowhere.extend(found.seqs.iter().cloned());
+            }
+        }
+        nowhere
     }
 
     /// Shares out what is known of a day and not of a tag among these rows, as far as the bill counts more: `(row, count)`
@@ -626,12 +706,13 @@ impl<'e> Work<'_, 'e> {
     }
 
     fn unexplained(&mut self) {
-        let none = Found::default();
         for row in 0..self.rows.len() {
             let rest = self.rests[row].difference;
-            let found = self.found(row).filter(|_| rest < 0).map_or(&none, |found| &found.charged);
+            let found = self.found(row).filter(|_| rest < 0);
+            let found = found.map(|found| candidates(&self.rows[row], &found.charged));
             if rest != 0 {
-                self.push(row, part(PartKind::Unexplained, rest, found));
+                let found = found.unwrap_or_default();
+                self.push(row, part(PartKind::Unexplained, rest, &found));
             }
         }
     }

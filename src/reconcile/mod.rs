@@ -18,7 +18,7 @@ pub use counts::{
 };
 pub use explain::{
     DuplicatesOn, Evidence, Found, Limits, MIDNIGHT_MINUTES, RejectOn, SEQS_MAX, SEQS_MIN, Wanted,
-    explain, wanted,
+    explain, list_candidates, wanted, wanted_again,
 };
 pub use seqs::{
     DIFFERENCES_MAX, Differences, ListScope, SeqError, SeqFacts, SeqJoiner, SeqOutcome, SeqSeen,

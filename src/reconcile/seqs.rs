@@ -7,7 +7,7 @@
 
 use super::{Found, OurRow};
 use crate::model::{
-    PartKind, ProviderAttempt, SeqDifference, SeqGroup, SeqJoin, SeqStatus, UsageDay,
+    PartKind, ProviderAttempt, SeqDifference, SeqGroup, SeqJoin, SeqStatus, UsageDay, UsageMonth,
 };
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -35,6 +35,15 @@ pub struct ListScope {
     /// Days the list was asked for. None: the days of which it holds an attempt further than two hours from either
     /// midnight, because attempts nearer to it may belong to flows of the neighbouring day.
     pub days: Option<BTreeSet<UsageDay>>,
+    /// Months whose Seqs are counted and told; None: all. What stands beside them is for the midnights around them.
+    pub months: Option<BTreeSet<UsageMonth>>,
+}
+
+impl ListScope {
+    /// Whether a Seq is counted: by our day, else by that of the list.
+    fn counts(&self, day: UsageDay) -> bool {
+        self.months.as_ref().is_none_or(|months| months.contains(&day.month()))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -327,7 +336,9 @@ impl SeqJoiner {
                     let tag = row.billing_tag_code;
                     seen.fact(day, Some(tag), PartKind::OursOnly, false, row.seq, seqs_max);
                 }
-                seen.differ(key, SeqStatus::OursOnly, row, None);
+                if self.scope.counts(day) {
+                    seen.differ(key, SeqStatus::OursOnly, row, None);
+                }
             }
             return;
         };
@@ -348,6 +359,9 @@ impl SeqJoiner {
             (None, false) => fact(day, PartKind::UnknownFlag, false),
             _ => {}
         }
+        if !self.scope.counts(day) {
+            return;
+        }
         if row.charge != Some(listed.charge) {
             seen.differ(key, SeqStatus::FlagDiffers, row, Some(at as u32));
         } else if day != their_day {
@@ -361,14 +375,16 @@ impl SeqJoiner {
     pub fn finish(self, mut seen: SeqSeen, seqs_max: usize) -> SeqOutcome {
         for (at, listed) in self.listed.iter().enumerate().filter(|(_, l)| !l.seen.load(Relaxed)) {
             let key = self.keys[at].clone();
+            let day = UsageDay::of_instant(listed.req_time);
             if listed.charge {
-                let day = UsageDay::of_instant(listed.req_time);
                 let tag = self.name(listed.tag);
                 let kind = PartKind::ProviderOnly;
                 seen.fact(day, tag, kind, true, &key.to_string(), seqs_max);
             }
-            let status = SeqStatus::ProviderOnly;
-            seen.differences.push(Difference { key, status, ours: None, listed: Some(at as u32) });
+            if self.scope.counts(day) {
+                let (status, listed) = (SeqStatus::ProviderOnly, Some(at as u32));
+                seen.differences.push(Difference { key, status, ours: None, listed });
+            }
         }
         seen.differences.sort_by(|a, b| a.key.cmp(&b.key));
         let mut join = SeqJoin { agree: seen.agree, ..SeqJoin::default() };
@@ -540,6 +556,13 @@ impl SeqFacts {
                 Some((*day, kinds.get(&(PartKind::ProviderOnly, true))?.clone()))
             })
             .collect()
+    }
+
+    /// Days and tags to which the list moves attempts of ours over a midnight.
+    pub(super) fn moved_to(&self) -> impl Iterator<Item = (UsageDay, &str, &Found)> {
+        self.facts.iter().filter_map(|((day, tag), kinds)| {
+            Some((*day, tag.as_deref()?, kinds.get(&(PartKind::Midnight, true))?))
+        })
     }
 
     pub(super) fn is_listed(&self, tag_code: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Facts worked out by hand, and slow recounts of random small worlds.
 
 use super::*;
+use crate::model::UsageMonth;
 use crate::model::{
     Amount, BillLine, DailyCharge, LineKind, PartKind, ProviderAttempt, SeqStatus, Settlement,
     Status, Variance,
@@ -395,6 +396,10 @@ impl World {
         }
         let [a, b] = halves;
         explain(&mut rows, &b.merge(a), rejects, &[], facts);
+        let again = wanted_again(&rows);
+        let mut evidence = Evidence::new(&again, Limits::default());
+        self.rows.iter().for_each(|row| evidence.see(&self.row(row)));
+        list_candidates(&mut rows, &evidence);
         rows
     }
 }
@@ -461,10 +466,7 @@ fn midnight_balances_with_the_neighbour_both_ways() {
     let near = vec!["s0", "s3"];
     assert_eq!(
         told[0],
-        [
-            (PartKind::Midnight, -2, near.clone()),
-            (PartKind::Unexplained, -1, vec!["s0", "s1", "s3", "s4"])
-        ]
+        [(PartKind::Midnight, -2, near.clone()), (PartKind::Unexplained, -1, vec!["s1", "s4"])]
     );
     assert_eq!(told[1], [(PartKind::Midnight, 2, near), (PartKind::Unexplained, 1, vec![])]);
     assert_eq!(told[2], [(PartKind::Midnight, 1, vec!["s5"])]);
@@ -631,11 +633,16 @@ fn listed(seq: &str, req_time: i64, is_need_charge: bool) -> ProviderAttempt {
     }
 }
 
-fn join(world: &World, list: Vec<ProviderAttempt>) -> SeqOutcome {
+fn join(
+    world: &World,
+    list: Vec<ProviderAttempt>,
+    months: Option<BTreeSet<UsageMonth>>,
+) -> SeqOutcome {
     let scope = ListScope {
         account: "1".into(),
         tags: BTreeMap::from([(TAG.to_owned(), None)]),
         days: None,
+        months,
     };
     let joiner = SeqJoiner::new(list, scope, &|_| None).unwrap();
     let mut halves = [SeqSeen::default(), SeqSeen::default()];
@@ -667,7 +674,7 @@ fn the_providers_list_says_it_by_seq() {
         listed("x", noon, true), // not here
         listed("s0", noon, true),
     ];
-    let outcome = join(&world, list);
+    let outcome = join(&world, list, None);
     let j = &outcome.join;
     assert_eq!(
         (j.agree, j.flag_differs, j.day_differs, j.ours_only, j.provider_only),
@@ -719,7 +726,7 @@ fn what_the_list_moves_over_midnight_has_two_sides() {
         listed("s2", noon(2), true),
         listed("s3", noon(2) + 1, true),
     ];
-    let facts = join(&world, list).facts;
+    let facts = join(&world, list, None).facts;
     // The list has three on the 2nd, the bill two: it lacks one.
     let bill = [line(november(1), TAG, 1, 0), line(november(2), TAG, 2, 0)];
     let rows = world.explained(&bill, &[], Some(&facts));
@@ -727,8 +734,81 @@ fn what_the_list_moves_over_midnight_has_two_sides() {
     assert_eq!((rows[1].difference, rows[1].status), (0, Status::Matched));
     assert_eq!(
         parts(&rows[1]),
-        [(PartKind::Midnight, 1, vec!["s1"]), (PartKind::Unexplained, -1, vec![])]
+        [(PartKind::Midnight, 1, vec!["s1"]), (PartKind::Unexplained, -1, vec!["s2", "s3"])]
     );
+}
+
+/// On a day of a month that is billed, and of which neither side has anything of the tag, nobody charges what the list has
+/// there: it balances with nothing. What it has in a month without a bill may.
+#[test]
+fn what_the_list_moves_to_a_day_that_nobody_charges_is_unexplained() {
+    let noon = november(1).begin_ms() + 720 * MINUTE;
+    let late = november(2).begin_ms() - 2 * MINUTE;
+    let world = World::of(&[(noon, Some(true), None), (late, Some(true), None)]);
+    let list = vec![listed("s0", noon, true), listed("s1", november(2).begin_ms() + MINUTE, true)];
+    let facts = join(&world, list, None).facts;
+    let bill = [line(november(1), TAG, 1, 0)];
+    let rows = world.explained(&bill, &[], Some(&facts));
+    assert_eq!(parts(&rows[0]), [(PartKind::Unexplained, -1, vec!["s0", "s1"])]);
+    let begin = november(1).begin_ms();
+    let world = World::of(&[(noon, Some(true), None), (begin, Some(true), None)]);
+    let list = vec![listed("s0", noon, true), listed("s1", begin - MINUTE, true)];
+    let facts = join(&world, list, None).facts;
+    let rows = world.explained(&bill, &[], Some(&facts));
+    assert_eq!(parts(&rows[0]), [(PartKind::Midnight, -1, vec!["s1"])]);
+}
+
+/// Of a list that reaches into the months beside, the Seqs of the months that are compared are counted: by our day, else
+/// by the list's.
+#[test]
+fn seqs_of_other_months_are_not_counted() {
+    let noon = |n: i32| november(n).begin_ms() + 720 * MINUTE;
+    let (october, december) = (november(0), november(31));
+    let world = World::of(&[
+        (noon(1), Some(true), None),                      // agrees
+        (noon(0), Some(true), None),                      // agrees, in October
+        (noon(31), Some(false), None),                    // charged there, in December
+        (december.begin_ms() - MINUTE, Some(true), None), // there on 1 December
+        (december.begin_ms() + MINUTE, Some(true), None), // there on 30 November
+    ]);
+    let list = vec![
+        listed("s0", noon(1), true),
+        listed("s1", noon(0), true),
+        listed("s2", noon(31), true),
+        listed("s3", december.begin_ms(), true),
+        listed("s4", december.begin_ms() - 1, true),
+        listed("x1", october.begin_ms(), true),
+        listed("x2", noon(2), true),
+    ];
+    let months = BTreeSet::from([november(1).month()]);
+    let told = |outcome: SeqOutcome| {
+        let seqs: Vec<String> = outcome.differences.iter().map(|told| told.seq).collect();
+        (outcome.join.agree, outcome.join.differences_total, seqs)
+    };
+    let seqs = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let of_november = told(join(&world, list.clone(), Some(months)));
+    assert_eq!(of_november, (1, 2, seqs(&["s3", "x2"])));
+    assert_eq!(told(join(&world, list, None)), (2, 5, seqs(&["s2", "s3", "s4", "x1", "x2"])));
+}
+
+/// By deduction time what other bills hold of other months is not in question; what the bill of the month holds is.
+#[test]
+fn lines_of_the_bills_of_other_months_are_not_in_question() {
+    let of_bill = |usage: UsageDay, bill: i32| BillLine {
+        bill_month: Some(november(bill).month()),
+        ..line(usage, TAG, 1, 0)
+    };
+    let months = BTreeSet::from([november(1).month()]);
+    let asked = |lines: &[BillLine]| {
+        let statistics = Some(Statistics::ByPay);
+        let settings = Settings { months: Some(&months), statistics, ..settings() };
+        counts(&[], lines, &settings).unwrap().lines_elsewhere
+    };
+    // The bill of December has the usage of 30 November, which is asked for, and that of December, which is not.
+    let (last, december) = (november(30), november(35));
+    assert_eq!(asked(&[of_bill(november(1), 1), of_bill(last, 31), of_bill(december, 31)]), 0);
+    // That of November has usage of October that was never counted.
+    assert_eq!(asked(&[of_bill(november(1), 1), of_bill(november(-20), 1)]), 1);
 }
 
 /// An attempt without a flag that the list says is free is no reason for a bill that counts more, whatever else the list
@@ -739,7 +819,7 @@ fn an_unknown_flag_that_the_list_knows_is_no_reason() {
     let near = november(1).begin_ms() + MINUTE;
     let world = World::of(&[(near, None, None), (noon, None, None), (noon + 1, Some(true), None)]);
     // The day is not covered: nothing of the list lies between 02:00 and 22:00.
-    let facts = join(&world, vec![listed("s0", near, false)]).facts;
+    let facts = join(&world, vec![listed("s0", near, false)], None).facts;
     let rows = world.explained(&[line(november(1), TAG, 3, 0)], &[], Some(&facts));
     assert_eq!(
         parts(&rows[0]),
@@ -835,7 +915,7 @@ fn random_worlds_add_up() {
             })
             .collect();
         let with_list = seed % 2 == 0;
-        let facts = with_list.then(|| join(&world, list).facts);
+        let facts = with_list.then(|| join(&world, list, None).facts);
         let rows = world.explained(&bill, &rejects, facts.as_ref());
         let mut midnight = BTreeMap::<&str, i64>::new();
         let mut rejected = 0;
@@ -941,7 +1021,7 @@ fn the_join_by_seq_is_that_of_a_plain_map() {
             };
             expected.push((seq.to_owned(), status));
         }
-        let outcome = join(&world, list.clone());
+        let outcome = join(&world, list.clone(), None);
         let found: Vec<_> = outcome.differences.iter().map(|d| (d.seq, d.status)).collect();
         assert_eq!(found, expected, "seed {seed}");
         let grouped: i64 = outcome.join.groups.iter().map(|g| g.count).sum();

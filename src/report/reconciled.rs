@@ -197,6 +197,7 @@ fn beside_words(beside: &Beside) -> String {
             plural(beside.lines.unsigned_abs(), "part"),
             if beside.lines == 1 { "was" } else { "were" }
         ),
+        BesideKind::FilesDiffer => format!("{lines} that only one of two files of a delivery has"),
         BesideKind::OtherPayer => format!("{lines} of other payers"),
         BesideKind::SeqsDiffer => format!(
             "{} on which the provider's list and ours differ",
@@ -205,6 +206,9 @@ fn beside_words(beside: &Beside) -> String {
         BesideKind::NoCount => format!("{lines} without a whole number of calls"),
         BesideKind::MeasuresDisagree => {
             format!("{lines} whose usage, deducted and billed contradict each other")
+        }
+        BesideKind::PaymentsDisagree => {
+            format!("{lines} whose payments do not add up to their cost")
         }
         BesideKind::RoundingTooLarge => {
             format!("{lines} of rounding, more than the lines of the bill could be rounded by")
@@ -503,7 +507,9 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
             "Name the packages that were bought or given back in the pipeline file ([[reconcile.package]]).",
         ),
         (
-            beside(BesideKind::MeasuresDisagree) || beside(BesideKind::NoCount),
+            beside(BesideKind::MeasuresDisagree)
+                || beside(BesideKind::PaymentsDisagree)
+                || beside(BesideKind::NoCount),
             "Ask the provider about the lines whose usage contradicts itself or is no count (the warnings name them).",
         ),
         (
@@ -569,6 +575,10 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
         (
             beside(BesideKind::PagesMissing) || beside(BesideKind::PartsMissing),
             "Give all pages of DescribeBillDetail (Total says how many lines there are).",
+        ),
+        (
+            beside(BesideKind::FilesDiffer),
+            "Give one file of each delivery: the later download, or the detail bill without the pack.",
         ),
         (
             beside(BesideKind::OtherPayer),

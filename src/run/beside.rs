@@ -103,6 +103,9 @@ impl Job<'_> {
         if self.bills.parts_missing > 0 {
             told.push(unknown(BesideKind::PartsMissing, self.bills.parts_missing));
         }
+        if self.bills.files_differ > 0 {
+            told.push(unknown(BesideKind::FilesDiffer, self.bills.files_differ));
+        }
         let mut like_ours = OtherProduct::default();
         for product in read.other_products.iter().filter(|product| product.like_ours) {
             like_ours.add(product.lines, product.usage, product.cost, product.cost_gross);
@@ -142,6 +145,15 @@ impl Job<'_> {
         if self.bills.uneven > 0 {
             told.push(unknown(BesideKind::MeasuresDisagree, self.bills.uneven));
         }
+        let mut sum = Sum::default();
+        for line in lines() {
+            let more = line.paid().and_then(|paid| paid.checked_sub(line.cost?));
+            if let Some(more) = more.filter(|more| !more.is_zero()) {
+                sum.lines += 1;
+                sum.add_cost(more, line.is_in_yuan());
+            }
+        }
+        told.extend(sum.told(BesideKind::PaymentsDisagree, over(&sum)));
         let sum = Sum::of(lines().filter(|line| line.kind == Some(LineKind::Rounding)));
         let all = read.lines.saturating_add(read.lines_other_products);
         let most = Amount::from_units(FEN.saturating_mul(i128::from(all))).unwrap_or(Amount::ZERO);

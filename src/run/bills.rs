@@ -26,6 +26,8 @@ pub struct Bills {
     pub uneven: i64,
     /// Bill lines that API pages speak of and that none of those given holds.
     pub pages_missing: i64,
+    /// Lines that only one of two files of one delivery has.
+    pub files_differ: i64,
     /// Pages of the provider's list, and numbered files of a bill, that were not given.
     pub parts_missing: i64,
     /// What the names of the files that count say of their months; the last word of several.
@@ -55,29 +57,52 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     let standings = bill::standings(&names, UsageDay::of_instant(as_of_ms));
     let wording = wording(pipeline);
-    let each: Vec<(BillContent, Collected)> = files
+    let mut each: Vec<(BillContent, Collected)> = files
         .par_iter()
         .zip(&standings)
         .map(|(file, standing)| {
-            let unread = |replaced_by: Option<String>| {
-                let mut content = BillContent::default();
-                content.file.name.clone_from(&file.name);
-                content.file.replaced_by = replaced_by;
-                Ok((content, Collected::default()))
-            };
             match standing {
-                Standing::ReplacedBy(later) => return unread(Some(later.clone())),
-                Standing::NotYet => return unread(None),
-                Standing::Counts => {}
+                Standing::ReplacedBy(later) => return Ok(unread(&file.name, Some(later.clone()))),
+                Standing::NotYet => return Ok(unread(&file.name, None)),
+                Standing::Counts | Standing::SameAs(_) => {}
             }
             let bytes =
                 file.place.read_all(&file.key).map_err(|error| of_bill(&file.name, error))?;
-            bill::read(&file.name, &bytes, &wording)
-                .map_err(|refused| RunError::Usage(refused.to_string()))
+            match (bill::read(&file.name, &bytes, &wording), standing) {
+                (Ok(read), _) => Ok(read),
+                // A download that broke off, and was made again.
+                (Err(refused), Standing::SameAs(_)) => {
+                    let (mut content, collected) = unread(&file.name, None);
+                    content.notes.push(format!("passed over: {refused}"));
+                    Ok((content, collected))
+                }
+                (Err(refused), _) => Err(RunError::Usage(refused.to_string())),
+            }
         })
         .collect::<Result<_, RunError>>()?;
 
     let mut bills = Bills::default();
+    for (at, standing) in standings.iter().enumerate() {
+        let Standing::SameAs(others) = standing else { continue };
+        let replaced_by = names[others[0]].to_owned();
+        let is_read = !each[at].0.file.kind.is_empty();
+        if is_read {
+            let counting = others.iter().flat_map(|other| &each[*other].1.lines);
+            let differ = same_lines::differing(each[at].1.lines.iter(), counting);
+            if differ > 0 {
+                bills.files_differ += differ;
+                bills.read.warnings.push(format!(
+                    "{} and {replaced_by} are of one delivery, and {} in one of them alone; {replaced_by} counts: give only the \
+                     file that holds",
+                    names[at],
+                    plural(differ.unsigned_abs(), "line")
+                ));
+            }
+        }
+        let notes = std::mem::take(&mut each[at].0.notes);
+        each[at] = unread(names[at], Some(replaced_by));
+        each[at].0.notes = if is_read { Vec::new() } else { notes };
+    }
     if !passed_over.is_empty() {
         let named = passed_over.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
         bills.read.warnings.push(format!(
@@ -150,18 +175,18 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     products.sort_by(|a, b| (b.cost_gross, &a.name).cmp(&(a.cost_gross, &b.name)));
     bills.read.warnings.extend(like_ours(&products));
     bills.read.other_products = products;
+    tag(pipeline, &mut bills.lines)?;
     let repeated = same_lines::leave_out(&mut bills.lines);
-    if repeated > 0 {
+    if repeated.left_out > 0 {
         bills.read.warnings.push(format!(
             "{} in more than one of the files or pages, counted once",
-            counted(repeated as i64)
+            counted(repeated.left_out as i64)
         ));
     }
-    bills.read.warnings.extend(same_lines::alike(&bills.lines));
+    bills.read.warnings.extend(repeated.alike);
     bills.read.warnings.extend(unknown_kinds(&bills.lines, &wording));
     bills.read.warnings.extend(unknown_units(&bills.lines));
-    tag(pipeline, &mut bills.lines)?;
-    set_months_of_deduction(pipeline, &mut bills.lines);
+    set_months(pipeline, &mut bills.lines);
     refuse_other_payers(pipeline, &bills.lines)?;
     refuse_merged_days(pipeline, &bills.lines)?;
     bills.read.lines = bills.lines.len() as i64;
@@ -268,6 +293,14 @@ fn can_be_asked(url: &str, options: &BTreeMap<String, String>) -> Result<(), Run
             "{shown}: there is no reading from {scheme}://; give a local file or folder, or a URL of s3://, gs://, az:// or https://"
         )),
     }
+}
+
+/// A file of which no line counts.
+fn unread(name: &str, replaced_by: Option<String>) -> (BillContent, Collected) {
+    let mut content = BillContent::default();
+    content.file.name = name.to_owned();
+    content.file.replaced_by = replaced_by;
+    (content, Collected::default())
 }
 
 /// What went wrong with a bill is for who named it to put right (exit 2), unless it passes by itself.
@@ -401,38 +434,57 @@ fn missing_parts<'n>(names: impl Iterator<Item = &'n str>) -> Vec<(String, i64)>
     gaps.collect()
 }
 
-/// Gives lines of files that name no month of the bill (the columns of about 2023) the month in which they were paid,
-/// where a file is one by deduction time (按扣费周期): all of it paid in one month, usage of the day before that month
-/// in it, and none that is paid in the next.
-fn set_months_of_deduction(pipeline: &Pipeline, lines: &mut [BillLine]) {
+/// Gives lines of files that name no month of the bill (the columns of about 2023) the month in which they were paid:
+/// all of them where the file is one by deduction time (按扣费周期), all of it paid in one month, usage of the day before
+/// that month in it, and none that is paid in the next; else those that were paid in a later month than is due, and that
+/// stand in the bill of that month and not of their own, as the lines tell that are not late.
+fn set_months(pipeline: &Pipeline, lines: &mut [BillLine]) {
     let catalogue = Catalogue::get();
     let settled = |line: &BillLine, day: UsageDay| {
         let tag = catalogue.tag_by_code(&line.billing_tag_code).unwrap_or(TagId::UNMAPPED);
         settlement_date(pipeline.account.settlement, catalogue.tag(tag), day).month()
     };
+    let paid = |line: &BillLine| line.pay_time.map(|ms| UsageDay::of_instant(ms).month());
     // Lines of a file mostly follow each other, and share its name.
     let same_file = |a: &BillLine, b: &BillLine| {
         Arc::ptr_eq(&a.source_file, &b.source_file)
             || same_lines::given_file(a) == same_lines::given_file(b)
     };
     for file in lines.chunk_by_mut(same_file) {
+        let named =
+            file.first().is_none_or(|line| bill::names_month(line, same_lines::given_file(line)));
         let usage = || {
             let usage = file.iter().filter(|line| line.kind == Some(LineKind::Usage));
             usage.filter_map(|line| Some((line, line.usage_day()?)))
         };
-        let paid = |line: &BillLine| line.pay_time.map(|ms| UsageDay::of_instant(ms).month());
         let months: BTreeSet<Option<UsageMonth>> = usage().map(|(line, _)| paid(line)).collect();
-        let Some(Some(month)) = months.first().copied().filter(|_| months.len() == 1) else {
+        let says_days = file.iter().any(|line| line.bill_day.is_some());
+        if named || says_days || usage().any(|(line, day)| line.bill_month != Some(day.month())) {
             continue;
-        };
-        let says_months = file.iter().any(|line| line.bill_day.is_some())
-            || usage().any(|(line, day)| line.bill_month != Some(day.month()));
-        let before =
-            || usage().any(|(line, day)| day.month() < month && settled(line, day) == month);
-        let within = || usage().any(|(_, day)| day.month() == month);
-        let later = || usage().any(|(line, day)| settled(line, day) > month);
-        if !says_months && before() && within() && !later() {
-            file.iter_mut().for_each(|line| line.bill_month = Some(month));
+        }
+        if let (Some(Some(month)), 1) = (months.first().copied(), months.len()) {
+            let before =
+                || usage().any(|(line, day)| day.month() < month && settled(line, day) == month);
+            let within = || usage().any(|(_, day)| day.month() == month);
+            let later = || usage().any(|(line, day)| settled(line, day) > month);
+            if before() && within() && !later() {
+                file.iter_mut().for_each(|line| line.bill_month = Some(month));
+                continue;
+            }
+        }
+        let is_late = |line: &BillLine, day: UsageDay| paid(line) > Some(settled(line, day));
+        let in_time: BTreeSet<UsageMonth> = usage()
+            .filter(|(line, day)| !is_late(line, *day))
+            .map(|(_, day)| day.month())
+            .collect();
+        for line in file.iter_mut() {
+            if let (Some(day), Some(month)) = (line.usage_day(), paid(line))
+                && is_late(line, day)
+                && in_time.contains(&month)
+                && !in_time.contains(&day.month())
+            {
+                line.bill_month = Some(month);
+            }
         }
     }
 }

@@ -486,7 +486,8 @@ impl Job<'_> {
             true => None,
             false => {
                 let account = self.pipeline.account.uin.clone();
-                let scope = ListScope { account, tags: listed_tags(), days: None };
+                let months = Some(months.clone());
+                let scope = ListScope { account, tags: listed_tags(), days: None, months };
                 let joiner = SeqJoiner::new(attempts, scope, &|_| None);
                 Some(joiner.map_err(|error| RunError::Usage(error.to_string()))?)
             }
@@ -518,7 +519,7 @@ impl Job<'_> {
         let midnight_minutes = self.pipeline.reconcile.midnight_minutes;
         let seqs_max = wanted.seqs_max();
         let limits = Limits { midnight_minutes, seqs_max };
-        let known_only = self.asked.as_of_ms.is_some();
+        let known_at = self.asked.as_of_ms;
         let seen = evidence::each_row(
             &self.tables.detail,
             days,
@@ -529,11 +530,7 @@ impl Job<'_> {
                 auditor: Auditor::new(&self.pipeline.reconcile.editions),
             },
             |seen, row| {
-                let known = match known_only {
-                    true => Known::row(as_of_ms, row),
-                    false => Some(row.ours),
-                };
-                let Some(mut ours) = known else { return };
+                let Some(mut ours) = Known::row(known_at, row) else { return };
                 if let Some(copies) = copies.get(ours.seq) {
                     ours.more_pulls = ours.more_pulls.max(copies - 1);
                 }
@@ -561,6 +558,23 @@ impl Job<'_> {
         }
         let facts = outcome.as_ref().map(|outcome| &outcome.facts);
         reconcile::explain(rows, &seen.evidence, &rejects, &duplicates, facts);
+        let wanted = reconcile::wanted_again(rows);
+        if !wanted.is_empty() {
+            let limits = Limits { midnight_minutes, seqs_max: wanted.seqs_max() };
+            let evidence = evidence::each_row(
+                &self.tables.detail,
+                &wanted.days(),
+                self.stop,
+                || Evidence::new(&wanted, limits),
+                |evidence, row| {
+                    if let Some(ours) = Known::row(known_at, row) {
+                        evidence.see(&ours);
+                    }
+                },
+                Evidence::merge,
+            )?;
+            reconcile::list_candidates(rows, &evidence);
+        }
         let (joined, differences) = match outcome {
             Some(outcome) => (Some(outcome.join), Some(outcome.differences)),
             None => (None, None),
@@ -873,8 +887,9 @@ impl Known {
         }
     }
 
-    /// The attempt as it was known, if it was.
-    fn row<'r>(as_of_ms: i64, row: &Row<'r>) -> Option<OurRow<'r>> {
+    /// The attempt as it was known at the time of which is asked, if it was; as it is where none is asked.
+    fn row<'r>(as_of_ms: Option<i64>, row: &Row<'r>) -> Option<OurRow<'r>> {
+        let Some(as_of_ms) = as_of_ms else { return Some(row.ours) };
         match Known::at(as_of_ms, row) {
             Known::Yes | Known::NobodySays => Some(row.ours),
             Known::No => None,

@@ -24,6 +24,7 @@ const FACTS: usize = 19;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Said<'l> {
     account: &'l str,
+    billing_tag: &'l str,
     /// Compared in every form: a line that does not name them is not the same as one that does.
     usage: (Option<UsageDay>, Option<UsageDay>, Amount, Amount),
     facts: [Option<Fact<'l>>; FACTS],
@@ -38,6 +39,10 @@ enum Fact<'l> {
     Id(&'l str, u32),
 }
 
+/// The names of what is billed, among the facts.
+const NAMES: std::ops::Range<usize> = 2..5;
+const MINUTE_MS: i64 = 60_000;
+
 /// Facts that are compared, as bits.
 type Facts = u32;
 /// All but the id.
@@ -51,6 +56,7 @@ impl<'l> Said<'l> {
         let [order, transaction, project, region, from, to] = apart;
         Said {
             account: &line.account,
+            billing_tag: &line.billing_tag_code,
             usage: (
                 line.usage_from,
                 line.usage_to,
@@ -65,7 +71,8 @@ impl<'l> Said<'l> {
                 text(&line.item_name),
                 text(&line.action_type_name),
                 text(&line.instance_type),
-                line.pay_time.map(Fact::Number),
+                // Spreadsheets leave the seconds out.
+                line.pay_time.map(|time| Fact::Number(time.div_euclid(MINUTE_MS))),
                 line.bill_day.map(|day| Fact::Number(day.date32().into())),
                 amount(line.usage_total),
                 amount(line.usage_deducted),
@@ -79,6 +86,20 @@ impl<'l> Said<'l> {
                 to,
             ],
         }
+    }
+
+    /// As another file may say it: the billing tag stands for the names that it was told by; others may have
+    /// brackets and letters of another width.
+    fn elsewhere(line: &'l BillLine) -> Said<'l> {
+        let mut said = Said::of(line);
+        let is_tagged = !matches!(&*line.billing_tag_code, "" | "unmapped");
+        for fact in &mut said.facts[NAMES] {
+            *fact = match fact {
+                Some(Fact::Text(name)) if !is_tagged => Some(Fact::Number(bill::same_name(name))),
+                _ => None,
+            };
+        }
+        said
     }
 
     fn facts(&self) -> Facts {
@@ -113,7 +134,7 @@ fn forms(lines: &[BillLine]) -> Vec<Form> {
             forms.push(Form { lines: Vec::new(), facts: 0 });
         }
         forms[at].lines.push(place);
-        forms[at].facts |= Said::of(line).facts();
+        forms[at].facts |= Said::elsewhere(line).facts();
     }
     forms.sort_by_key(|form| std::cmp::Reverse(form.facts.count_ones()));
     forms
@@ -133,23 +154,10 @@ fn repeats_an_id(lines: &[BillLine]) -> bool {
 /// whose ids differ: of one id and component there is one line, however often its page was given. Of lines that say the
 /// same as many stay as the file with the most of them has. Files of other columns, and API pages, are another form of the
 /// bill: a fact that one form does not have at all tells none of its lines apart from those of the other.
-pub fn leave_out(lines: &mut Vec<BillLine>) -> usize {
-    // Lines of a file mostly follow each other, and share its name.
-    let mut files: Vec<usize> = Vec::with_capacity(lines.len());
-    let mut known: HashMap<&str, usize> = HashMap::new();
-    for (place, line) in lines.iter().enumerate() {
-        let before = place.checked_sub(1).map(|before| &lines[before]);
-        let same = before.filter(|before| Arc::ptr_eq(&before.source_file, &line.source_file));
-        files.push(match same {
-            Some(_) => files[place - 1],
-            None => {
-                let next = known.len();
-                *known.entry(given_file(line)).or_insert(next)
-            }
-        });
-    }
-    if known.len() < 2 && !repeats_an_id(lines) {
-        return 0;
+pub fn leave_out(lines: &mut Vec<BillLine>) -> Repeated {
+    let (mut files, several) = files_of(lines);
+    if !several && !repeats_an_id(lines) {
+        return Repeated { left_out: 0, alike: alike(lines, &files) };
     }
     let mut forms = forms(lines);
     for form in &mut forms {
@@ -165,15 +173,78 @@ pub fn leave_out(lines: &mut Vec<BillLine>) -> usize {
     let mut keep = vec![false; lines.len()];
     kept.iter().flat_map(|form| &form.lines).for_each(|place| keep[*place] = true);
     let before = lines.len();
-    let mut keep = keep.into_iter();
-    lines.retain(|_| keep.next().unwrap_or(true));
-    before - lines.len()
+    for_kept(lines, &keep);
+    for_kept(&mut files, &keep);
+    Repeated { left_out: before - lines.len(), alike: alike(lines, &files) }
+}
+
+/// What stands in the bill more than once.
+pub struct Repeated {
+    /// Lines that another file has, too.
+    pub left_out: usize,
+    /// Tells of lines that say the same as one before them in their file: they count, and may be charged twice.
+    pub alike: Option<String>,
+}
+
+fn for_kept<T>(all: &mut Vec<T>, keep: &[bool]) {
+    let mut keep = keep.iter();
+    all.retain(|_| *keep.next().unwrap_or(&true));
+}
+
+/// The file of each line, by a number, and whether there are several. The parts of a long bill are one file.
+fn files_of(lines: &[BillLine]) -> (Vec<usize>, bool) {
+    // Lines of a file mostly follow each other, and share its name.
+    let mut files: Vec<usize> = Vec::with_capacity(lines.len());
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    for (place, line) in lines.iter().enumerate() {
+        let before = place.checked_sub(1).map(|before| &lines[before]);
+        let same = before.filter(|before| Arc::ptr_eq(&before.source_file, &line.source_file));
+        files.push(match same {
+            Some(_) => files[place - 1],
+            None => {
+                let next = known.len();
+                *known.entry(given_file(line)).or_insert(next)
+            }
+        });
+    }
+    // What the names of parts have in common, where they are no deliveries.
+    let mut parts: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (name, file) in &known {
+        parts.entry(bill::part_of(name)).or_default().push(*file);
+    }
+    parts.retain(|_, files| files.len() > 1);
+    if parts.is_empty() {
+        return (files, known.len() > 1);
+    }
+    let hasher = DefaultHashBuilder::default();
+    let mut said: HashMap<usize, Vec<u64>> = HashMap::new();
+    for (line, file) in lines.iter().zip(&files) {
+        said.entry(*file).or_default().push(hasher.hash_one(Said::elsewhere(line)));
+    }
+    said.values_mut().for_each(|said| said.sort_unstable());
+    let mut one: HashMap<usize, usize> = HashMap::new();
+    for parts in parts.values() {
+        // A file whose lines another one has, all of them, is no part beside it but a copy.
+        let is_copy = |a: &usize| parts.iter().any(|b| a != b && holds(&said[b], &said[a]));
+        if !parts.iter().any(is_copy) {
+            one.extend(parts.iter().map(|file| (*file, parts[0])));
+        }
+    }
+    files.iter_mut().for_each(|file| *file = *one.get(file).unwrap_or(file));
+    let several = files.iter().any(|file| *file != files[0]);
+    (files, several)
+}
+
+/// Whether a sorted list holds all of another one, each as often.
+fn holds(all: &[u64], some: &[u64]) -> bool {
+    let mut all = all.iter();
+    some.iter().all(|one| all.any(|other| other == one))
 }
 
 /// Of lines of one form that say the same, as many as the file with the most of them has.
 fn most_of_any_file(lines: &[BillLine], files: &[usize], places: &[usize]) -> Vec<usize> {
     let mut firsts = Firsts::default();
-    let says = |place: usize| Said::of(&lines[place]);
+    let says = |place: usize| Said::elsewhere(&lines[place]);
     let mut in_file: HashMap<(usize, usize), usize> = HashMap::new();
     let mut most: HashMap<usize, usize> = HashMap::new();
     let more = |place: &usize| {
@@ -192,7 +263,7 @@ fn most_of_any_file(lines: &[BillLine], files: &[usize], places: &[usize]) -> Ve
 fn without_those_of(lines: &[BillLine], form: &Form, other: &Form) -> Vec<usize> {
     let compared = form.facts & other.facts;
     let mut firsts = Firsts::default();
-    let says = |place: usize| Said::of(&lines[place]).only(compared);
+    let says = |place: usize| Said::elsewhere(&lines[place]).only(compared);
     let mut there: HashMap<usize, usize> = HashMap::new();
     for place in &other.lines {
         *there.entry(firsts.of(*place, &says)).or_default() += 1;
@@ -207,10 +278,29 @@ fn without_those_of(lines: &[BillLine], form: &Form, other: &Form) -> Vec<usize>
     form.lines.iter().copied().filter(is_more).collect()
 }
 
-/// Tells of lines that say the same as one before them in their file: they count, and may be charged twice.
-pub fn alike(lines: &[BillLine]) -> Option<String> {
+/// Lines that only one of two files has that should say the same, as far as both say it.
+pub fn differing<'l>(
+    one: impl Iterator<Item = &'l BillLine> + Clone,
+    other: impl Iterator<Item = &'l BillLine> + Clone,
+) -> i64 {
+    let facts = |lines: &mut dyn Iterator<Item = &BillLine>| {
+        lines.fold(0, |facts, line| facts | Said::elsewhere(line).facts())
+    };
+    let compared = facts(&mut one.clone()) & facts(&mut other.clone());
+    let mut more: HashMap<Said<'_>, i64> = HashMap::new();
+    for line in one {
+        *more.entry(Said::elsewhere(line).only(compared)).or_default() += 1;
+    }
+    for line in other {
+        *more.entry(Said::elsewhere(line).only(compared)).or_default() -= 1;
+    }
+    more.values().map(|count| count.abs()).sum()
+}
+
+/// Tells of lines that say the same as one before them in their file.
+fn alike(lines: &[BillLine], files: &[usize]) -> Option<String> {
     let mut firsts = Firsts::default();
-    let says = |place: usize| (&lines[place].source_file, Said::of(&lines[place]).only(BUT_ID));
+    let says = |place: usize| (files[place], Said::of(&lines[place]).only(BUT_ID));
     let mut count = 0;
     let mut example = None;
     for (place, line) in lines.iter().enumerate() {
@@ -227,12 +317,19 @@ pub fn alike(lines: &[BillLine]) -> Option<String> {
         }
     }
     let (first, second) = example?;
+    let (first, second) = (&lines[first], &lines[second]);
+    let places = match first.source_file == second.source_file {
+        true => {
+            format!("{}: rows {} and {}", first.source_file, first.source_row, second.source_row)
+        }
+        false => format!(
+            "{} row {} and {} row {}",
+            first.source_file, first.source_row, second.source_file, second.source_row
+        ),
+    };
     Some(format!(
         "{count} of the lines of usage say the same as another of their file but for their ids, and count: look whether they are \
-         charged twice ({}: rows {} and {}{})",
-        lines[first].source_file,
-        lines[first].source_row,
-        lines[second].source_row,
+         charged twice ({places}{})",
         if count > 1 { ", …" } else { "" }
     ))
 }

@@ -1153,6 +1153,9 @@ fn bills_by_deduction_time_share_a_month() {
     let found = month.reconcile(&[&december], &[&as_of[..], &["--month", "2024-12"]].concat(), 0);
     assert_eq!(days(&found), ["2024-12-30".to_owned()].into());
     warning(&found, "the usage of 2024-12-31 stands in the bill of 2025-01");
+    let asked = [&as_of[..], &["--month", "2024-12"]].concat();
+    let found = month.reconcile(&[&december, &january], &asked, 0);
+    assert_eq!(days(&found).len(), 2);
     let found = month.reconcile(&[&december, &january], &as_of, 0);
     assert_eq!((days(&found).len(), stored()), (2, 6));
 }
@@ -1570,6 +1573,118 @@ fn lines_of_other_orders_in_another_form_of_the_bill_count() {
     fs::write(&other, text).expect("a bill");
     let found = right.month.reconcile(&[&one, &other], &as_of, 0);
     assert_eq!(row_of(&found, "2024-12-21", WECHAT)["provider_calls"], 3);
+}
+
+/// A second download that says something else than the first is the one that counts, and is told.
+#[test]
+fn files_of_one_delivery_that_differ_are_told() {
+    let right = Right::loaded();
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    let lines = right_lines();
+    let mut more = lines.clone();
+    more[0] = more[0].replace("3,0,3,次,3.6", "9,0,9,次,10.8");
+    let first = right.file("100012345678-20241223-by_used_time-bill_details.csv", &lines);
+    let second = right.file("100012345678-20241223-by_used_time-bill_details (1).csv", &more);
+    for bills in [[&first, &second], [&second, &first]] {
+        let found = right.month.reconcile(&[bills[0], bills[1]], &as_of, 4);
+        assert_eq!(row_of(&found, "2024-12-21", WECHAT)["provider_calls"], 9);
+        assert_eq!(beside(&found, "files_differ"), Some((2, None, None, true)));
+        warning(&found, "are of one delivery, and 2 lines in one of them alone");
+    }
+    let second = right.file("100012345678-20241223-by_used_time-bill_details (1).csv", &lines);
+    let found = right.month.reconcile(&[&first, &second], &as_of, 0);
+    assert_eq!(beside(&found, "files_differ"), None);
+    // The first download broke off: the second one stands for it.
+    fs::write(&first, "PK\u{3}\u{4} and no more").expect("a file");
+    let found = right.month.reconcile(&[&first, &second], &as_of, 0);
+    warning(&found, "passed over: ");
+}
+
+/// The columns of about 2023 name no month of the bill: a line that was paid long after its usage is of the month in which
+/// it was paid, as the bill holds no other usage of its own.
+#[test]
+fn late_lines_of_bills_without_a_month_are_in_question() {
+    let right = Right::loaded();
+    let late = |kind: &str| {
+        let [mut line, ..] = <[String; 3]>::try_from(right_lines()).expect("three lines");
+        for (from, to) in [("2024-12-22 09", "2024-12-15 09"), ("2024-12-21", "2024-11-10")] {
+            line = line.replace(from, to);
+        }
+        line.replace("按量计费日结", kind)
+    };
+    for kind in ["按量计费日结", "调账扣费"] {
+        let mut lines = right_lines();
+        lines.push(late(kind));
+        let (_, found) = right.says(&lines, &["--month", "2024-12"], 4);
+        assert_eq!(beside(&found, "other_month"), some(1, "3.6", "3.6", true), "{kind}");
+    }
+    right.says(&right_lines(), &["--month", "2024-12"], 0);
+}
+
+/// Parts of a bill are one file, whatever it is called: a line in each of two is two lines. A file that another one holds
+/// is a copy.
+#[test]
+fn numbered_files_are_the_parts_of_one_bill() {
+    let right = Right::loaded();
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    let lines = right_lines();
+    let calls = |found: &Value| row_of(found, "2024-12-21", WECHAT)["provider_calls"].clone();
+    let one = right.file("bill_1.csv", &[lines[0].clone(), lines[1].clone()]);
+    let other = right.file("bill_2.csv", &[lines[2].clone(), lines[0].clone()]);
+    let found = right.month.reconcile(&[&one, &other], &as_of, 4);
+    assert_eq!(calls(&found), 6);
+    let told = warning(&found, "say the same as another of their file");
+    assert!(told.contains("bill_1.csv row 2 and ") && told.contains("bill_2.csv row 3)"), "{told}");
+    let other = right.file("bill_2.csv", &[lines[1].clone(), lines[0].clone()]);
+    let third = right.file("bill_3.csv", &lines[2..]);
+    let found = right.month.reconcile(&[&one, &other, &third], &as_of, 0);
+    assert_eq!(calls(&found), 3);
+    warning(&found, "2 lines in more than one of the files or pages, counted once");
+}
+
+/// Names of another width, and times without seconds as spreadsheets write them, are the same line.
+#[test]
+fn a_bill_that_a_spreadsheet_wrote_again_is_no_second_one() {
+    let right = Right::loaded();
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    let lines = right_lines();
+    let bill = right.file("bill.csv", &lines);
+    let again: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            let line = line.replace(":00:00", ":00").replace("23:59:59", "23:59");
+            line.replace('（', "(").replace('）', ")").replace("2024-12-2", "2024/12/2")
+        })
+        .collect();
+    let again = right.file("again.csv", &again);
+    let found = right.month.reconcile(&[&again], &as_of, 0);
+    assert_eq!(
+        found["bill"]["warnings"],
+        right.month.reconcile(&[&bill], &as_of, 0)["bill"]["warnings"]
+    );
+    let found = right.month.reconcile(&[&bill, &again], &as_of, 0);
+    warning(&found, "3 lines in more than one of the files or pages, counted once");
+}
+
+/// A cost is what is paid in vouchers, incentives, transfers and cash.
+#[test]
+fn payments_that_do_not_add_up_are_told() {
+    let right = Right::loaded();
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    let bill = |paid: [&str; 3]| {
+        let lines = right_lines();
+        let lines: Vec<String> =
+            lines.iter().zip(paid).map(|(line, paid)| format!("{line},{paid}")).collect();
+        let path = right.month.folder.path().join("paid.csv");
+        let header = format!("{RIGHT_HEADER},代金券支出,现金账户支出");
+        fs::write(&path, format!("{header}\n{}\n", lines.join("\n"))).expect("a bill");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let right_ones = bill(["3.5,0.1", "-,1.13333333", "-,-"]);
+    right.month.reconcile(&[&right_ones], &as_of, 0);
+    let wrong = bill(["-,99", "-,1.13333333", "0.2,0"]);
+    let found = right.month.reconcile(&[&wrong], &as_of, 4);
+    assert_eq!(beside(&found, "payments_disagree"), some(2, "95.3", "95.5", true));
 }
 
 /// What packages are deducted is compared though calls and money agree.

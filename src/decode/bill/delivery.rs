@@ -3,7 +3,6 @@
 //! A daily file holds the month so far: that of 6 April covers 1 to 5 April, that of 1 May all of April.
 
 use crate::model::{UsageDay, UsageMonth};
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// What a bill's months are made of (账单统计周期).
@@ -35,6 +34,8 @@ pub struct Delivery {
     pub pack: bool,
     /// Of a long bill that was unpacked, which of its parts.
     pub part: Option<u32>,
+    /// Which download it is, by the ` (1)` that a browser puts behind the name of a second one; 0 for the first.
+    pub copy: u32,
 }
 
 impl Delivery {
@@ -60,7 +61,8 @@ pub fn delivery(name: &str) -> Option<Delivery> {
     let name = name.split(['?', '#']).next()?;
     let name = name.rsplit(['/', '\\']).next()?.to_ascii_lowercase();
     let stem = name.strip_suffix(".zip").or_else(|| name.strip_suffix(".csv"))?;
-    let (stem, part) = without_number(stem);
+    let (stem, copy) = without_copy(stem);
+    let (stem, part) = without_part(stem);
     let (uin, rest) = stem.split_once('-')?;
     let (date, rest) = rest.split_once('-')?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -82,20 +84,34 @@ pub fn delivery(name: &str) -> Option<Delivery> {
         "bill_pack" => true,
         _ => return None,
     };
-    Some(Delivery { uin: uin.to_owned(), date, period, pack, part })
+    Some(Delivery { uin: uin.to_owned(), date, period, pack, part, copy })
 }
 
-/// A name without what a browser puts behind that of a second download (` (1)`), and without the number of a part of a
-/// long bill (`_2`), and that number.
-fn without_number(stem: &str) -> (&str, Option<u32>) {
-    let copied = stem
-        .strip_suffix(')')
-        .and_then(|s| s.rsplit_once('('))
-        .filter(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-    let stem = copied.map_or(stem, |(stem, _)| stem.trim_end());
+/// A name without what a browser puts behind that of a second download (` (1)`), and that number.
+fn without_copy(stem: &str) -> (&str, u32) {
+    let copied = stem.strip_suffix(')').and_then(|s| s.rsplit_once('('));
+    match copied.map(|(stem, n)| (stem.trim_end(), n.parse())) {
+        Some((stem, Ok(n))) => (stem, n),
+        _ => (stem, 0),
+    }
+}
+
+/// A name without the number of a part of a long bill (`_2`), and that number.
+fn without_part(stem: &str) -> (&str, Option<u32>) {
     match stem.rsplit_once('_').map(|(stem, n)| (stem, n.parse())) {
         Some((stem, Ok(n))) => (stem, Some(n)),
         _ => (stem, None),
+    }
+}
+
+/// The name of a CSV without the number of a part and the ending, folders included; any other name as it is.
+pub fn part_of(name: &str) -> &str {
+    let stem = name
+        .get(..name.len().saturating_sub(4))
+        .filter(|_| name.to_ascii_lowercase().ends_with(".csv"));
+    match stem.map(without_part) {
+        Some((stem, Some(_))) => stem,
+        _ => name,
     }
 }
 
@@ -105,6 +121,8 @@ pub enum Standing {
     Counts,
     /// A later file of the same payer and month holds its lines, too.
     ReplacedBy(String),
+    /// These, by their places, are the same delivery and count: together they must say what this one does.
+    SameAs(Vec<usize>),
     /// Not out yet on the day of which is asked.
     NotYet,
 }
@@ -129,26 +147,43 @@ pub fn standings(names: &[&str], as_of: UsageDay) -> Vec<Standing> {
             true => Period::Used,
             false => Period::Paid,
         };
-        let mut last: BTreeMap<Period, usize> = BTreeMap::new();
         let period = |at: &usize| match of(at).period {
             Period::Unknown => unnamed,
             named => named,
         };
-        let order = |at: &usize| (of(at).date, Reverse(of(at).pack), names[*at], *at);
+        let mut of_period: BTreeMap<Period, Vec<usize>> = BTreeMap::new();
         for at in files {
-            let newest = last.entry(period(at)).or_insert(*at);
-            if order(at) > order(newest) {
-                *newest = *at;
-            }
+            of_period.entry(period(at)).or_default().push(*at);
         }
-        for at in files {
-            let newest = last[&period(at)];
-            // The parts of one delivery are one file.
-            let same = |at: &usize| (of(at).date, of(at).pack, of(at).part.is_some());
-            let is_part = of(at).part.is_some() && same(at) == same(&newest);
-            let is_copy = of(at).part == of(&newest).part;
-            if newest != *at && (!is_part || is_copy) {
-                standings[*at] = Standing::ReplacedBy(names[newest].to_owned());
+        for files in of_period.values() {
+            let last = files.iter().map(|at| of(at).date).max();
+            // Of one delivery the detail bill goes before the pack that holds it, too, the later download before the earlier.
+            let order =
+                |at: &usize| (!of(at).pack, of(at).part.is_none(), of(at).copy, names[*at], *at);
+            let same: Vec<usize> =
+                files.iter().copied().filter(|at| Some(of(at).date) == last).collect();
+            let Some(newest) = same.iter().copied().max_by_key(|at| order(at)) else { continue };
+            let is_part = of(&newest).part.is_some();
+            let mut parts: BTreeMap<Option<u32>, usize> = BTreeMap::new();
+            for at in same
+                .iter()
+                .filter(|at| of(at).pack == of(&newest).pack && of(at).part.is_some() == is_part)
+            {
+                let later = parts.entry(of(at).part).or_insert(*at);
+                if order(at) > order(later) {
+                    *later = *at;
+                }
+            }
+            let counting: Vec<usize> = parts.values().copied().collect();
+            for at in files {
+                if counting.contains(at) {
+                    continue;
+                }
+                let part = parts.get(&of(at).part).filter(|later| of(at).pack == of(later).pack);
+                standings[*at] = match Some(of(at).date) == last {
+                    false => Standing::ReplacedBy(names[newest].to_owned()),
+                    true => Standing::SameAs(part.map_or(counting.clone(), |part| vec![*part])),
+                };
             }
         }
     }

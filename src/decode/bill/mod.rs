@@ -16,8 +16,8 @@ mod wechat;
 #[cfg(test)]
 mod tests;
 
-pub use delivery::{Delivery, DeliveryDate, Period, Standing, delivery, standings};
-pub use names::{Wording, is_known_transaction};
+pub use delivery::{Delivery, DeliveryDate, Period, Standing, delivery, part_of, standings};
+pub use names::{Wording, is_known_transaction, names_month, same_name};
 
 use crate::model::{
     Amount, BillFile, BillLine, BillReject, LineKind, OtherProduct, ProviderAttempt, UsageDay,

@@ -182,6 +182,11 @@ pub fn folded(name: &str) -> String {
         .collect()
 }
 
+/// The same for names that differ in width, letter case and white space alone.
+pub fn same_name(name: &str) -> i64 {
+    digest(folded(name)) as i64
+}
+
 /// Units that stand in brackets behind the name of an amount or a usage.
 const UNITS: [&str; 5] = ["(元)", "(人民币)", "(人民币元)", "(¥)", "(次)"];
 
@@ -294,6 +299,12 @@ pub fn is_known_transaction(line: &BillLine) -> bool {
     [&line.action_type, &line.action_type_name].into_iter().flatten().any(|n| action(n).is_some())
 }
 
+/// Whether the file of a line says the month of the bill: in a column, or by its name. API pages always do.
+pub fn names_month(line: &BillLine, file: &str) -> bool {
+    let has = |field: Field| line.columns >> field as u64 & 1 == 1;
+    line.columns == 0 || has(Field::BillMonth) || super::delivery(file).is_some()
+}
+
 /// The products whose lines are ours.
 pub struct Products<'w> {
     more: &'w HashSet<String>,
@@ -334,6 +345,8 @@ impl<'w> Products<'w> {
         self.last.1
     }
 }
+
+const MINUTE_MS: i64 = 60_000;
 
 /// A line that is being read.
 #[derive(Default)]
@@ -468,13 +481,14 @@ impl Draft {
         self.line.told_apart[place] = NonZeroU32::new(digest(said) as u32 | 1);
     }
 
-    /// A day alone says no hour; a day ends with its last second, or with the midnight after it.
+    /// A day alone says no hour; a day ends with its last second, or with the midnight after it; spreadsheets leave seconds
+    /// out.
     fn tell_hour(&mut self, field: Field, text: &str) {
         if text.contains(':')
             && let Some(at) = value::instant(text)
         {
             let is_end = field == Field::UsageTo && self.ends_before;
-            self.tell_apart(field, at - i64::from(is_end) * 1000);
+            self.tell_apart(field, (at - i64::from(is_end) * 1000).div_euclid(MINUTE_MS));
         }
     }
 

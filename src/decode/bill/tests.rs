@@ -730,13 +730,26 @@ fn the_parts_of_a_delivery_are_one_file() {
     let told = standings(&names, UsageDay::parse("2025-01-01").expect("a day"));
     let counts: Vec<bool> = told.iter().map(|told| *told == Standing::Counts).collect();
     assert_eq!(counts, [false, false, true, true, true]);
-    // The same file twice under two names.
-    let names = [
+    // Of several downloads of one file the last counts, by the number that a browser gave it; of a detail bill and the pack
+    // that holds it, too, the detail bill. The others must say the same.
+    let at = |names: &[&str]| standings(names, UsageDay::parse("2025-01-01").expect("a day"));
+    let same = |places: &[usize]| Standing::SameAs(places.to_vec());
+    let told = at(&[
         "1-20241208-by_used_time-bill_details.zip",
-        "1-20241208-by_used_time-bill_details (1).zip",
-    ];
-    let told = standings(&names, UsageDay::parse("2025-01-01").expect("a day"));
-    assert_eq!(told.iter().filter(|told| **told == Standing::Counts).count(), 1);
+        "1-20241208-by_used_time-bill_details (10).zip",
+        "1-20241208-by_used_time-bill_details (9).zip",
+        "1-20241208-bill_pack.zip",
+        "1-20241207-by_used_time-bill_pack (3).zip",
+    ]);
+    let replaced = Standing::ReplacedBy("1-20241208-by_used_time-bill_details (10).zip".into());
+    assert_eq!(told, [same(&[1]), Standing::Counts, same(&[1]), same(&[1]), replaced]);
+    let told = at(&[
+        "1-20241208-by_used_time-bill_details_1.csv",
+        "1-20241208-by_used_time-bill_details_2.csv",
+        "1-20241208-by_used_time-bill_details_1 (1).csv",
+        "1-20241208-by_used_time-bill_pack.zip",
+    ]);
+    assert_eq!(told, [same(&[2]), Standing::Counts, Standing::Counts, same(&[2, 1])]);
 }
 
 /// A line that has a time adds up no others, whatever its first cell is called.

@@ -21,12 +21,13 @@ struct Charge<'t> {
 
 /// One token with its attempts, which may stand before its name.
 pub fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages) -> Parsed<()> {
-    let (mut biz_token, mut rule_id) = (None, None);
+    let (mut biz_token, mut rule_id, mut count) = (None, None, None);
     let mut charges: Vec<Charge<'_>> = Vec::new();
     cursor.object(|cursor, _, member| {
         match &*member {
             "BizToken" => biz_token = said(cursor)?,
             "RuleId" => rule_id = said(cursor)?,
+            "ChargeCount" => count = said(cursor)?,
             "ChargeDetails" => each(cursor, |cursor| {
                 let mut charge = Charge::default();
                 cursor.object(|cursor, _, member| {
@@ -51,6 +52,17 @@ pub fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pa
         }
         Ok(())
     })?;
+    let charged = charges.iter().filter(|charge| charge.flag == Some(true)).count();
+    if count.and_then(|count| count.parse().ok()).is_some_and(|count: usize| count != charged) {
+        pages.miscounted += 1;
+        if pages.miscounted == 1 {
+            reading.note(format_args!(
+                "{}: record {}: ChargeCount is not the number of ChargeDetails that are charged: Seqs may be missing from the \
+                 list",
+                pages.name, pages.records
+            ));
+        }
+    }
     for charge in charges {
         let row = pages.records;
         pages.records += 1;
