@@ -64,14 +64,14 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
             match standing {
                 Standing::ReplacedBy(later) => return Ok(unread(&file.name, Some(later.clone()))),
                 Standing::NotYet => return Ok(unread(&file.name, None)),
-                Standing::Counts | Standing::SameAs(_) => {}
+                Standing::Counts | Standing::SameAs { .. } => {}
             }
             let bytes =
                 file.place.read_all(&file.key).map_err(|error| of_bill(&file.name, error))?;
             match (bill::read(&file.name, &bytes, &wording), standing) {
                 (Ok(read), _) => Ok(read),
                 // A download that broke off, and was made again.
-                (Err(refused), Standing::SameAs(_)) => {
+                (Err(refused), Standing::SameAs { .. }) => {
                     let (mut content, collected) = unread(&file.name, None);
                     content.notes.push(format!("passed over: {refused}"));
                     Ok((content, collected))
@@ -83,12 +83,13 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
 
     let mut bills = Bills::default();
     for (at, standing) in standings.iter().enumerate() {
-        let Standing::SameAs(others) = standing else { continue };
-        let replaced_by = names[others[0]].to_owned();
+        let Standing::SameAs { counting, is_part } = standing else { continue };
+        let replaced_by = names[counting[0]].to_owned();
         let is_read = !each[at].0.file.kind.is_empty();
         if is_read {
-            let counting = others.iter().flat_map(|other| &each[*other].1.lines);
-            let differ = same_lines::differing(each[at].1.lines.iter(), counting);
+            let counting = counting.iter().flat_map(|other| &each[*other].1.lines);
+            let (here, there) = same_lines::differing(each[at].1.lines.iter(), counting);
+            let differ = if *is_part { here } else { here + there };
             if differ > 0 {
                 bills.files_differ += differ;
                 bills.read.warnings.push(format!(

@@ -278,11 +278,11 @@ fn without_those_of(lines: &[BillLine], form: &Form, other: &Form) -> Vec<usize>
     form.lines.iter().copied().filter(is_more).collect()
 }
 
-/// Lines that only one of two files has that should say the same, as far as both say it.
+/// Lines that only the one and only the other of two files has that should say the same, as far as both say it.
 pub fn differing<'l>(
     one: impl Iterator<Item = &'l BillLine> + Clone,
     other: impl Iterator<Item = &'l BillLine> + Clone,
-) -> i64 {
+) -> (i64, i64) {
     let facts = |lines: &mut dyn Iterator<Item = &BillLine>| {
         lines.fold(0, |facts, line| facts | Said::elsewhere(line).facts())
     };
@@ -294,7 +294,7 @@ pub fn differing<'l>(
     for line in other {
         *more.entry(Said::elsewhere(line).only(compared)).or_default() -= 1;
     }
-    more.values().map(|count| count.abs()).sum()
+    more.values().fold((0, 0), |(one, other), more| (one + more.max(&0), other - more.min(&0)))
 }
 
 /// Tells of lines that say the same as one before them in their file.

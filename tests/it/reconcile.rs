@@ -1594,6 +1594,12 @@ fn files_of_one_delivery_that_differ_are_told() {
     let second = right.file("100012345678-20241223-by_used_time-bill_details (1).csv", &lines);
     let found = right.month.reconcile(&[&first, &second], &as_of, 0);
     assert_eq!(beside(&found, "files_differ"), None);
+    // A part that was unpacked beside its whole.
+    let part = right.file("100012345678-20241223-by_used_time-bill_details_1.csv", &lines[1..]);
+    right.month.reconcile(&[&part, &second], &as_of, 0);
+    let part = right.file("100012345678-20241223-by_used_time-bill_details_1.csv", &more[..1]);
+    let found = right.month.reconcile(&[&part, &second], &as_of, 4);
+    assert_eq!(beside(&found, "files_differ"), Some((1, None, None, true)));
     // The first download broke off: the second one stands for it.
     fs::write(&first, "PK\u{3}\u{4} and no more").expect("a file");
     let found = right.month.reconcile(&[&first, &second], &as_of, 0);

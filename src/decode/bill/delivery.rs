@@ -121,8 +121,12 @@ pub enum Standing {
     Counts,
     /// A later file of the same payer and month holds its lines, too.
     ReplacedBy(String),
-    /// These, by their places, are the same delivery and count: together they must say what this one does.
-    SameAs(Vec<usize>),
+    /// These, by their places, are the same delivery and count: together they must say what this one does, or more where
+    /// this is a part of it.
+    SameAs {
+        counting: Vec<usize>,
+        is_part: bool,
+    },
     /// Not out yet on the day of which is asked.
     NotYet,
 }
@@ -179,10 +183,13 @@ pub fn standings(names: &[&str], as_of: UsageDay) -> Vec<Standing> {
                 if counting.contains(at) {
                     continue;
                 }
-                let part = parts.get(&of(at).part).filter(|later| of(at).pack == of(later).pack);
+                let later = parts.get(&of(at).part).filter(|later| of(at).pack == of(later).pack);
                 standings[*at] = match Some(of(at).date) == last {
                     false => Standing::ReplacedBy(names[newest].to_owned()),
-                    true => Standing::SameAs(part.map_or(counting.clone(), |part| vec![*part])),
+                    true => Standing::SameAs {
+                        counting: later.map_or(counting.clone(), |later| vec![*later]),
+                        is_part: later.is_none() && of(at).part.is_some(),
+                    },
                 };
             }
         }

@@ -733,7 +733,8 @@ fn the_parts_of_a_delivery_are_one_file() {
     // Of several downloads of one file the last counts, by the number that a browser gave it; of a detail bill and the pack
     // that holds it, too, the detail bill. The others must say the same.
     let at = |names: &[&str]| standings(names, UsageDay::parse("2025-01-01").expect("a day"));
-    let same = |places: &[usize]| Standing::SameAs(places.to_vec());
+    let held = |places: &[usize], is_part| Standing::SameAs { counting: places.to_vec(), is_part };
+    let same = |places: &[usize]| held(places, false);
     let told = at(&[
         "1-20241208-by_used_time-bill_details.zip",
         "1-20241208-by_used_time-bill_details (10).zip",
@@ -750,6 +751,11 @@ fn the_parts_of_a_delivery_are_one_file() {
         "1-20241208-by_used_time-bill_pack.zip",
     ]);
     assert_eq!(told, [same(&[2]), Standing::Counts, Standing::Counts, same(&[2, 1])]);
+    let told = at(&[
+        "1-20241208-by_used_time-bill_details_1.csv",
+        "1-20241208-by_used_time-bill_details.zip",
+    ]);
+    assert_eq!(told, [held(&[1], true), Standing::Counts]);
 }
 
 /// A line that has a time adds up no others, whatever its first cell is called.
