@@ -34,7 +34,7 @@ codes! {
         NoCount = "no_count",
         /// Usage lines whose three measures contradict each other (before packages - deducted is not billed).
         MeasuresDisagree = "measures_disagree",
-        /// Lines whose payments (voucher, incentive, transfer, cash) do not add up to their cost; `cost` is what is paid more.
+        /// Lines whose payments (voucher, incentive, transfer, cash) are a fen or more off their cost; `cost` is what is paid more.
         PaymentsDisagree = "payments_disagree",
         /// Rounding lines that ask more than rounding every line of the bill could make.
         RoundingTooLarge = "rounding_too_large",

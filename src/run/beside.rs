@@ -11,7 +11,7 @@ use crate::model::{
 use crate::reconcile::{Counted, Statistics};
 use std::collections::BTreeSet;
 
-/// No line is rounded by more than a fen.
+/// No line is rounded by more than a fen, in hundred-millionths of a yuan.
 const FEN: i128 = 1_000_000;
 
 /// Lines and what they come to, on their way.
@@ -148,7 +148,8 @@ impl Job<'_> {
         let mut sum = Sum::default();
         for line in lines() {
             let more = line.paid().and_then(|paid| paid.checked_sub(line.cost?));
-            if let Some(more) = more.filter(|more| !more.is_zero()) {
+            // What is paid may be rounded to fen.
+            if let Some(more) = more.filter(|more| more.abs().units() >= FEN) {
                 sum.lines += 1;
                 sum.add_cost(more, line.is_in_yuan());
             }
