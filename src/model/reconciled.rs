@@ -17,7 +17,8 @@ codes! {
         PagesMissing = "pages_missing",
         /// Pages of the provider's list with a next one, and numbered files of a bill, that were not given; `lines` counts them.
         PartsMissing = "parts_missing",
-        /// Lines that only one of two files of one delivery has: a second download, a pack beside its detail bill.
+        /// Lines, and attempts of the provider's list, on which files differ that should say the same: a second download, a pack
+        /// beside its detail bill, files that overlap.
         FilesDiffer = "files_differ",
         /// Lines of products whose names hold one of ours, and which nobody has named: counted as other products.
         ProductLikeOurs = "product_like_ours",
@@ -182,7 +183,7 @@ pub struct SeqJoin {
     pub day_differs: i64,
     pub ours_only: i64,
     pub provider_only: i64,
-    /// Those that do not agree, by rule and hour of the Beijing day.
+    /// All of them, by rule, hour of the Beijing day and status.
     pub groups: Vec<SeqGroup>,
     /// Sorted by Seq, cut at a bound; all of them stand in the table `seq_difference`.
     pub differences: Vec<SeqDifference>,

@@ -332,8 +332,8 @@ fn part(kind: PartKind, count: i64, found: &Found) -> Part {
 #[derive(Clone, Default)]
 struct Rest {
     difference: i64,
-    /// Charged attempts near the ends that are known to be no reason or are one already.
-    near_used: i64,
+    /// Charged attempts that the provider's list takes off by Seq: no reason for anything else.
+    taken: BTreeSet<String>,
     /// Of those near the begin and near the end, what has been given to a neighbour.
     begin_given: i64,
     end_given: i64,
@@ -478,7 +478,9 @@ impl<'e> Work<'_, 'e> {
                 }
                 let count = if more { found.count } else { -found.count };
                 match kind {
-                    PartKind::Midnight if !more => self.rests[row].near_used += found.count,
+                    PartKind::Midnight | PartKind::OursOnly | PartKind::FlagDiffers if !more => {
+                        self.rests[row].taken.extend(found.seqs.iter().cloned());
+                    }
                     PartKind::UnknownFlag => self.rests[row].unknown_used += found.count,
                     _ => {}
                 }
@@ -600,19 +602,17 @@ impl<'e> Work<'_, 'e> {
 
     /// Charged attempts that may have moved from a period to the next one (`forward`), or from that to this one; and the
     /// period that has them.
-    fn movable(
-        &self,
-        earlier: usize,
-        later: usize,
-        forward: bool,
-    ) -> Option<(usize, &'e Found, i64)> {
+    fn movable(&self, earlier: usize, later: usize, forward: bool) -> Option<(usize, Found, i64)> {
         let giver = if forward { earlier } else { later };
         let (found, rest) = (self.found(giver)?, &self.rests[giver]);
         let (near, given) = match forward {
             true => (&found.near_end, rest.end_given),
             false => (&found.near_begin, rest.begin_given),
         };
-        Some((giver, near, near.count - rest.near_used - given))
+        let mut near = near.clone();
+        near.count -= rest.taken.iter().filter(|seq| near.seqs.remove(*seq)).count() as i64;
+        let movable = near.count - given;
+        Some((giver, near, movable))
     }
 
     fn transfer(&mut self, earlier: usize, later: usize, forward: bool, n: i64) {
@@ -622,8 +622,8 @@ impl<'e> Work<'_, 'e> {
             true => self.rests[giver].end_given += n,
             false => self.rests[giver].begin_given += n,
         }
-        self.moved(giver, -n, near);
-        self.moved(taker, n, near);
+        self.moved(giver, -n, &near);
+        self.moved(taker, n, &near);
     }
 
     /// One part a midnight and direction.

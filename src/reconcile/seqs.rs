@@ -40,7 +40,7 @@ pub struct ListScope {
 }
 
 impl ListScope {
-    /// Whether a Seq is counted: by our day, else by that of the list.
+    /// Whether a Seq of that day is counted.
     fn counts(&self, day: UsageDay) -> bool {
         self.months.as_ref().is_none_or(|months| months.contains(&day.month()))
     }
@@ -167,13 +167,16 @@ pub struct SeqJoiner {
     names: Names,
     /// Whether the list holds attempts that are not charged.
     lists_free: bool,
+    /// Seqs that stand twice in the list and say different things.
+    conflicts: i64,
     warnings: Vec<String>,
 }
 
 /// What one thread saw of ours.
 #[derive(Debug, Default)]
 pub struct SeqSeen {
-    agree: i64,
+    /// By rule (empty: none) and hour.
+    agree: BTreeMap<Box<str>, [i64; 24]>,
     differences: Vec<Difference>,
     facts: BTreeMap<Place, BTreeMap<(PartKind, bool), Found>>,
 }
@@ -282,7 +285,8 @@ impl SeqJoiner {
             }
             *start = if high < 1 << 16 { at as u32 } else { keys.len() as u32 };
         }
-        Ok(SeqJoiner { scope, days, keys, listed, starts, names, lists_free, warnings })
+        let conflicts = conflicts_total;
+        Ok(SeqJoiner { scope, days, keys, listed, starts, names, lists_free, conflicts, warnings })
     }
 
     /// Whether the list covers a day: it has an attempt on it that is not near a midnight, where it may be of the day
@@ -359,7 +363,7 @@ impl SeqJoiner {
             (None, false) => fact(day, PartKind::UnknownFlag, false),
             _ => {}
         }
-        if !self.scope.counts(day) {
+        if !self.scope.counts(day) && !self.scope.counts(their_day) {
             return;
         }
         if row.charge != Some(listed.charge) {
@@ -367,7 +371,7 @@ impl SeqJoiner {
         } else if day != their_day {
             seen.differ(key, SeqStatus::DayDiffers, row, Some(at as u32));
         } else {
-            seen.agree += 1;
+            seen.agree(row);
         }
     }
 
@@ -387,8 +391,15 @@ impl SeqJoiner {
             }
         }
         seen.differences.sort_by(|a, b| a.key.cmp(&b.key));
-        let mut join = SeqJoin { agree: seen.agree, ..SeqJoin::default() };
+        let mut join = SeqJoin::default();
         let mut groups: BTreeMap<(Option<String>, i8, SeqStatus), i64> = BTreeMap::new();
+        for (rule, hours) in &seen.agree {
+            for (hour, count) in (0_i8..).zip(hours).filter(|(_, count)| **count > 0) {
+                join.agree += count;
+                let rule = Some(rule.to_string()).filter(|rule| !rule.is_empty());
+                groups.insert((rule, hour, SeqStatus::Agree), *count);
+            }
+        }
         for difference in &seen.differences {
             let told = self.told(difference);
             *match told.status {
@@ -414,9 +425,9 @@ impl SeqJoiner {
             tags: self.scope.tags.clone(),
             facts: seen.facts,
         };
-        let warnings = self.warnings.clone();
+        let (conflicts, warnings) = (self.conflicts, self.warnings.clone());
         let differences = Differences { joiner: self, differences: seen.differences };
-        SeqOutcome { join, differences, facts, warnings }
+        SeqOutcome { join, differences, facts, conflicts, warnings }
     }
 
     fn name(&self, number: u32) -> Option<&str> {
@@ -427,7 +438,7 @@ impl SeqJoiner {
         let listed = difference.listed.map(|at| &self.listed[at as usize]);
         let ours = difference.ours.as_deref();
         let time = ours.map(|o| o.req_time).or(listed.map(|l| l.req_time)).unwrap_or_default();
-        let hour = (time - UsageDay::of_instant(time).begin_ms()) / HOUR_MS;
+        let hour = hour_of(time);
         let day = |time: i64| UsageDay::of_instant(time).to_string();
         let their = |number: fn(&Listed) -> u32| listed.and_then(|l| self.name(number(l)));
         SeqDifference {
@@ -439,13 +450,18 @@ impl SeqJoiner {
             provider_charge: listed.map(|l| l.charge),
             billing_tag: ours.map(|o| &*o.tag).or(their(|l| l.tag)).map(str::to_owned),
             rule_id: ours.and_then(|o| o.rule.as_deref()).or(their(|l| l.rule)).map(str::to_owned),
-            hour: hour as i8,
+            hour,
             source_key: ours.map(|o| o.source_key.to_string()),
             source_record: ours.map(|o| o.source_record),
             provider_file: their(|l| l.file).map(str::to_owned),
             provider_row: listed.map(|l| l.row),
         }
     }
+}
+
+/// The hour of the Beijing day.
+fn hour_of(time: i64) -> i8 {
+    ((time - UsageDay::of_instant(time).begin_ms()) / HOUR_MS) as i8
 }
 
 /// Whether a key stands before all texts that begin with these four digits.
@@ -457,6 +473,15 @@ fn less_than_prefix(key: &Key, text: &str, high: u16) -> bool {
 }
 
 impl SeqSeen {
+    fn agree(&mut self, row: &OurRow<'_>) {
+        let hour = hour_of(row.req_time) as usize;
+        let rule = row.rule_id.unwrap_or_default();
+        match self.agree.get_mut(rule) {
+            Some(hours) => hours[hour] += 1,
+            None => self.agree.entry(rule.into()).or_default()[hour] += 1,
+        }
+    }
+
     fn differ(&mut self, key: Key, status: SeqStatus, row: &OurRow<'_>, listed: Option<u32>) {
         let ours = Some(Box::new(OurSide {
             req_time: row.req_time,
@@ -484,7 +509,10 @@ impl SeqSeen {
 
     /// Puts together what two threads saw.
     pub fn merge(mut self, other: SeqSeen, seqs_max: usize) -> SeqSeen {
-        self.agree += other.agree;
+        for (rule, hours) in other.agree {
+            let into = self.agree.entry(rule).or_default();
+            into.iter_mut().zip(hours).for_each(|(into, more)| *into += more);
+        }
         self.differences.extend(other.differences);
         for (place, facts) in other.facts {
             let into = self.facts.entry(place).or_default();
@@ -502,6 +530,8 @@ pub struct SeqOutcome {
     pub join: SeqJoin,
     pub differences: Differences,
     pub facts: SeqFacts,
+    /// Seqs that stand twice in the list and say different things.
+    pub conflicts: i64,
     pub warnings: Vec<String>,
 }
 

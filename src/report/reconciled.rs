@@ -197,7 +197,9 @@ fn beside_words(beside: &Beside) -> String {
             plural(beside.lines.unsigned_abs(), "part"),
             if beside.lines == 1 { "was" } else { "were" }
         ),
-        BesideKind::FilesDiffer => format!("{lines} that only one of two files of a delivery has"),
+        BesideKind::FilesDiffer => {
+            format!("{lines} on which files differ that should say the same")
+        }
         BesideKind::OtherPayer => format!("{lines} of other payers"),
         BesideKind::SeqsDiffer => format!(
             "{} on which the provider's list and ours differ",
@@ -578,7 +580,7 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
         ),
         (
             beside(BesideKind::FilesDiffer),
-            "Give one file of each delivery: the later download, or the detail bill without the pack.",
+            "Give one file of each bill, and of the provider's list: the later download, the detail bill without the pack.",
         ),
         (
             beside(BesideKind::OtherPayer),

@@ -4,6 +4,7 @@
 
 use super::bills;
 use super::reconcile::Job;
+use crate::decode::bill;
 use crate::model::{
     Amount, Beside, BesideKind, BillLine, BillRead, LineKind, Money, OtherProduct, Period,
     PriceBook, SeqJoin, Status, UsageDay, UsageMonth, Variance, plural,
@@ -146,7 +147,7 @@ impl Job<'_> {
             told.push(unknown(BesideKind::MeasuresDisagree, self.bills.uneven));
         }
         let mut sum = Sum::default();
-        for line in lines() {
+        for line in lines().filter(|line| bill::names_payments(line)) {
             let more = line.paid().and_then(|paid| paid.checked_sub(line.cost?));
             // What is paid may be rounded to fen.
             if let Some(more) = more.filter(|more| more.abs().units() >= FEN) {

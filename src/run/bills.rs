@@ -26,7 +26,7 @@ pub struct Bills {
     pub uneven: i64,
     /// Bill lines that API pages speak of and that none of those given holds.
     pub pages_missing: i64,
-    /// Lines that only one of two files of one delivery has.
+    /// Lines that only one of two files has that should say the same.
     pub files_differ: i64,
     /// Pages of the provider's list, and numbered files of a bill, that were not given.
     pub parts_missing: i64,
@@ -134,13 +134,14 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
             known.add(product.lines, product.usage, product.cost, product.cost_gross);
         }
         bills.uneven += content.uneven;
+        bills.parts_missing += content.list_miscounted;
         if matches!(standing, Standing::Counts) {
             bills.read.warnings.extend(month_so_far(&content.file.name, &collected.lines));
-            let said = bill::delivery(&content.file.name).and_then(|named| match named.period {
+            let said = match bill::period_of(&content.file.name) {
                 bill::Period::Used => Some(Statistics::ByUsage),
                 bill::Period::Paid => Some(Statistics::ByPay),
                 bill::Period::Unknown => None,
-            });
+            };
             bills.statistics = said.or(bills.statistics);
         }
         if let Some(held) = content.pages {
@@ -185,6 +186,8 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         ));
     }
     bills.read.warnings.extend(repeated.alike);
+    bills.files_differ += repeated.contradicted;
+    bills.read.warnings.extend(repeated.contradictions);
     bills.read.warnings.extend(unknown_kinds(&bills.lines, &wording));
     bills.read.warnings.extend(unknown_units(&bills.lines));
     set_months(pipeline, &mut bills.lines);
@@ -437,8 +440,8 @@ fn missing_parts<'n>(names: impl Iterator<Item = &'n str>) -> Vec<(String, i64)>
 
 /// Gives lines of files that name no month of the bill (the columns of about 2023) the month in which they were paid:
 /// all of them where the file is one by deduction time (按扣费周期), all of it paid in one month, usage of the day before
-/// that month in it, and none that is paid in the next; else those that were paid in a later month than is due, and that
-/// stand in the bill of that month and not of their own, as the lines tell that are not late.
+/// that month in it, and none that is paid in the next; else those of months of which no line was paid in time: they stand
+/// in the bill of the month in which they were paid, or of the last one.
 fn set_months(pipeline: &Pipeline, lines: &mut [BillLine]) {
     let catalogue = Catalogue::get();
     let settled = |line: &BillLine, day: UsageDay| {
@@ -478,13 +481,10 @@ fn set_months(pipeline: &Pipeline, lines: &mut [BillLine]) {
             .filter(|(line, day)| !is_late(line, *day))
             .map(|(_, day)| day.month())
             .collect();
+        let Some(last) = in_time.last() else { continue };
         for line in file.iter_mut() {
-            if let (Some(day), Some(month)) = (line.usage_day(), paid(line))
-                && is_late(line, day)
-                && in_time.contains(&month)
-                && !in_time.contains(&day.month())
-            {
-                line.bill_month = Some(month);
+            if line.usage_day().is_some_and(|day| !in_time.contains(&day.month())) {
+                line.bill_month = Some(paid(line).filter(|m| in_time.contains(m)).unwrap_or(*last));
             }
         }
     }

@@ -122,7 +122,12 @@ impl Job<'_> {
         if months.is_empty() {
             return Err(RunError::Usage(self.nothing_in_it()));
         }
-        let days = days_around(&months);
+        let mut days = days_around(&months);
+        if self.pipeline.account.settlement == Settlement::Monthly {
+            // By deduction time the bill of a month holds all of the one before.
+            let before = months.iter().map(|month| month.first_day().plus(-1).month());
+            days.extend(days_around(&before.collect()));
+        }
         let mut charges = read_small(&self.tables.daily, small::daily_charges)?;
         let later = self.leave_out_later(&mut charges, &days)?;
         let ours: Vec<DailyCharge> =
@@ -554,6 +559,7 @@ impl Job<'_> {
         )?;
         let outcome = joiner.map(|joiner| joiner.finish(seen.listed, seqs_max));
         if let Some(outcome) = &outcome {
+            self.bills.files_differ += outcome.conflicts;
             read.warnings.extend(outcome.warnings.iter().cloned());
         }
         let facts = outcome.as_ref().map(|outcome| &outcome.facts);
@@ -765,7 +771,9 @@ fn publish(
     let mut of_seqs: BTreeMap<String, Vec<SeqDifference>> =
         months.iter().map(|month| (month.clone(), Vec::new())).collect();
     for told in differences.iter().flat_map(Differences::iter) {
-        if let Some(rows) = of_seqs.get_mut(&reconciled::month_of_seq(&told)) {
+        // Of one that lies in two months, ours where it is compared.
+        let month = reconciled::months_of_seq(&told).find(|month| of_seqs.contains_key(month));
+        if let Some(rows) = month.and_then(|month| of_seqs.get_mut(&month)) {
             rows.push(told);
         }
     }

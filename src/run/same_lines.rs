@@ -3,7 +3,7 @@
 use crate::decode::bill;
 use crate::model::{Amount, BillLine, LineKind, UsageDay};
 use hashbrown::{DefaultHashBuilder, HashTable};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
@@ -157,7 +157,21 @@ fn repeats_an_id(lines: &[BillLine]) -> bool {
 pub fn leave_out(lines: &mut Vec<BillLine>) -> Repeated {
     let (mut files, several) = files_of(lines);
     if !several && !repeats_an_id(lines) {
-        return Repeated { left_out: 0, alike: alike(lines, &files) };
+        return Repeated { alike: alike(lines, &files), ..Repeated::default() };
+    }
+    let mut contradictions = Vec::new();
+    let mut contradicted = 0;
+    for (one, other, count) in contradicting(lines, &files) {
+        contradicted += count;
+        contradictions.push(format!(
+            "{} and {} should say the same, and {} in one of them alone: give only the file that holds",
+            given_file(&lines[one]),
+            given_file(&lines[other]),
+            match count {
+                1 => "1 line is".to_owned(),
+                _ => format!("{count} lines are"),
+            }
+        ));
     }
     let mut forms = forms(lines);
     for form in &mut forms {
@@ -175,15 +189,20 @@ pub fn leave_out(lines: &mut Vec<BillLine>) -> Repeated {
     let before = lines.len();
     for_kept(lines, &keep);
     for_kept(&mut files, &keep);
-    Repeated { left_out: before - lines.len(), alike: alike(lines, &files) }
+    let (left_out, alike) = (before - lines.len(), alike(lines, &files));
+    Repeated { left_out, alike, contradictions, contradicted }
 }
 
 /// What stands in the bill more than once.
+#[derive(Default)]
 pub struct Repeated {
     /// Lines that another file has, too.
     pub left_out: usize,
     /// Tells of lines that say the same as one before them in their file: they count, and may be charged twice.
     pub alike: Option<String>,
+    /// Tells of files of which each lacks lines that the other has, and how many these are.
+    pub contradictions: Vec<String>,
+    pub contradicted: i64,
 }
 
 fn for_kept<T>(all: &mut Vec<T>, keep: &[bool]) {
@@ -224,8 +243,8 @@ fn files_of(lines: &[BillLine]) -> (Vec<usize>, bool) {
     said.values_mut().for_each(|said| said.sort_unstable());
     let mut one: HashMap<usize, usize> = HashMap::new();
     for parts in parts.values() {
-        // A file whose lines another one has, all of them, is no part beside it but a copy.
-        let is_copy = |a: &usize| parts.iter().any(|b| a != b && holds(&said[b], &said[a]));
+        // Two that say the same are no parts but copies.
+        let is_copy = |a: &usize| parts.iter().any(|b| a != b && said[b] == said[a]);
         if !parts.iter().any(is_copy) {
             one.extend(parts.iter().map(|file| (*file, parts[0])));
         }
@@ -233,12 +252,6 @@ fn files_of(lines: &[BillLine]) -> (Vec<usize>, bool) {
     files.iter_mut().for_each(|file| *file = *one.get(file).unwrap_or(file));
     let several = files.iter().any(|file| *file != files[0]);
     (files, several)
-}
-
-/// Whether a sorted list holds all of another one, each as often.
-fn holds(all: &[u64], some: &[u64]) -> bool {
-    let mut all = all.iter();
-    some.iter().all(|one| all.any(|other| other == one))
 }
 
 /// Of lines of one form that say the same, as many as the file with the most of them has.
@@ -287,15 +300,61 @@ pub fn differing<'l>(
         lines.fold(0, |facts, line| facts | Said::elsewhere(line).facts())
     };
     let compared = facts(&mut one.clone()) & facts(&mut other.clone());
-    let mut more: HashMap<Said<'_>, i64> = HashMap::new();
+    let hasher = DefaultHashBuilder::default();
+    let digest = |line: &BillLine| hasher.hash_one(Said::elsewhere(line).only(compared));
+    let mut more: HashMap<u64, i64> = HashMap::new();
     for line in one {
-        *more.entry(Said::elsewhere(line).only(compared)).or_default() += 1;
+        *more.entry(digest(line)).or_default() += 1;
     }
     for line in other {
-        *more.entry(Said::elsewhere(line).only(compared)).or_default() -= 1;
+        *more.entry(digest(line)).or_default() -= 1;
     }
     more.values().fold((0, 0), |(one, other), more| (one + more.max(&0), other - more.min(&0)))
 }
+
+/// Files of the bill that cannot both be right: two downloads of one file that differ; files of which one holds lines that the
+/// other has, too, and each others of the days of both that the other lacks. A line of each, and how many lines differ. API
+/// pages are one file.
+fn contradicting(lines: &[BillLine], files: &[usize]) -> Vec<(usize, usize, i64)> {
+    let mut of_file: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (place, line) in lines.iter().enumerate() {
+        if line.is_of_usage() && line.usage_day().is_some() {
+            let file = if line.columns == 0 { PAGES } else { files[place] };
+            of_file.entry(file).or_default().push(place);
+        }
+    }
+    let day = |place: &usize| lines[*place].usage_day();
+    let days = |places: &[usize]| {
+        let days = || places.iter().filter_map(day);
+        days().min().zip(days().max())
+    };
+    let files: Vec<(Vec<usize>, _)> =
+        of_file.into_values().map(|places| (days(&places), places)).map(|(d, p)| (p, d)).collect();
+    let name = |places: &[usize]| bill::download_of(given_file(&lines[places[0]]));
+    let mut told = Vec::new();
+    for (at, (one, days)) in files.iter().enumerate() {
+        for (other, others) in &files[at + 1..] {
+            let (Some(days), Some(others)) = (days, others) else { continue };
+            let is_download = name(one) == name(other);
+            let both = days.0.max(others.0)..=days.1.min(others.1);
+            let within = |places: &[usize]| -> Vec<&BillLine> {
+                let of_both = |place: &&usize| day(place).is_some_and(|day| both.contains(&day));
+                let places = places.iter().filter(|place| is_download || of_both(place));
+                places.map(|place| &lines[*place]).collect()
+            };
+            let (here, there) = (within(one), within(other));
+            let (more, less) = differing(here.iter().copied(), there.iter().copied());
+            let is_in_part = more > 0 && less > 0 && more < here.len() as i64;
+            if is_in_part || is_download && more + less > 0 {
+                told.push((one[0], other[0], more + less));
+            }
+        }
+    }
+    told
+}
+
+/// A number that no file has.
+const PAGES: usize = usize::MAX;
 
 /// Tells of lines that say the same as one before them in their file.
 fn alike(lines: &[BillLine], files: &[usize]) -> Option<String> {

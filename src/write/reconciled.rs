@@ -80,10 +80,10 @@ pub fn month_of_row(row: &Variance) -> String {
     row.period.month().to_string()
 }
 
-/// The month, `YYYY-MM`, in whose partition a Seq stands.
-pub fn month_of_seq(row: &SeqDifference) -> String {
-    let day = row.ours_day.as_deref().or(row.provider_day.as_deref());
-    day.and_then(|day| day.get(..7)).unwrap_or("0000-00").to_owned()
+/// The months, `YYYY-MM`, in whose partition a Seq may stand: that of our day, that of the list's.
+pub fn months_of_seq(row: &SeqDifference) -> impl Iterator<Item = String> {
+    let days = [row.ours_day.as_deref(), row.provider_day.as_deref()];
+    days.into_iter().flatten().filter_map(|day| day.get(..7).map(str::to_owned))
 }
 
 /// The rows of one month, in the order given: that of the Seqs.

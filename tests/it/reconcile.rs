@@ -1611,18 +1611,24 @@ fn files_of_one_delivery_that_differ_are_told() {
 #[test]
 fn late_lines_of_bills_without_a_month_are_in_question() {
     let right = Right::loaded();
-    let late = |kind: &str| {
+    let late = |kind: &str, paid: &str| {
         let [mut line, ..] = <[String; 3]>::try_from(right_lines()).expect("three lines");
-        for (from, to) in [("2024-12-22 09", "2024-12-15 09"), ("2024-12-21", "2024-11-10")] {
+        for (from, to) in [("2024-12-22", paid), ("2024-12-21", "2024-11-10")] {
             line = line.replace(from, to);
         }
         line.replace("按量计费日结", kind)
     };
-    for kind in ["按量计费日结", "调账扣费"] {
+    for (kind, paid) in [
+        ("按量计费日结", "2024-12-15"),
+        ("调账扣费", "2024-12-15"),
+        ("调账扣费", "2024-11-11"),
+        // When the month was closed.
+        ("按量计费日结", "2025-01-01"),
+    ] {
         let mut lines = right_lines();
-        lines.push(late(kind));
+        lines.push(late(kind, paid));
         let (_, found) = right.says(&lines, &["--month", "2024-12"], 4);
-        assert_eq!(beside(&found, "other_month"), some(1, "3.6", "3.6", true), "{kind}");
+        assert_eq!(beside(&found, "other_month"), some(1, "3.6", "3.6", true), "{kind} {paid}");
     }
     right.says(&right_lines(), &["--month", "2024-12"], 0);
 }
@@ -1646,6 +1652,58 @@ fn numbered_files_are_the_parts_of_one_bill() {
     let found = right.month.reconcile(&[&one, &other, &third], &as_of, 0);
     assert_eq!(calls(&found), 3);
     warning(&found, "2 lines in more than one of the files or pages, counted once");
+}
+
+/// Where each of two files lacks what the other has, none of them is the bill. A later export that holds an earlier one, and
+/// two that overlap, are no contradiction.
+#[test]
+fn files_that_lack_each_other_s_lines_are_told() {
+    let right = Right::loaded();
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    let lines = right_lines();
+    let one = right.file("one.csv", &lines[..2]);
+    let other = right.file("other.csv", &lines[1..]);
+    let found = right.month.reconcile(&[&one, &other], &as_of, 4);
+    assert_eq!(beside(&found, "files_differ"), Some((2, None, None, true)));
+    warning(&found, "should say the same, and 2 lines are in one of them alone");
+    let all = right.file("all.csv", &lines);
+    right.month.reconcile(&[&one, &all], &as_of, 0);
+    // Each goes on where the other does not reach.
+    let with = |name: &str, day: &str| {
+        let more = lines[0].replace("2024-12-21", day);
+        right.file(name, &lines.iter().cloned().chain([more]).collect::<Vec<String>>())
+    };
+    let (before, after) = (with("before.csv", "2024-12-20"), with("after.csv", "2024-12-22"));
+    let found = right.month.reconcile(&[&before, &after], &as_of, 4);
+    assert_eq!(beside(&found, "files_differ"), None);
+    // Of two downloads of one file each must say all.
+    let second = right.file("all (1).csv", &lines[..2]);
+    let found = right.month.reconcile(&[&all, &second], &as_of, 4);
+    assert_eq!(beside(&found, "files_differ"), Some((1, None, None, true)));
+}
+
+/// What the provider's list says of a Seq twice, and how many charges it counts, must agree.
+#[test]
+fn a_list_that_contradicts_itself_is_told() {
+    let month = Month::loaded();
+    let zip = bill("100012345678-20241231-by_used_time-bill_details.zip");
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    let text = fs::read_to_string(root().join(LIST)).expect("the list");
+    let once = month.reconcile(&[&zip, LIST], &as_of, 4);
+    assert_eq!((beside(&once, "files_differ"), beside(&once, "parts_missing")), (None, None));
+    let path = month.folder.path().join("list.ndjson");
+    let list = path.to_str().expect("UTF-8");
+    let flag = "\"IsNeedCharge\":true";
+    let flag = if text.contains(flag) { flag } else { "\"IsNeedCharge\": true" };
+    fs::write(&path, text.replacen(flag, &flag.replace("true", "false"), 1)).expect("a list");
+    for lists in [[LIST, list], [list, LIST]] {
+        let found = month.reconcile(&[&zip, lists[0], lists[1]], &as_of, 4);
+        assert_eq!(beside(&found, "files_differ"), Some((1, None, None, true)));
+    }
+    // The token counts one charge more than it has attempts that are charged.
+    let found = month.reconcile(&[&zip, list], &as_of, 4);
+    assert_eq!(beside(&found, "parts_missing"), Some((1, None, None, true)));
+    warning(&found, "ChargeCount is not the number of ChargeDetails that are charged");
 }
 
 /// Names of another width, and times without seconds as spreadsheets write them, are the same line.
@@ -1677,21 +1735,25 @@ fn a_bill_that_a_spreadsheet_wrote_again_is_no_second_one() {
 fn payments_that_do_not_add_up_are_told() {
     let right = Right::loaded();
     let as_of = ["--as-of", AS_OF, "--dry-run"];
-    let bill = |paid: [&str; 3]| {
+    let bill = |paid: [&str; 3], more: &str| {
         let lines = right_lines();
         let lines: Vec<String> =
-            lines.iter().zip(paid).map(|(line, paid)| format!("{line},{paid}")).collect();
+            lines.iter().zip(paid).map(|(line, paid)| format!("{line},{paid},0,-")).collect();
         let path = right.month.folder.path().join("paid.csv");
-        let header = format!("{RIGHT_HEADER},代金券支出,现金账户支出");
+        let header = format!("{RIGHT_HEADER},代金券支出,现金账户支出{more}");
         fs::write(&path, format!("{header}\n{}\n", lines.join("\n"))).expect("a bill");
         path.to_str().expect("UTF-8").to_owned()
     };
     // To fen, and with nothing said, too.
-    let right_ones = bill(["3.5,0.1", "-,1.13", "-,-"]);
+    let all = ",赠送账户支出,分成金账户支出";
+    let right_ones = bill(["3.5,0.1", "-,1.13", "-,-"], all);
     right.month.reconcile(&[&right_ones], &as_of, 0);
-    let wrong = bill(["-,99", "-,1.13", "0.2,0"]);
+    let wrong = bill(["-,99", "-,1.13", "0.2,0"], all);
     let found = right.month.reconcile(&[&wrong], &as_of, 4);
     assert_eq!(beside(&found, "payments_disagree"), some(2, "95.3", "95.5", true));
+    // What was paid from accounts that the file does not name is not known.
+    let some = bill(["-,3", "-,1", "0.2,0"], ",赠送账户支出,x");
+    right.month.reconcile(&[&some], &as_of, 0);
 }
 
 /// What packages are deducted is compared though calls and money agree.

@@ -221,7 +221,9 @@ impl Header {
             let has_product = has(Field::BusinessName) || has(Field::ProductName);
             let has_cost = has(Field::Cost) || has(Field::CostList);
             let of_component = columns.iter().any(|(_, field)| field.is_of_component());
-            if has_product && has_cost && !of_component {
+            let of_line = [Field::UsageFrom, Field::UsageTo, Field::PayTime, Field::ActionTypeName];
+            let of_line = of_component || of_line.into_iter().any(has);
+            if has_product && has_cost && !of_component || (has_product || has_cost) && !of_line {
                 let level = match has(Field::ResourceId) {
                     true => "a resource bill (资源账单, L2)",
                     false => "a summary (多维度汇总, L1)",

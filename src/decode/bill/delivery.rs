@@ -115,6 +115,22 @@ pub fn part_of(name: &str) -> &str {
     }
 }
 
+/// The name of a file as of its first download, without the ending, folders included.
+pub fn download_of(name: &str) -> &str {
+    without_copy(name.rsplit_once('.').map_or(name, |(stem, _)| stem)).0
+}
+
+/// What the name of any file says of its period.
+pub fn period_of(name: &str) -> Period {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name).to_ascii_lowercase();
+    let says = |words: [&str; 2]| words.iter().any(|word| name.contains(word));
+    match (says(["by_used_time", "按计费周期"]), says(["by_pay_time", "按扣费周期"])) {
+        (true, false) => Period::Used,
+        (false, true) => Period::Paid,
+        _ => Period::Unknown,
+    }
+}
+
 /// What becomes of a file among others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {

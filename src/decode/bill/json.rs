@@ -25,8 +25,6 @@ pub struct Pages {
     pub day_goes_on: Option<UsageDay>,
     /// Pages behind which it did not: the next one that was given is of another day.
     pub cut: i64,
-    /// Tokens of the provider's list whose count of charges is not that of their attempts.
-    pub miscounted: i64,
     bill_pages: i64,
     error_pages: i64,
     /// Whether a line said what it was before packages, and what they deducted.

@@ -16,8 +16,10 @@ mod wechat;
 #[cfg(test)]
 mod tests;
 
-pub use delivery::{Delivery, DeliveryDate, Period, Standing, delivery, part_of, standings};
-pub use names::{Wording, is_known_transaction, names_month, same_name};
+pub use delivery::{
+    Delivery, DeliveryDate, Period, Standing, delivery, download_of, part_of, period_of, standings,
+};
+pub use names::{Wording, is_known_transaction, names_month, names_payments, same_name};
 
 use crate::model::{
     Amount, BillFile, BillLine, BillReject, LineKind, OtherProduct, ProviderAttempt, UsageDay,
@@ -51,6 +53,8 @@ pub struct BillContent {
     pub totals: i64,
     /// Attempts of the provider's own list.
     pub attempts: i64,
+    /// Tokens of that list whose count of charges is not that of their attempts.
+    pub list_miscounted: i64,
     /// Of API pages that say how many bill lines there are.
     pub pages: Option<PagesHeld>,
     /// Days of the provider's list.

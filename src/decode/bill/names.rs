@@ -301,8 +301,18 @@ pub fn is_known_transaction(line: &BillLine) -> bool {
 
 /// Whether the file of a line says the month of the bill: in a column, or by its name. API pages always do.
 pub fn names_month(line: &BillLine, file: &str) -> bool {
-    let has = |field: Field| line.columns >> field as u64 & 1 == 1;
-    line.columns == 0 || has(Field::BillMonth) || super::delivery(file).is_some()
+    has(line, &[Field::BillMonth]) || super::delivery(file).is_some()
+}
+
+/// Whether the file of a line says all that a cost is paid by.
+pub fn names_payments(line: &BillLine) -> bool {
+    has(line, &[Field::Voucher, Field::Incentive, Field::Transfer, Field::Cash])
+}
+
+/// Whether the file of a line has all of these columns; API pages have.
+fn has(line: &BillLine, fields: &[Field]) -> bool {
+    let has = |field: &Field| line.columns >> *field as u64 & 1 == 1;
+    line.columns == 0 || fields.iter().all(has)
 }
 
 /// The products whose lines are ours.

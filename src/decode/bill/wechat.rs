@@ -54,8 +54,8 @@ pub fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pa
     })?;
     let charged = charges.iter().filter(|charge| charge.flag == Some(true)).count();
     if count.and_then(|count| count.parse().ok()).is_some_and(|count: usize| count != charged) {
-        pages.miscounted += 1;
-        if pages.miscounted == 1 {
+        reading.content.list_miscounted += 1;
+        if reading.content.list_miscounted == 1 {
             reading.note(format_args!(
                 "{}: record {}: ChargeCount is not the number of ChargeDetails that are charged: Seqs may be missing from the \
                  list",

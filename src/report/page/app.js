@@ -15,7 +15,7 @@ const WORDS = {
     right: "The bill is right: all of {n} rows agree.", right_sub: "Every day and product has as many calls on the bill as in our records, and asks what is expected.",
     right_calls_sub: "Every day and product has as many calls on the bill as in our records. Money was not compared.", right_audit: "Charged against the published rules all the same: {n} attempts (see the audit).",
     not_all: "The bill is not shown to be right: all of {n} rows agree, but not all of it could be compared.", yuan_of: "{y} yuan", gross_of: "{g} yuan without regard to sign",
-    b_no_day: "Not compared: {n} lines of usage without a day", b_other_month: "Not compared: {n} lines of usage of months that are not compared", b_pages_missing: "Not compared: {n} lines on pages that were not given", b_parts_missing: "Not given: {n} parts of the provider's list or of a bill", b_files_differ: "Not compared: {n} lines that only one of two files of a delivery has",
+    b_no_day: "Not compared: {n} lines of usage without a day", b_other_month: "Not compared: {n} lines of usage of months that are not compared", b_pages_missing: "Not compared: {n} lines on pages that were not given", b_parts_missing: "Not given: {n} parts of the provider's list or of a bill", b_files_differ: "Contradicting: {n} lines on which files differ that should say the same",
     b_other_payer: "Money not compared: {n} lines of other payers", b_seqs_differ: "{n} Seqs on which the provider's list and ours differ",
     b_unknown_kind: "Not compared: {n} lines whose transaction is not known", b_rejected: "Not compared: {n} lines of the bill that could not be read",
     b_product_like_ours: "Not compared: {n} lines of products that may be ours", b_no_count: "Not compared: {n} lines without a whole number of calls",
@@ -84,7 +84,7 @@ const WORDS = {
     n_rounding: "Ask the provider what the rounding lines (月度计费精度差异) are for: rounding makes less than a fen a line.",
     n_packages: "Compare the packages with [[reconcile.package]]: the calls agree, and the bill deducted another part of them than the packages of the pipeline file give.",
     n_no_day: "Look for the lines of usage without a day, or of another month, in the bill: they are in no row (give the bill of that month, too).",
-    n_files: "Give one file of each delivery: the later download, or the detail bill without the pack.",
+    n_files: "Give one file of each bill, and of the provider's list: the later download, the detail bill without the pack.",
     n_pages: "Give all pages of DescribeBillDetail (Total says how many lines there are).",
     n_other_payer: "Compare account.uin with the payers (支付者 UIN) of the bill; amounts of others are not compared.",
     n_currency: "Give bill and price book in yuan (CNY) to have the money compared.",
@@ -112,7 +112,7 @@ const WORDS = {
     right: "账单正确：{n} 行全部一致。", right_sub: "每一天、每个产品，账单的调用次数都与我方记录相同，金额与预期一致。",
     right_calls_sub: "每一天、每个产品，账单的调用次数都与我方记录相同。金额未核对。", right_audit: "但有 {n} 次按公布规则不应计费（见核查）。",
     not_all: "不能确认账单正确：{n} 行全部一致，但未能全部核对。", yuan_of: "{y} 元", gross_of: "不计正负 {g} 元",
-    b_no_day: "未核对：{n} 行用量没有日期", b_other_month: "未核对：{n} 行属于未核对月份的用量", b_pages_missing: "未核对：未提供的分页中有 {n} 行", b_parts_missing: "未提供：官方明细或账单的 {n} 个部分", b_files_differ: "未核对：同一批次的两个账单文件有 {n} 行不一致",
+    b_no_day: "未核对：{n} 行用量没有日期", b_other_month: "未核对：{n} 行属于未核对月份的用量", b_pages_missing: "未核对：未提供的分页中有 {n} 行", b_parts_missing: "未提供：官方明细或账单的 {n} 个部分", b_files_differ: "自相矛盾：本应一致的文件有 {n} 行不一致",
     b_other_payer: "金额未核对：其他支付者的 {n} 行", b_seqs_differ: "服务商清单与我方有 {n} 个 Seq 不一致",
     b_unknown_kind: "未核对：{n} 行的交易类型未知", b_rejected: "未核对：账单中有 {n} 行无法读取",
     b_product_like_ours: "未核对：{n} 行的产品可能属于人脸核身", b_no_count: "未核对：{n} 行的用量不是整数次",
@@ -181,7 +181,7 @@ const WORDS = {
     n_rounding: "询问服务商月度计费精度差异行的来由：舍入每行不超过一分。",
     n_packages: "对照 [[reconcile.package]] 检查资源包：次数一致，但账单抵扣的用量与任务文件中的资源包不符。",
     n_no_day: "在账单中查找没有日期或属于其他月份的用量行：它们未计入任何一行（请一并提供该月账单）。",
-    n_files: "每个批次只提供一个账单文件：较晚下载的文件，或不含账单包的明细账单。",
+    n_files: "每份账单及官方明细只提供一个文件：较晚下载的文件，或不含账单包的明细账单。",
     n_pages: "提供 DescribeBillDetail 的全部分页（Total 为总行数）。",
     n_other_payer: "对照账单的支付者 UIN 检查 account.uin；其他支付者的金额未核对。",
     n_currency: "提供人民币的账单和价目表，才能核对金额。",
@@ -734,8 +734,8 @@ function join() {
   const j = DATA.seqs;
   if (!j) return section("join", t("join"), empty(t("no_join")));
   const card = (k) => h("div", { class: "card" }, h("div", { class: "n", "data-n": k }, count(j[k])), h("div", { class: "l" }, named("q_", k)));
-  const rules = [...new Set(j.groups.map((g) => g.rule_id))].sort(), cells = new Map();
-  for (const g of j.groups) { const key = JSON.stringify([g.rule_id, g.hour]); if (!cells.has(key)) cells.set(key, []); cells.get(key).push(g); }
+  const differing = j.groups.filter((g) => g.status !== "agree"), rules = [...new Set(differing.map((g) => g.rule_id))].sort(), cells = new Map();
+  for (const g of differing) { const key = JSON.stringify([g.rule_id, g.hour]); if (!cells.has(key)) cells.set(key, []); cells.get(key).push(g); }
   const totals = [...cells.values()].map((c) => sum(c, (g) => big(g.count))), most = totals.reduce((m, n) => (n > m ? n : m), 0n);
   const level = (n) => (n * 2n > most ? 4 : n * 8n > most ? 3 : n * 32n > most ? 2 : 1);
   const rows = j.differences.filter((d) => (!state.joinStatus || d.status === state.joinStatus) && (state.joinHour === null || (d.hour === state.joinHour && d.rule_id === state.joinRule)));
