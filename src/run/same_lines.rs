@@ -150,7 +150,7 @@ fn repeats_an_id(lines: &[BillLine]) -> bool {
     ids.windows(2).any(|two| two[0] == two[1])
 }
 
-/// Leaves out lines that another file has, too; how many. Within one file lines that look alike are two, and so are lines
+/// Leaves out lines that another file has, too. Within one file lines that look alike are two, and so are lines
 /// whose ids differ: of one id and component there is one line, however often its page was given. Of lines that say the
 /// same as many stay as the file with the most of them has. Files of other columns, and API pages, are another form of the
 /// bill: a fact that one form does not have at all tells none of its lines apart from those of the other.
@@ -326,16 +326,19 @@ fn contradicting(lines: &[BillLine], files: &[usize]) -> Vec<(usize, usize, i64)
     let day = |place: &usize| lines[*place].usage_day();
     let days = |places: &[usize]| {
         let days = || places.iter().filter_map(day);
-        days().min().zip(days().max())
+        Some((days().min()?, days().max()?))
     };
-    let files: Vec<(Vec<usize>, _)> =
-        of_file.into_values().map(|places| (days(&places), places)).map(|(d, p)| (p, d)).collect();
-    let name = |places: &[usize]| bill::download_of(given_file(&lines[places[0]]));
+    let files: Vec<((UsageDay, UsageDay), Vec<usize>)> =
+        of_file.into_values().filter_map(|places| Some((days(&places)?, places))).collect();
+    let download = |places: &[usize]| {
+        let first = &lines[places[0]];
+        (first.columns != 0).then(|| bill::download_of(given_file(first)))
+    };
     let mut told = Vec::new();
-    for (at, (one, days)) in files.iter().enumerate() {
-        for (other, others) in &files[at + 1..] {
-            let (Some(days), Some(others)) = (days, others) else { continue };
-            let is_download = name(one) == name(other);
+    for (at, (days, one)) in files.iter().enumerate() {
+        for (others, other) in &files[at + 1..] {
+            let name = download(one);
+            let is_download = name.is_some() && name == download(other);
             let both = days.0.max(others.0)..=days.1.min(others.1);
             let within = |places: &[usize]| -> Vec<&BillLine> {
                 let of_both = |place: &&usize| day(place).is_some_and(|day| both.contains(&day));
