@@ -133,7 +133,7 @@ struct Sum {
     billed: Option<Amount>,
     cost: Option<Amount>,
     foreign_lines: i64,
-    /// Lines that stand in the bills of the months asked for.
+    /// Lines that stand in the bills of the months asked for; of none where none was.
     lines_of_bills: i64,
     lines: Vec<String>,
 }
@@ -315,7 +315,7 @@ pub fn counts(
             }
             let lines_of_bills = sum.lines_of_bills;
             let row = variance(account, period, code, sum, settings, &packages)?;
-            if settings.months.is_some() && !asked && row.difference != 0 {
+            if !asked && row.difference != 0 {
                 counted.lines_elsewhere += lines_of_bills;
             }
             counted.rows.push(row);

@@ -949,8 +949,14 @@ impl Right {
     }
 
     fn file(&self, name: &str, lines: &[String]) -> String {
+        self.file_with(name, "", lines)
+    }
+
+    /// With columns behind those of all bills: `,订单 ID`.
+    fn file_with(&self, name: &str, columns: &str, lines: &[String]) -> String {
         let path = self.month.folder.path().join(name);
-        fs::write(&path, format!("{RIGHT_HEADER}\n{}\n", lines.join("\n"))).expect("a bill");
+        let text = format!("{RIGHT_HEADER}{columns}\n{}\n", lines.join("\n"));
+        fs::write(&path, text).expect("a bill");
         path.to_str().expect("UTF-8").to_owned()
     }
 
@@ -1185,15 +1191,12 @@ fn a_late_line_is_no_bill_by_deduction_time() {
     let mut lines = right_lines();
     lines.iter_mut().for_each(|line| line.push_str(",2024-12"));
     lines.push(format!("{late},2024-12"));
-    let path = right.month.folder.path().join("late.csv");
-    let header = format!("{RIGHT_HEADER},账单归属月");
-    fs::write(&path, format!("{header}\n{}\n", lines.join("\n"))).expect("a bill");
-    let bill = path.to_str().expect("UTF-8");
+    let bill = right.file_with("late.csv", ",账单归属月", &lines);
     let as_of = ["--as-of", AS_OF, "--dry-run"];
-    let found = right.month.reconcile(&[bill], &as_of, 4);
+    let found = right.month.reconcile(&[&bill], &as_of, 4);
     assert_eq!(row_of(&found, "2024-11-20", H5)["status"], "provider_only");
     let more = [&as_of[..], &["--month", "2024-12"]].concat();
-    let found = right.month.reconcile(&[bill], &more, 4);
+    let found = right.month.reconcile(&[&bill], &more, 4);
     assert_eq!(found["over_tolerance"], 0);
     assert_eq!(beside(&found, "other_month"), some(1, "0.3", "0.3", true));
 }
@@ -1399,10 +1402,7 @@ fn the_members_of_an_archive_are_one_bill() {
     // Two files say the same but for the order: two lines.
     let order = |name: &str, order: &str| {
         let lines: Vec<String> = lines.iter().map(|line| format!("{line},{order}")).collect();
-        let path = right.month.folder.path().join(name);
-        let text = format!("{RIGHT_HEADER},订单 ID\n{}\n", lines.join("\n"));
-        fs::write(&path, text).expect("a bill");
-        path.to_str().expect("UTF-8").to_owned()
+        right.file_with(name, ",订单 ID", &lines)
     };
     let found = right.month.reconcile(&[&order("1.csv", "o-1"), &order("2.csv", "o-2")], &as_of, 4);
     assert_eq!(row_of(&found, "2024-12-21", WECHAT)["difference"], 3);
@@ -1554,23 +1554,16 @@ fn lines_of_other_orders_in_another_form_of_the_bill_count() {
     let right = Right::loaded();
     let as_of = ["--as-of", AS_OF, "--dry-run"];
     let lines = right_lines();
-    let with_orders = |order: &str| {
-        let with_order = |line: &String| format!("{line},{order}");
-        let text = lines.iter().map(with_order).collect::<Vec<_>>().join("\n");
-        let path = right.month.folder.path().join(format!("{order}.csv"));
-        // The project is another column, and so this another form.
-        let (header, text) = match order {
-            "o1" => (format!("{RIGHT_HEADER},订单 ID"), text),
-            _ => (format!("{RIGHT_HEADER},订单 ID,项目名称"), text.replace(order, "o2,a")),
-        };
-        fs::write(&path, format!("{header}\n{text}\n")).expect("a bill");
-        path.to_str().expect("UTF-8").to_owned()
+    let with = |name: &str, columns: &str, cells: &str| {
+        let lines: Vec<String> = lines.iter().map(|line| format!("{line},{cells}")).collect();
+        right.file_with(name, columns, &lines)
     };
-    let (one, other) = (with_orders("o1"), with_orders("o2"));
+    // The project is another column, and so this another form.
+    let other_form = |order: &str| with("other.csv", ",订单 ID,项目名称", &format!("{order},a"));
+    let (one, other) = (with("one.csv", ",订单 ID", "o1"), other_form("o2"));
     let found = right.month.reconcile(&[&one, &other], &as_of, 4);
     assert_eq!(row_of(&found, "2024-12-21", WECHAT)["provider_calls"], 6);
-    let text = fs::read_to_string(&other).expect("a bill").replace("o2", "o1");
-    fs::write(&other, text).expect("a bill");
+    let other = other_form("o1");
     let found = right.month.reconcile(&[&one, &other], &as_of, 0);
     assert_eq!(row_of(&found, "2024-12-21", WECHAT)["provider_calls"], 3);
 }
@@ -1739,10 +1732,7 @@ fn payments_that_do_not_add_up_are_told() {
         let lines = right_lines();
         let lines: Vec<String> =
             lines.iter().zip(paid).map(|(line, paid)| format!("{line},{paid},0,-")).collect();
-        let path = right.month.folder.path().join("paid.csv");
-        let header = format!("{RIGHT_HEADER},代金券支出,现金账户支出{more}");
-        fs::write(&path, format!("{header}\n{}\n", lines.join("\n"))).expect("a bill");
-        path.to_str().expect("UTF-8").to_owned()
+        right.file_with("paid.csv", &format!(",代金券支出,现金账户支出{more}"), &lines)
     };
     // To fen, and with nothing said, too.
     let all = ",赠送账户支出,分成金账户支出";
