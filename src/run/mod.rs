@@ -754,6 +754,14 @@ impl<'p> Run<'p> {
             }
             Ok(())
         })?;
+        // A rebuild forgets what is not in the objects any more, and mends files that cannot be read.
+        let told: Vec<i32> = match self.is_rebuild() {
+            true => Vec::new(),
+            false => stored_days.intersection(&replaced).copied().collect(),
+        };
+        on_threads(threads, &told, |day| {
+            Ok(write::told_of_pulls(&tables.detail, *day, &partition(*day), &seqs, &rows)?)
+        })?;
         let merged = merge::merge(rows, shifts, &replaced)?;
         loaded.settle_fates(&merged.fates);
         let removed = self.removed(&tables.detail, &seqs, objects)?;

@@ -154,13 +154,13 @@ impl SeqSet {
     }
 }
 
-/// Merges. `shifts` are, by piece, the records of its object that lie before it; `replaced` are days whose
-/// stored rows are not among the rows because this run makes them anew.
+/// Merges. `shifts` are, by piece, the records of its object that lie before it; `replaced` are days that this run
+/// makes anew: of their stored rows none counts, but those that are among the rows tell of earlier pulls.
 pub fn merge(held: Held, shifts: Vec<i64>, replaced: &BTreeSet<i32>) -> Result<Merged, WriteError> {
     let (part, mut source) = match held.finish()? {
-        Gathered::Memory(rows) => merge_held(rows, &shifts),
+        Gathered::Memory(rows) => merge_held(rows, &shifts, replaced),
         Gathered::Spilled(runs) => {
-            let (spilled, part) = Spilled::new(runs, shifts)?;
+            let (spilled, part) = Spilled::new(runs, shifts, replaced)?;
             (part, Source::Spilled(spilled))
         }
     };
@@ -176,7 +176,7 @@ pub fn merge(held: Held, shifts: Vec<i64>, replaced: &BTreeSet<i32>) -> Result<M
 }
 
 /// What is all in memory.
-fn merge_held(mut rows: Vec<Rows>, shifts: &[i64]) -> (Part, Source) {
+fn merge_held(mut rows: Vec<Rows>, shifts: &[i64], replaced: &BTreeSet<i32>) -> (Part, Source) {
     for rows in &mut rows {
         let piece = rows.keys.first().map_or(u32::MAX, |key| key.piece);
         rows.shift_records(shifts.get(piece as usize).copied().unwrap_or(0));
@@ -201,7 +201,7 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64]) -> (Part, Source) {
         .map(|shard| {
             let of_shard: Vec<_> =
                 hashed.iter().flat_map(|shards| &shards[shard]).copied().collect();
-            merge_shard(of_shard, &rows)
+            merge_shard(of_shard, &rows, replaced)
         })
         .collect();
     let mut days: BTreeMap<i32, Vec<RowRef>> = BTreeMap::new();
@@ -285,7 +285,11 @@ struct Winners {
     earlier: Vec<(RowRef, Box<[Pull]>)>,
 }
 
-fn merge_shard(mut shard: Vec<(u64, RowRef)>, rows: &[Rows]) -> (Part, Winners) {
+fn merge_shard(
+    mut shard: Vec<(u64, RowRef)>,
+    rows: &[Rows],
+    replaced: &BTreeSet<i32>,
+) -> (Part, Winners) {
     let at = |r: RowRef| (&rows[r.batch as usize], r.row as usize);
     let seq = |r: RowRef| rows[r.batch as usize].seq(r.row as usize);
     let snapshot = |r: &RowRef| {
@@ -322,10 +326,10 @@ fn merge_shard(mut shard: Vec<(u64, RowRef)>, rows: &[Rows]) -> (Part, Winners) 
         refs.clear();
         refs.extend(same_hash.iter().map(|(_, row)| *row));
         for snapshots in refs.chunk_by(|a, b| seq(*a) == seq(*b)) {
-            let earlier = settle_one(&mut part, snapshots, &brief, &snapshot);
-            if let Some(winner) = snapshots.last() {
-                winners.days.entry(brief(winner).1).or_default().push(*winner);
-                winners.earlier.extend(earlier.map(|earlier| (*winner, earlier)));
+            let won = settle_one(&mut part, snapshots, replaced, &brief, &snapshot);
+            if let Some((won, winner)) = won.zip(snapshots.last()) {
+                winners.days.entry(won.day).or_default().push(*winner);
+                winners.earlier.extend(won.earlier.map(|earlier| (*winner, earlier)));
             }
         }
     }
@@ -346,21 +350,36 @@ pub struct Snapshot<'i> {
     pub seq: Id<'i>,
 }
 
-/// One Seq: its snapshots in rank order. Of most there is one, and whether it was stored and its day is all that
-/// is asked of it (`brief`). Gives the earlier pulls, where the last snapshot, which counts, knows of fewer.
+/// The last snapshot of a Seq, which counts.
+pub struct Won {
+    pub day: i32,
+    /// All earlier pulls, where it knows of fewer.
+    pub earlier: Option<Box<[Pull]>>,
+}
+
+/// One Seq: its snapshots in rank order, of which the last counts. Of most there is one, and whether it was stored and
+/// its day is all that is asked of it (`brief`). Stored rows of days in `replaced` come first and count for nothing: they
+/// tell of earlier pulls; None where there is nothing else.
 pub fn settle_one<'i, S>(
     part: &mut Part,
     snapshots: &[S],
+    replaced: &BTreeSet<i32>,
     brief: &impl Fn(&S) -> (bool, i32),
     snapshot: &impl Fn(&S) -> Snapshot<'i>,
-) -> Option<Box<[Pull]>> {
+) -> Option<Won> {
+    let gives_way = |stored: bool, day: i32| stored && replaced.contains(&day);
     let (stored, day) = snapshots.last().map(brief)?;
+    if gives_way(stored, day) {
+        return None;
+    }
     part.count(day, !stored);
     if snapshots.len() == 1 {
-        return None;
+        return Some(Won { day, earlier: None });
     }
     let winner_is_stored = stored;
     let snapshots: Vec<Snapshot<'_>> = snapshots.iter().map(snapshot).collect();
+    let known = snapshots.iter().flat_map(|s| s.own.iter().chain(s.earlier)).copied().collect();
+    let snapshots = &snapshots[snapshots.partition_point(|s| gives_way(s.stored, s.day))..];
     let stored = snapshots.iter().find(|s| s.stored);
     // A day whose rows turn out the same is made again to the same bytes, and nothing is committed.
     if !winner_is_stored {
@@ -386,14 +405,13 @@ pub fn settle_one<'i, S>(
         }
     }
     let winner = snapshots.last()?;
-    let known = snapshots.iter().flat_map(|s| s.own.iter().chain(s.earlier)).copied().collect();
     let mut earlier = Pull::first_of_each(known);
     earlier.retain(|pull| Some(*pull) != winner.own);
     let is_news = earlier != winner.earlier;
     if is_news {
         part.changed_days.insert(winner.day);
     }
-    is_news.then(|| earlier.into())
+    Some(Won { day, earlier: is_news.then(|| earlier.into()) })
 }
 
 /// A row group in the making: what its rows hold once for many, and of each row which of those.

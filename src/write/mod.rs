@@ -18,10 +18,12 @@ pub mod spill;
 pub use replace::replace_partitions;
 
 use crate::storage::{Place, StorageError, is_unfinished};
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, TimestampMillisecondType};
 use bytes::Bytes;
 use delta::{Change, DeltaError, DeltaTable, LiveFile, NewFile, TableSpec};
+use merge::SeqSet;
 use rows::RowsBuilder;
 use schema::Table;
 use spill::Held;
@@ -469,6 +471,43 @@ pub fn stored_rows(
                 }
             };
             held.add(RowsBuilder::stored(&batch, day, rank_time)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// What stored rows of a day that is made anew tell of earlier pulls of these Seqs: rows without a pull of their own,
+/// which rank before all others. Their own comes again with the object it lies in, but those that gave no row may lie in
+/// objects that are not read again.
+pub fn told_of_pulls(
+    table: &OpenTable,
+    day: i32,
+    partition: &str,
+    seqs: &SeqSet,
+    held: &Held,
+) -> Result<(), WriteError> {
+    for file in table.files_of(Some(partition)) {
+        // Of most days no row knows of any.
+        let mut known = false;
+        for batch in table.read_columns(file, &["earlier_pulls"])? {
+            let batch = batch?;
+            known |= batch.column(0).null_count() < batch.num_rows();
+        }
+        if !known {
+            continue;
+        }
+        let of_file = |source| table.of_file(&file.path, source);
+        for batch in table.read_each(file).map_err(of_file)? {
+            let batch = batch.map_err(of_file)?;
+            let told = batch.column(table.table.position("earlier_pulls"));
+            let seq = batch.column(table.table.position("seq")).as_string::<i32>();
+            let wanted: BooleanArray = (0..batch.num_rows())
+                .map(|row| Some(told.is_valid(row) && seqs.may_hold(seq.value(row))))
+                .collect();
+            let batch = filter_record_batch(&batch, &wanted)?;
+            let mut rows = RowsBuilder::stored(&batch, day, vec![i64::MIN; batch.num_rows()])?;
+            rows.flags.iter_mut().for_each(|flags| *flags = flags.unfetched());
+            held.add(rows)?;
         }
     }
     Ok(())

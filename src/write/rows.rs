@@ -131,6 +131,11 @@ impl Flags {
 }
 
 impl Flags {
+    /// The same, as if no envelope had told when it was fetched.
+    pub fn unfetched(self) -> Flags {
+        Flags(self.0 & !(1 << FETCHED))
+    }
+
     pub fn bits(self) -> u8 {
         self.0
     }

@@ -12,7 +12,7 @@ use super::rows::{Answer, Class, Flags, KeyOf, Keys, NONE, Pull, Rows, Said};
 use crate::model::Texts;
 use rayon::prelude::*;
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -803,7 +803,11 @@ impl News {
 
 impl Spilled {
     /// Finds which rows count. `shifts` are the records before each piece.
-    pub fn new(runs: Vec<Run>, shifts: Vec<i64>) -> Result<(Spilled, Part), WriteError> {
+    pub fn new(
+        runs: Vec<Run>,
+        shifts: Vec<i64>,
+        replaced: &BTreeSet<i32>,
+    ) -> Result<(Spilled, Part), WriteError> {
         let losers = runs
             .iter()
             .map(|run| (0..run.rows.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
@@ -812,7 +816,7 @@ impl Spilled {
         let mut spilled = Spilled { runs, losers, news, shifts };
         let part = (0..PARTS)
             .into_par_iter()
-            .map(|part| spilled.settle_part(part))
+            .map(|part| spilled.settle_part(part, replaced))
             .try_reduce(Part::default, |a, b| Ok(a.merge(b)))?;
         for (news, run) in spilled.news.iter_mut().zip(&spilled.runs) {
             news.sort(run).map_err(|error| run.failed(error))?;
@@ -820,7 +824,7 @@ impl Spilled {
         Ok((spilled, part))
     }
 
-    fn settle_part(&self, part: usize) -> Result<Part, WriteError> {
+    fn settle_part(&self, part: usize, replaced: &BTreeSet<i32>) -> Result<Part, WriteError> {
         let records = records_of(&self.runs, part)?;
         let mut all: Vec<Record<'_>> =
             records.iter().flat_map(|(run, records)| records.each(*run)).collect();
@@ -845,8 +849,8 @@ impl Spilled {
         let mut news: Vec<Vec<(u32, Box<[Pull]>)>> = vec![Vec::new(); self.runs.len()];
         for snapshots in all.chunk_by(|a, b| a.id == b.id) {
             let brief = |record: &Record<'_>| (stored(record), record.day);
-            let earlier =
-                settle_one(&mut part, snapshots, &brief, &|record: &Record<'_>| Snapshot {
+            let won = settle_one(&mut part, snapshots, replaced, &brief, &|record: &Record<'_>| {
+                Snapshot {
                     stored: stored(record),
                     day: record.day,
                     facts: record.facts,
@@ -854,11 +858,13 @@ impl Spilled {
                     earlier: record.earlier,
                     object: key_of(record).map_or(NONE, |key| key.object),
                     seq: record.id,
-                });
-            if let Some((earlier, winner)) = earlier.zip(snapshots.last()) {
+                }
+            });
+            let counting = usize::from(won.is_some());
+            if let Some((earlier, winner)) = won.and_then(|won| won.earlier).zip(snapshots.last()) {
                 news[winner.run as usize].push((winner.row, earlier));
             }
-            for loser in snapshots.iter().rev().skip(1) {
+            for loser in snapshots.iter().rev().skip(counting) {
                 let bits = &self.losers[loser.run as usize][loser.row as usize / 64];
                 bits.fetch_or(1 << (loser.row % 64), std::sync::atomic::Ordering::Relaxed);
             }
@@ -1133,8 +1139,9 @@ mod tests {
 
     const DAY_MS: i64 = 86_400_000;
 
-    /// Batches of a few rows, with Seqs that come again in others, on other days, with other facts.
-    fn batches(seed: u64) -> (Vec<Rows>, Vec<i64>) {
+    /// Batches of a few rows, with Seqs that come again in others, on other days, with other facts. Stored rows of
+    /// replaced days are such as tell of earlier pulls alone.
+    fn batches(seed: u64, replaced: &[i32]) -> (Vec<Rows>, Vec<i64>) {
         let mut rng = Rng(seed * 2 + 1);
         let pieces = 1 + rng.below(12) as usize;
         let seqs = 1 + rng.below(400);
@@ -1214,12 +1221,21 @@ mod tests {
                     let mut earlier = Pull::first_of_each(earlier.into_iter().chain(own).collect());
                     earlier.retain(|pull| Some(*pull) != own);
                     rows.set_earlier(row, earlier.into());
+                    if replaced.contains(&rows.usage_date(row)) {
+                        rows.rank_time[row] = i64::MIN;
+                        rows.flags[row] = flags.unfetched();
+                    }
                 }
             }
             all.push(rows);
         }
         let shifts = (0..pieces).map(|_| rng.below(3) as i64 * 1000).collect();
         (all, shifts)
+    }
+
+    /// One day in a third of the cases, where nothing but what was just read counts.
+    fn replaced_of(seed: u64) -> &'static [i32] {
+        if seed % 3 == 0 { &[20_513] } else { &[] }
     }
 
     fn merged(rows: &[Rows], shifts: &[i64], bytes_max: usize, replaced: &[i32]) -> Merged {
@@ -1246,8 +1262,8 @@ mod tests {
     fn spilled_or_held_the_outcome_is_the_same() {
         let (mut rows_seen, mut fates_seen, mut changes_seen) = (0, 0, 0);
         for seed in 1..150 {
-            let (rows, shifts) = batches(seed);
-            let replaced: &[i32] = if seed % 3 == 0 { &[20_513] } else { &[] };
+            let replaced = replaced_of(seed);
+            let (rows, shifts) = batches(seed, replaced);
             let all = merged(&rows, &shifts, usize::MAX, replaced);
             assert!(!all.is_spilled());
             for bytes_max in [0, 5_000, 40_000] {
@@ -1302,12 +1318,15 @@ mod tests {
     fn the_rows_that_count_are_those_of_a_plain_recount() {
         let mut earlier_seen = 0;
         for seed in 1..60 {
-            let (rows, shifts) = batches(seed);
-            let merged = merged(&rows, &shifts, 3_000, &[]);
+            let replaced = replaced_of(seed);
+            let (rows, shifts) = batches(seed, replaced);
+            let merged = merged(&rows, &shifts, 3_000, replaced);
             let mut best: HashMap<String, Best> = HashMap::new();
             let mut new_days = BTreeSet::new();
             for rows in &rows {
-                for row in 0..rows.len() {
+                let counts =
+                    |row: &usize| !rows.stored || !replaced.contains(&rows.usage_date(*row));
+                for row in (0..rows.len()).filter(counts) {
                     let piece = rows.keys[rows.source_key[row] as usize].piece as usize;
                     let rank = (
                         rows.rank_time[row],
@@ -1383,7 +1402,7 @@ mod tests {
     /// Seqs are found again by what is asked of stored days.
     #[test]
     fn all_seqs_are_known_wherever_they_are() {
-        let (rows, _) = batches(7);
+        let (rows, _) = batches(7, &[]);
         for bytes_max in [usize::MAX, 2_000] {
             let held = Held::new(bytes_max, &std::env::temp_dir());
             rows.iter().for_each(|rows| held.add(rows.clone()).expect("room on the disk"));

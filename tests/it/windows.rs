@@ -266,6 +266,54 @@ fn a_refresh_of_a_range_replaces_that_range_only() {
     assert!(lasting(&world, "daily_charge").iter().all(|row| row["usage_date"] != "2024-11-03"));
 }
 
+/// What a pull said that gave no row stays known when the days of the row are made anew, though its object has a date that
+/// is not read for them, and though that of another was written over.
+#[test]
+fn a_refresh_of_a_range_keeps_what_earlier_pulls_said() {
+    let envelope = "[source.envelope]\nresponse = \"/result\"\nfetched_at = \"/at\"\n[[route]]";
+    let pull = |key: &str, hour: i64, seqs: &[&str], flag: Option<bool>| {
+        let attempts = seqs.iter().map(|seq| attempt(seq, november(5, 1), flag)).collect();
+        let record = json!({"at": november(5, 3_600_000 * hour), "result": result(attempts)});
+        Object::new(key, record.to_string(), SOME_TIME + hour)
+    };
+    let told = |world: &World| -> BTreeMap<String, serde_json::Value> {
+        let rows = world.table("liveness_detail").rows().into_iter();
+        rows.map(|row| (row["seq"].to_string(), row["earlier_pulls"].clone())).collect()
+    };
+    let world = World::new(&PIPELINE.replace("[[route]]", envelope));
+    world.put_all(&[
+        pull("wx/dt=2024-11-01/old.json", 1, &["far"], None),
+        pull("wx/dt=2024-11-05/new.json", 2, &["far"], Some(true)),
+        pull("wx/dt=2024-11-05/over.json", 1, &["over", "gone"], None),
+    ]);
+    world.run(&[]);
+    world.put(&pull("wx/dt=2024-11-05/over.json", 3, &["over"], Some(false)));
+    world.run(&[]);
+    let before = told(&world);
+    let first = json!([{
+        "fetched_at": november(5, 3_600_000), "is_need_charge": null, "snapshot_final": true, "errcode": 0
+    }]);
+    let due = |over: &serde_json::Value| {
+        let none = serde_json::Value::Null;
+        [("far", &first), ("gone", &none), ("over", over)]
+            .map(|(seq, told)| (format!("\"{seq}\""), told.clone()))
+            .into()
+    };
+    assert_eq!(before, due(&first));
+    // Nothing of the first of November is read for the fifth.
+    let mut expected = before;
+    expected.remove("\"gone\"");
+    for _ in 0..2 {
+        world.run(&["--full-refresh", "--from", "2024-11-05", "--to", "2024-11-05"]);
+        world.verify();
+        assert_eq!(told(&world), expected);
+    }
+    // All days anew: as the objects are now, as a first load of them has it.
+    world.run(&["--full-refresh"]);
+    expected.insert("\"over\"".into(), serde_json::Value::Null);
+    assert_eq!(told(&world), expected);
+}
+
 /// An attempt whose later snapshot names another day is of that day, whichever windows were loaded first.
 #[test]
 fn a_seq_that_moved_to_another_day_is_counted_there_once() {
