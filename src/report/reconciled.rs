@@ -165,8 +165,14 @@ fn headline(r: &Reconciled) -> String {
                 tolerance(r)
             ),
         };
+        // Whether the change makes it right is for money to say.
+        let only_changed = |row: &&Variance| {
+            let settled = row.difference != 0 || row.cost_difference().is_some();
+            row.status == Status::Adjusted && !settled
+        };
+        let does = if differing.iter().all(only_changed) { "WAS CHANGED" } else { "DIFFERS" };
         format!(
-            "THE BILL DIFFERS in {}: {calls}{money}.{within}",
+            "THE BILL {does} in {}: {calls}{money}.{within}",
             plural(differing.len() as u64, "row")
         )
     };

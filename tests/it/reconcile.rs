@@ -992,6 +992,12 @@ fn a_bill_is_right_only_where_all_of_it_was_compared() {
     assert!(text.contains(calls), "{text}");
 
     let none = ["-", "-", "-", "-"];
+    // Nor is a change of which only its amount could be compared a difference.
+    let change = [PRODUCT, "增强版人脸核身（权威库）-App", "调账扣费", "-"];
+    let changed = [clean.clone(), vec![right_line(change, none, "1", "CNY")]].concat();
+    let text = right.month.told(own, &right.file("bill.csv", &changed), 0);
+    let same = "THE BILL WAS CHANGED in 1 row: it counts as many calls as our records; money was not compared.";
+    assert!(text.contains(same), "{text}");
     let no_calls = ["0", "0", "0", "次"];
     let day = |name| [PRODUCT, name, "按量计费日结", "-"];
     let added: [(&str, Vec<String>); 12] = [

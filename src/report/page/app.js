@@ -27,7 +27,7 @@ const WORDS = {
     unpriced_note: "Without a price: {tags} ({y} yuan on the bill).", bill_cost_unpriced: "Billed without a price, yuan",
     nothing: "Nothing to compare.", nothing_sub: "Neither our records nor the bill have anything for these months.",
     pending_only: "The bill is not out yet.", pending_only_sub: "None of the {n} rows can be compared so far.",
-    differs: "The bill differs from our records{how}.", how_more: "it counts {n} calls more", how_less: "it counts {n} calls fewer",
+    differs: "The bill differs from our records{how}.", changed: "The bill was changed{how}.", how_more: "it counts {n} calls more", how_less: "it counts {n} calls fewer",
     how_both: "it counts {n} calls more in some rows and {m} fewer in others", how_same: "it counts as many calls as our records",
     money_more: "asks {y} yuan more than expected", money_less: "asks {y} yuan less than expected", money_same: "asks what is expected",
     and: ", and ", colon: ": ",
@@ -124,7 +124,7 @@ const WORDS = {
     unpriced_note: "没有价格：{tags}（账单金额 {y} 元）。", bill_cost_unpriced: "无价格的账单金额（元）",
     nothing: "没有可核对的数据。", nothing_sub: "这些月份我方记录和账单都没有数据。",
     pending_only: "账单尚未出账。", pending_only_sub: "{n} 行目前都无法核对。",
-    differs: "账单与我方记录不一致{how}。", how_more: "账单多计 {n} 次", how_less: "账单少计 {n} 次",
+    differs: "账单与我方记录不一致{how}。", changed: "账单有调整{how}。", how_more: "账单多计 {n} 次", how_less: "账单少计 {n} 次",
     how_both: "账单在部分行多计 {n} 次，在其他行少计 {m} 次", how_same: "次数一致",
     money_more: "金额比预期多 {y} 元", money_less: "金额比预期少 {y} 元", money_same: "金额与预期一致",
     and: "，", colon: "：",
@@ -390,7 +390,9 @@ function overview() {
     verdict = "bad";
     const calls = more && less ? t("how_both", { n: count(more), m: count(less) }) : more ? t("how_more", { n: count(more) }) : less ? t("how_less", { n: count(less) }) : t("how_same");
     const money = !compared ? "" : t("and") + (cost > 0n ? t("money_more", { y: yuan(cost) }) : cost < 0n ? t("money_less", { y: yuan(-cost) }) : t("money_same"));
-    heading = t("differs", { how: t("colon") + calls + money });
+    // Whether the change makes it right is for money to say.
+    const onlyChanged = differing.every((r) => r.status === "adjusted" && r.difference === 0 && r.costDifference === null);
+    heading = t(onlyChanged ? "changed" : "differs", { how: t("colon") + calls + money });
     sub.push(DATA.over_tolerance ? t("tolerance", tolerance) : t("within", tolerance));
   }
   sub.push(...DATA.beside.filter((b) => b.over_tolerance || b.kind !== "no_price").map(besideWords));
