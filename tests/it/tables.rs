@@ -240,6 +240,9 @@ fn tables_from_before_a_column_are_read_and_written_on() {
     let log = world.path("out/liveness_detail/_delta_log/00000000000000000001.json");
     let log = std::fs::read_to_string(log).unwrap();
     assert!(log.lines().any(|line| line.contains("metaData") && line.contains("earlier_pulls")));
+    // Rows of before tell of no pulls to the run that makes their day anew.
+    world.run(&["--full-refresh", "--from", "2024-11-02", "--to", "2024-11-02"]);
+    assert_eq!(world.table("liveness_detail").rows().len(), 3);
     // Everything in one load, elsewhere, is the same.
     let clean = World::new(&pipeline);
     clean.put(&Object::new("1.json", pull(next + 1_000, &seqs, None), SOME_TIME));
