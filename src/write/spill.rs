@@ -1235,7 +1235,7 @@ mod tests {
 
     /// One day in a third of the cases, where nothing but what was just read counts.
     fn replaced_of(seed: u64) -> &'static [i32] {
-        if seed % 3 == 0 { &[20_513] } else { &[] }
+        if seed.is_multiple_of(3) { &[20_513] } else { &[] }
     }
 
     fn merged(rows: &[Rows], shifts: &[i64], bytes_max: usize, replaced: &[i32]) -> Merged {
