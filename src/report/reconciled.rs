@@ -167,8 +167,7 @@ fn headline(r: &Reconciled) -> String {
         };
         // Whether the change makes it right is for money to say.
         let only_changed = |row: &&Variance| {
-            let settled = row.difference != 0 || row.cost_difference().is_some();
-            row.status == Status::Adjusted && !settled
+            row.status == Status::Adjusted && row.difference == 0 && row.cost_difference().is_none()
         };
         let does = if differing.iter().all(only_changed) { "WAS CHANGED" } else { "DIFFERS" };
         format!(
