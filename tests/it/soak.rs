@@ -107,6 +107,7 @@ fn thirty_days_end_as_one_full_refresh() {
         String::from_utf8_lossy(&ran.stderr)
     );
     // One line a seed: what was compared. A comparison of nothing would be none.
+    let mut days_of_the_same_bytes = 0;
     for seed in &seeds {
         let found = said.lines().find_map(|line| line.strip_prefix(&format!("{seed} same: ")));
         let counts: Value =
@@ -123,6 +124,7 @@ fn thirty_days_end_as_one_full_refresh() {
             let count = counts[what].as_u64().expect("a count");
             assert!(count >= least, "seed {seed}: {count} {what}, too few to mean anything");
         }
+        days_of_the_same_bytes += counts["days_of_the_same_bytes"].as_u64().expect("a count");
     }
     let all: Vec<&String> = logs.values().flatten().collect();
     let ends = |with: &str| all.iter().filter(|line| line.contains(with)).count();
@@ -134,6 +136,8 @@ fn thirty_days_end_as_one_full_refresh() {
         ends("-> 75"),
     ));
     if seeds.len() >= 10 {
+        let each = days_of_the_same_bytes / seeds.len() as u64;
+        assert!(each >= 15, "{each} days of the same bytes a life, of {DAYS}");
         assert!(ends("-> killed") >= seeds.len(), "kills that met a run");
         assert!(ends("-> 75") >= seeds.len() / 4, "runs that were stopped");
     }
