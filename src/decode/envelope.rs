@@ -84,15 +84,14 @@ pub struct Found<'a> {
     created_at: Fact<'a>,
 }
 
-/// Walks the record to its end.
+/// Walks the record to its end, or to where it breaks: what was found before that is there.
 pub fn open<'a>(
     cursor: &mut Cursor<'a>,
     pointers: &Pointers,
+    found: &mut Found<'a>,
     trace: &mut Option<Trace>,
-) -> Parsed<Found<'a>> {
-    let mut found = Found::default();
-    walk(cursor, &pointers.0, &mut found, trace)?;
-    Ok(found)
+) -> Parsed<()> {
+    walk(cursor, &pointers.0, found, trace)
 }
 
 fn walk<'a>(

@@ -22,7 +22,7 @@ pub use skim::{Ask, END_LOOK_BYTES, Layout, Layouts, Skim, Why};
 use crate::model::{Attempt, Compression, Format, Record, Reject, RejectReason, Tally};
 use frame::{Beginnings, Indent, Search, Way, blank_run};
 use json::{BYTE_ORDER_MARK, Fault};
-use record::{Draft, Outcome, Trace, UnknownMembers};
+use record::{Draft, Outcome, Trace, UnknownMembers, Unusable};
 use std::borrow::Cow;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -155,8 +155,21 @@ enum One {
     Read(usize),
     /// It goes on beyond the buffer.
     Cut,
-    /// It is no JSON: nothing was told of it yet. The fault's offset counts from the buffer's start.
-    Broken(Fault),
+    /// It is no JSON: nothing was told of it yet. Offsets count from the buffer's start.
+    Broken(Broken),
+}
+
+/// A record that is no JSON.
+struct Broken {
+    fault: Fault,
+    /// Of the attempts before the fault, where they begin and their Seqs.
+    seqs: Vec<(usize, String)>,
+}
+
+impl From<Fault> for Broken {
+    fn from(fault: Fault) -> Broken {
+        Broken { fault, seqs: Vec::new() }
+    }
 }
 
 /// Records of an object whose beginnings are looked at, to know the next one by after a broken one.
@@ -254,8 +267,8 @@ impl<'w> Decoder<'w> {
             match self.one(input, at, end, whole, sink) {
                 One::Read(after) => at = after,
                 One::Cut => return at,
-                One::Broken(fault) => {
-                    self.reject_broken(bytes, at, fault, sink);
+                One::Broken(broken) => {
+                    self.reject_broken(bytes, at, broken, sink);
                     if !whole {
                         self.lost = Some(Lost::Line);
                     }
@@ -285,7 +298,7 @@ impl<'w> Decoder<'w> {
                 reason: RejectReason::Truncated,
                 message: Cow::Borrowed(message),
             };
-            self.reject_broken(bytes, bytes.len(), fault, sink);
+            self.reject_broken(bytes, bytes.len(), fault.into(), sink);
             self.place = Place::Open;
         }
         bytes.len()
@@ -315,7 +328,7 @@ impl<'w> Decoder<'w> {
                     reason: RejectReason::TrailingComma,
                     message: Cow::Borrowed("a comma before the closing bracket"),
                 };
-                self.reject_record("$".to_owned(), comma, fault, sink);
+                self.reject_record("$".to_owned(), comma, fault, Vec::new(), sink);
                 return self.token(Place::Open, at);
             }
             (b']', Place::ArrayBegun | Place::ElementEnded) => return self.token(Place::Open, at),
@@ -325,19 +338,19 @@ impl<'w> Decoder<'w> {
             (_, Place::ElementEnded) => return self.comma_missing(bytes, at, last, sink),
             _ => {}
         }
-        let fault = match self.one(input, at, bytes.len(), last, sink) {
+        let broken = match self.one(input, at, bytes.len(), last, sink) {
             One::Read(after) => {
                 self.record_ended();
                 return Step::At(after);
             }
             One::Cut => return Step::More(at),
-            One::Broken(fault) => fault,
+            One::Broken(broken) => broken,
         };
         if matches!(first, b'{' | b'[') {
-            return self.broken(bytes, at, fault, last, sink);
+            return self.broken(bytes, at, broken, last, sink);
         }
-        let place = fault.at;
-        self.lost = Some(match fault.reason {
+        let (place, reason) = (broken.fault.at, broken.fault.reason);
+        self.lost = Some(match reason {
             RejectReason::Comment => match Lost::comment(bytes, place, last) {
                 Some(lost) => lost,
                 None => return Step::More(at),
@@ -345,12 +358,12 @@ impl<'w> Decoder<'w> {
             RejectReason::ByteOrderMark => Lost::Marked,
             _ => Lost::Rubble,
         });
-        let marked = fault.reason == RejectReason::ByteOrderMark;
+        let marked = reason == RejectReason::ByteOrderMark;
         let passed = if marked { BYTE_ORDER_MARK.len() } else { 0 };
         if !marked {
             self.indent.spoil();
         }
-        self.reject_broken(bytes, at, fault, sink);
+        self.reject_broken(bytes, at, broken, sink);
         Step::At(place + passed)
     }
 
@@ -383,7 +396,7 @@ impl<'w> Decoder<'w> {
             },
             _ => self.lost = Some(Lost::Rubble),
         }
-        self.reject_broken(bytes, at, fault, sink);
+        self.reject_broken(bytes, at, fault.into(), sink);
         Step::At(at)
     }
 
@@ -392,10 +405,11 @@ impl<'w> Decoder<'w> {
         &mut self,
         bytes: &[u8],
         start: usize,
-        mut fault: Fault,
+        broken: Broken,
         last: bool,
         sink: &mut impl Sink,
     ) -> Step {
+        let Broken { fault, mut seqs } = broken;
         let own = self.beginnings.and(&bytes[start..fault.at]);
         // A cut record swallows those behind it up to where the grammar no longer holds.
         let next = match own.find(bytes, start + 1, fault.at, last) {
@@ -405,19 +419,20 @@ impl<'w> Decoder<'w> {
             Search::Ended(_) => self.indent.same_at(bytes, start, fault.at).then_some(fault.at),
         };
         if let Some(next) = next {
-            fault = Fault {
+            let fault = Fault {
                 at: next,
                 reason: RejectReason::Truncated,
                 message: Cow::Borrowed("the record is not at its end where the next one begins"),
             };
-            self.reject_broken(bytes, start, fault, sink);
+            seqs.retain(|(at, _)| *at < next);
+            self.reject_broken(bytes, start, Broken { fault, seqs }, sink);
             self.next_begins(Indent::of(&bytes[start..next]));
             return Step::At(next);
         }
         let from = fault.at;
         let indent = if bytes[start] == b'{' { self.indent.clone() } else { Indent::none() };
         let way = Way::new(indent, own);
-        self.reject_broken(bytes, start, fault, sink);
+        self.reject_broken(bytes, start, Broken { fault, seqs }, sink);
         self.pass_over(Lost::Record(way), bytes, start, from, last)
     }
 
@@ -535,6 +550,11 @@ impl<'w> Decoder<'w> {
             }
             read => read,
         };
+        let broken = |fault| {
+            let seqs = record::seqs_met(text, self.wanted);
+            let seqs = seqs.into_iter().map(|(at, seq)| (start + at, seq)).collect();
+            One::Broken(Broken { fault, seqs })
+        };
         match read {
             Ok((after, Ok(outcome))) => {
                 if outcome == Outcome::Result && draft.trace.is_some() {
@@ -550,13 +570,13 @@ impl<'w> Decoder<'w> {
             Ok((after, Err(fault))) => {
                 let path = json::path_of(&text.as_bytes()[..after], fault.at);
                 let at = self.offset + (start + fault.at) as i64;
-                self.reject_record(path, at, fault, sink);
+                let seqs = record::seqs_met(&text[..after], self.wanted);
+                let seqs = seqs.into_iter().map(|(_, seq)| seq).collect();
+                self.reject_record(path, at, fault, seqs, sink);
                 One::Read(start + after)
             }
-            Err(fault) if fault.at < text.len() => {
-                One::Broken(Fault { at: start + fault.at, ..fault })
-            }
-            Err(_) if bounded => One::Broken(Fault {
+            Err(fault) if fault.at < text.len() => broken(Fault { at: start + fault.at, ..fault }),
+            Err(_) if bounded => broken(Fault {
                 at: start + text.len(),
                 reason: RejectReason::RecordTooLarge,
                 message: Cow::Borrowed("a record of more than 512 MiB"),
@@ -566,8 +586,8 @@ impl<'w> Decoder<'w> {
                 let cut = sound_end == end || end == input.bytes.len() && input.cut_at(sound_end);
                 match (cut, whole) {
                     (true, false) => One::Cut,
-                    (true, true) => One::Broken(Fault { at: end, ..fault }),
-                    (false, _) => One::Broken(Fault {
+                    (true, true) => broken(Fault { at: end, ..fault }),
+                    (false, _) => broken(Fault {
                         at: start + sound.len(),
                         reason: RejectReason::InvalidUtf8,
                         message: Cow::Borrowed(
@@ -608,13 +628,14 @@ impl<'w> Decoder<'w> {
         }
         self.tally.records_with_attempts += 1;
         let mut path = json::Path::new(text.as_bytes());
-        for fault in draft.unusable.drain(..) {
+        for Unusable { fault, seq, .. } in draft.unusable.drain(..) {
             sink.reject(Reject {
                 record: number,
                 byte_offset: self.offset + (start + fault.at) as i64,
                 json_path: path.of(fault.at),
                 reason: fault.reason,
                 message: fault.message.into_owned(),
+                seqs: seq.into_iter().map(Cow::into_owned).collect(),
                 of_attempt: true,
             });
         }
@@ -629,13 +650,8 @@ impl<'w> Decoder<'w> {
     }
 
     /// Sets aside what begins at `start` and breaks at the fault; both offsets count from the buffer's start.
-    fn reject_broken(
-        &mut self,
-        bytes: &[u8],
-        start: usize,
-        mut fault: Fault,
-        sink: &mut impl Sink,
-    ) {
+    fn reject_broken(&mut self, bytes: &[u8], start: usize, broken: Broken, sink: &mut impl Sink) {
+        let Broken { mut fault, seqs } = broken;
         if self.stream_broken && fault.reason == RejectReason::Truncated && fault.at == bytes.len()
         {
             fault = stream_break(fault.at);
@@ -645,11 +661,19 @@ impl<'w> Decoder<'w> {
         // A name that begins at the fault is shown if it is whole.
         let end = bytes.len().min(at + 128);
         let path = json::path_of(&bytes[start..end], at - start);
-        self.reject_record(path, self.offset + at as i64, fault, sink);
+        let seqs = seqs.into_iter().map(|(_, seq)| seq).collect();
+        self.reject_record(path, self.offset + at as i64, fault, seqs, sink);
     }
 
     /// `at` counts from the beginning of the object.
-    fn reject_record(&mut self, json_path: String, at: i64, fault: Fault, sink: &mut impl Sink) {
+    fn reject_record(
+        &mut self,
+        json_path: String,
+        at: i64,
+        fault: Fault,
+        seqs: Vec<String>,
+        sink: &mut impl Sink,
+    ) {
         let number = self.record;
         self.record += 1;
         self.tally.records_seen += 1;
@@ -660,6 +684,7 @@ impl<'w> Decoder<'w> {
             json_path,
             reason: fault.reason,
             message: fault.message.into_owned(),
+            seqs,
             of_attempt: false,
         });
     }
@@ -833,14 +858,14 @@ fn read_plain(
     let mut decoder = decoder.unwrap_or_else(|| Decoder::new(wanted, Framing::Documents, 0));
     let end = decoder.offset;
     if broken && !decoder.stream_break_told {
-        decoder.reject_record("$".to_owned(), end, stream_break(0), sink);
+        decoder.reject_record("$".to_owned(), end, stream_break(0), Vec::new(), sink);
     } else if decoder.records() == 0 && !decoder.array_opened {
         let fault = Fault {
             at: 0,
             reason: RejectReason::EmptyObject,
             message: Cow::Borrowed("the object holds no record"),
         };
-        decoder.reject_record("$".to_owned(), 0, fault, sink);
+        decoder.reject_record("$".to_owned(), 0, fault, Vec::new(), sink);
     }
     Ok(decoder.finish())
 }

@@ -90,6 +90,8 @@ pub struct Reject {
     pub reason: RejectReason,
     /// What is wrong and what to do, without any value from the record.
     pub message: String,
+    /// Of the attempts set aside, the Seqs that could be read, in their order.
+    pub seqs: Vec<String>,
     /// Whether it stands for one attempt (true) or for a whole record (false).
     pub of_attempt: bool,
 }

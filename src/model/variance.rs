@@ -117,7 +117,7 @@ pub struct Part {
     pub seqs: Vec<String>,
     /// How many Seqs there are, where `seqs` was cut.
     pub seqs_total: i64,
-    /// Objects behind it, where there is no Seq (rejects).
+    /// Objects behind it: of rejects, and of attempts that came again.
     pub source_keys: Vec<String>,
 }
 

@@ -49,6 +49,8 @@ pub struct RejectOn {
     pub day: UsageDay,
     pub source_key: String,
     pub reason: String,
+    /// Of its attempts, as far as they could be read.
+    pub seqs: Vec<String>,
 }
 
 /// Attempts of an object whose Seqs were known already, by the date of its key (`inputs.rows_duplicate`, `rows_changed`).
@@ -694,14 +696,21 @@ impl<'e> Work<'_, 'e> {
         }
     }
 
-    fn rejects(&mut self, rejects: &[RejectOn], keys_max: usize) {
+    fn rejects(&mut self, rejects: &[RejectOn], seqs_max: usize) {
         let known = ByDay::of(rejects.iter().map(|reject| (reject.day, &*reject.source_key, 1)));
         let rows = self.differing().filter(|row| !self.rests[*row].listed);
         for (row, count) in self.shared(&known.held, rows.collect()) {
-            // Rejects have no Seq; `seqs_total` says how many objects there are, where `source_keys` was cut.
-            let (seqs_total, source_keys) = known.objects_of(self.rows[row].period, keys_max);
-            let (kind, seqs) = (PartKind::Reject, Vec::new());
-            self.push(row, Part { kind, count, seqs, seqs_total, source_keys });
+            let (first, last) = self.rows[row].period.days();
+            let of_row = rejects.iter().filter(|reject| (first..=last).contains(&reject.day));
+            let seqs: BTreeSet<&String> = of_row.flat_map(|reject| &reject.seqs).collect();
+            let part = Part {
+                kind: PartKind::Reject,
+                count,
+                seqs_total: seqs.len() as i64,
+                seqs: seqs.into_iter().take(seqs_max).cloned().collect(),
+                source_keys: known.objects_of(self.rows[row].period, seqs_max),
+            };
+            self.push(row, part);
         }
     }
 
@@ -744,7 +753,7 @@ impl<'e> Work<'_, 'e> {
                 *rest -= part;
                 used -= part;
             }
-            let (_, source_keys) = known.objects_of(period, keys_max);
+            let source_keys = known.objects_of(period, keys_max);
             let (kind, seqs) = (PartKind::Duplicate, again.seqs.iter().cloned().collect());
             self.push(row, Part { kind, count, seqs, seqs_total, source_keys });
         }
@@ -780,12 +789,11 @@ impl<'k> ByDay<'k> {
         self.held.range(first..=last).fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
-    /// How many objects there are, and the first of them.
-    fn objects_of(&self, period: Period, keys_max: usize) -> (i64, Vec<String>) {
+    /// The first objects.
+    fn objects_of(&self, period: Period, keys_max: usize) -> Vec<String> {
         let (first, last) = period.days();
         let keys: BTreeSet<&str> =
             self.objects.range(first..=last).flat_map(|(_, keys)| keys.iter().copied()).collect();
-        let count = keys.len() as i64;
-        (count, keys.into_iter().take(keys_max).map(str::to_owned).collect())
+        keys.into_iter().take(keys_max).map(str::to_owned).collect()
     }
 }

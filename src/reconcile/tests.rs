@@ -441,7 +441,12 @@ fn parts(row: &Variance) -> Vec<(PartKind, i64, Vec<&str>)> {
 }
 
 fn reject(day: UsageDay) -> RejectOn {
-    RejectOn { day, source_key: "bad.json".into(), reason: "truncated".into() }
+    RejectOn {
+        day,
+        source_key: "bad.json".into(),
+        reason: "truncated".into(),
+        seqs: vec![format!("lost-{day}"), "lost".into()],
+    }
 }
 
 #[test]
@@ -565,15 +570,19 @@ fn unknown_flags_then_snapshots_then_rejects() {
     // Two rejects that day: either row could take both, so neither does, and both tell them.
     assert_eq!(
         parts(&rows[0]),
-        [(PartKind::Reject, 0, vec![]), (PartKind::Unexplained, 5, vec![])]
+        [
+            (PartKind::Reject, 0, vec!["lost", "lost-2024-11-01"]),
+            (PartKind::Unexplained, 5, vec![])
+        ]
     );
-    assert_eq!(rows[0].parts[0].source_keys, ["bad.json"]);
+    let told = &rows[0].parts[0];
+    assert_eq!((told.seqs_total, told.source_keys.join(" ")), (2, "bad.json".to_owned()));
     assert_eq!(
         parts(&rows[1]),
         [
             (PartKind::UnknownFlag, 1, vec!["s0"]),
             (PartKind::NotFinal, 1, vec!["s1"]),
-            (PartKind::Reject, 0, vec![]),
+            (PartKind::Reject, 0, vec!["lost", "lost-2024-11-01"]),
             (PartKind::Unexplained, 3, vec![])
         ]
     );

@@ -575,11 +575,13 @@ pub fn rejects(counts: &[RejectCount], rows: &[RejectRow], limit: usize) -> Stri
     text.push('\n');
     let shown = if limit == 0 { rows.len() } else { limit.min(rows.len()) };
     for row in &rows[..shown] {
-        let _ = writeln!(
+        let _ = write!(
             text,
             "{}: record {}, byte {}, {}: {}",
             row.source_key, row.source_record, row.byte_offset, row.json_path, row.reason
         );
+        let seqs = if row.seqs.is_empty() { "" } else { ", Seq " };
+        let _ = writeln!(text, "{seqs}{}", row.seqs.join(", "));
     }
     if shown < rows.len() {
         let _ = writeln!(text, "({} more: --limit 0 prints all)", rows.len() - shown);
@@ -642,6 +644,7 @@ pub fn schema_sql(schema: &TableSchema) -> String {
                     "STRUCT(fetched_at TIMESTAMP WITH TIME ZONE, is_need_charge BOOLEAN, \
                      snapshot_final BOOLEAN, errcode INTEGER)[]"
                 }
+                "list<utf8>" => "VARCHAR[]",
                 _ => "VARCHAR",
             };
             format!("  {} {kind}{}", column.name, if column.nullable { "" } else { " NOT NULL" })

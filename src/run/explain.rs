@@ -196,8 +196,20 @@ fn difference_of(output: &Place, seq: &str) -> Result<Option<Columns>, RunError>
 /// Why a Seq cannot be explained that liveness_detail does not hold.
 pub fn not_held(pipeline: &Pipeline, seq: &str) -> Result<String, RunError> {
     let output = Place::open(&pipeline.output.url, &pipeline.output.options)?;
-    let told =
-        "an attempt that was set aside has no row: `faceledger rejects` lists those by object";
+    let tables = Tables::open_existing(&output)?;
+    let rejects = read_small(&tables.rejects, small::rejects)?;
+    if let Some(reject) = rejects.iter().find(|reject| reject.seqs.iter().any(|held| held == seq)) {
+        return Ok(format!(
+            "Seq {seq}: not in liveness_detail, because it was set aside: {} record {}, byte {}, {}: {} ({})",
+            reject.source_key,
+            reject.source_record,
+            reject.byte_offset,
+            reject.json_path,
+            reject.reason,
+            reject.message,
+        ));
+    }
+    let told = "an attempt of which the Seq could not be read has no row: `faceledger rejects` lists those by object";
     let Some(row) = difference_of(&output, seq)? else {
         return Ok(format!("Seq {seq}: not in liveness_detail; {told}"));
     };

@@ -470,6 +470,7 @@ fn put_together(objects: &Objects, outs: Vec<ShardOut>) -> Result<(Loaded, Vec<i
                 json_path: reject.json_path,
                 reason: reject.reason.code().to_owned(),
                 message: reject.message,
+                seqs: reject.seqs,
                 run_id: String::new(),
             }));
         }

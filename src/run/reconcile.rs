@@ -609,7 +609,8 @@ impl Job<'_> {
             .into_iter()
             .filter_map(|row| {
                 let day = day_of(&row.source_key)?;
-                Some(RejectOn { day, source_key: row.source_key, reason: row.reason })
+                let (source_key, reason, seqs) = (row.source_key, row.reason, row.seqs);
+                Some(RejectOn { day, source_key, reason, seqs })
             })
             .collect();
         rejects.sort();

@@ -126,8 +126,14 @@ pub fn data_type(kind: &str) -> Option<DataType> {
         "decimal(5,2)" => DataType::Decimal128(5, 2),
         "decimal(38,8)" => DataType::Decimal128(38, 8),
         "list<pull>" => DataType::List(pull_field()),
+        "list<utf8>" => DataType::List(Arc::new(text_element())),
         _ => return None,
     })
+}
+
+/// An element of a list of texts, by the name that Parquet gives elements of lists.
+pub fn text_element() -> Field {
+    Field::new("element", DataType::Utf8, false)
 }
 
 /// An element of `earlier_pulls`.
@@ -142,8 +148,7 @@ pub fn pull_field() -> FieldRef {
             part("snapshot_final", "bool", true),
             part("errcode", "int32", true),
         ];
-        // The name that Parquet gives elements of lists.
-        Arc::new(Field::new("element", DataType::Struct(parts.into()), false))
+        Arc::new(Field::new(text_element().name(), DataType::Struct(parts.into()), false))
     });
     PULL.clone()
 }

@@ -4,11 +4,11 @@
 
 use super::WriteError;
 use super::parquet::plain_column;
-use super::schema::{BILL_LINE, DAILY_CHARGE, INPUTS, REJECTS, Table};
+use super::schema::{BILL_LINE, DAILY_CHARGE, INPUTS, REJECTS, Table, text_element};
 use crate::model::{Amount, BillLine, DailyCharge, LineKind, UsageDay};
 use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, Int64Array, RecordBatch, StringArray,
-    StringDictionaryBuilder, TimestampMillisecondArray,
+    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, Int64Array, ListArray, ListBuilder,
+    RecordBatch, StringArray, StringBuilder, StringDictionaryBuilder, TimestampMillisecondArray,
 };
 use arrow::datatypes::{Date32Type, Int32Type, Int64Type, TimestampMillisecondType};
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub struct RejectRow {
     pub json_path: String,
     pub reason: String,
     pub message: String,
+    /// Of the attempts set aside, as far as they could be read.
+    pub seqs: Vec<String>,
     pub run_id: String,
 }
 
@@ -80,6 +82,16 @@ pub(super) fn longs(values: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(values))
 }
 
+/// A list without elements is null.
+fn text_lists_or_null<'v>(values: impl Iterator<Item = &'v [String]>) -> ArrayRef {
+    let mut builder = ListBuilder::new(StringBuilder::new()).with_field(text_element());
+    for texts in values {
+        texts.iter().for_each(|text| builder.values().append_value(text));
+        builder.append(!texts.is_empty());
+    }
+    Arc::new(builder.finish())
+}
+
 fn days(values: impl Iterator<Item = UsageDay>) -> ArrayRef {
     Arc::new(Date32Array::from_iter_values(values.map(UsageDay::date32)))
 }
@@ -135,6 +147,10 @@ impl Columns<'_> {
         Ok(plain_column(self.0, name)?.as_primitive::<TimestampMillisecondType>().clone())
     }
 
+    fn text_lists(&self, name: &str) -> Result<ListArray, WriteError> {
+        Ok(plain_column(self.0, name)?.as_list::<i32>().clone())
+    }
+
     fn days(&self, name: &str) -> Result<Date32Array, WriteError> {
         Ok(plain_column(self.0, name)?.as_primitive::<Date32Type>().clone())
     }
@@ -178,6 +194,7 @@ pub fn rejects_batch(rows: &[RejectRow]) -> Result<RecordBatch, WriteError> {
             texts(rows.iter().map(|r| r.json_path.as_str())),
             words(rows.iter().map(|r| r.reason.as_str())),
             words(rows.iter().map(|r| r.message.as_str())),
+            text_lists_or_null(rows.iter().map(|r| r.seqs.as_slice())),
         ],
     )
 }
@@ -187,6 +204,11 @@ pub fn rejects(batch: &RecordBatch) -> Result<Vec<RejectRow>, WriteError> {
     let (run, key) = (c.texts("run_id")?, c.texts("source_key")?);
     let (record, offset) = (c.longs("source_record")?, c.longs("byte_offset")?);
     let (path, reason, message) = (c.texts("json_path")?, c.texts("reason")?, c.texts("message")?);
+    let seqs = c.text_lists("seqs")?;
+    let seqs_of = |i| match seqs.is_valid(i) {
+        true => seqs.value(i).as_string::<i32>().iter().flatten().map(str::to_owned).collect(),
+        false => Vec::new(),
+    };
     Ok((0..batch.num_rows())
         .map(|i| RejectRow {
             run_id: run.value(i).to_owned(),
@@ -196,6 +218,7 @@ pub fn rejects(batch: &RecordBatch) -> Result<Vec<RejectRow>, WriteError> {
             json_path: path.value(i).to_owned(),
             reason: reason.value(i).to_owned(),
             message: message.value(i).to_owned(),
+            seqs: seqs_of(i),
         })
         .collect())
 }

@@ -147,7 +147,8 @@ fn explain_leads_from_a_charge_to_its_byte() {
     let first = one("a", TIME);
     let second =
         result(vec![attempt("b", TIME, Some(false)), attempt("c", TIME, Some(true))]).to_string();
-    world.put(&Object::new("x/a.ndjson", format!("{first}\n{second}\n"), SOME_TIME));
+    let cut = r#"{"LivenessDetail":[{"Seq":"cut","Errcode":"#;
+    world.put(&Object::new("x/a.ndjson", format!("{first}\n{second}\n{cut}\n"), SOME_TIME));
     world.run(&[]);
     let found = world.faceledger(&["explain", "pipeline.toml", "c", "--json"]).exits(0).json();
     assert_eq!(found["source"]["key"], "x/a.ndjson");
@@ -163,6 +164,11 @@ fn explain_leads_from_a_charge_to_its_byte() {
     assert_eq!(found["daily_charge"]["attempts"], 3);
     let none = world.faceledger(&["explain", "pipeline.toml", "nobody"]).exits(2);
     assert!(none.stderr.contains("not in liveness_detail"), "{}", none.stderr);
+    let cut_at = first.len() + second.len() + 2 + cut.len();
+    let aside = world.faceledger(&["explain", "pipeline.toml", "cut"]).exits(2).stderr;
+    let place =
+        format!("x/a.ndjson record 2, byte {cut_at}, $.LivenessDetail[0].Errcode: truncated");
+    assert!(aside.contains("set aside") && aside.contains(&place), "{aside}");
     world.remove("x/a.ndjson");
     let gone = world.faceledger(&["explain", "pipeline.toml", "c"]).exits(0);
     assert!(gone.stdout.contains("record             1"), "{}", gone.stdout);

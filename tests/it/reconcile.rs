@@ -256,6 +256,7 @@ fn the_list_by_seq_the_audit_and_the_money_are_those_of_the_readme() {
     }
     let cut = row_of(&found, "2024-12-11", H5);
     assert_eq!(cut["parts"][0]["source_keys"], json!(["dt=2024-12-11.ndjson"]));
+    assert_eq!(cut["parts"][0]["seqs"], json!([seq("20241211", 3, 2)]));
 
     let audit = &found["audit"];
     assert_eq!(

@@ -43,6 +43,9 @@ fn kind(column: &parquet::schema::types::ColumnDescriptor) -> String {
 
 /// The Parquet columns of a column: one, but for a list of pulls.
 fn leaves((name, kind, nullable): (String, String, bool)) -> Vec<(String, String, bool)> {
+    if kind == "list<utf8>" {
+        return vec![("element".to_owned(), "utf8".to_owned(), false)];
+    }
     if kind != "list<pull>" {
         return vec![(name, kind, nullable)];
     }
@@ -164,9 +167,9 @@ fn nothing_to_write_is_no_file() {
     assert_eq!(world.table("inputs").rows().len(), 1);
 }
 
-/// Makes liveness_detail what an earlier version wrote, which did not know of `earlier_pulls`.
-fn without_earlier_pulls(world: &World) {
-    let table = world.table("liveness_detail");
+/// Makes a table what an earlier version wrote, which did not know of a column.
+fn without_column(world: &World, table: &str, column: &str) {
+    let table = world.table(table);
     let mut sizes = BTreeMap::new();
     for path in table.files.keys() {
         let file = table.folder.join(path);
@@ -177,7 +180,7 @@ fn without_earlier_pulls(world: &World) {
         let kept = |batch: &RecordBatch| {
             let schema = batch.schema();
             let names = schema.fields().iter().map(|field| field.name().as_str());
-            let places = names.enumerate().filter(|(_, name)| *name != "earlier_pulls");
+            let places = names.enumerate().filter(|(_, name)| *name != column);
             batch.project(&places.map(|(place, _)| place).collect::<Vec<_>>()).unwrap()
         };
         let mut writer = ArrowWriter::try_new(&mut old, kept(&batches[0]).schema(), None).unwrap();
@@ -193,10 +196,7 @@ fn without_earlier_pulls(world: &World) {
         if let Some(metadata) = action.get_mut("metaData") {
             let mut schema: Value =
                 serde_json::from_str(metadata["schemaString"].as_str().unwrap()).unwrap();
-            schema["fields"]
-                .as_array_mut()
-                .unwrap()
-                .retain(|field| field["name"] != "earlier_pulls");
+            schema["fields"].as_array_mut().unwrap().retain(|field| field["name"] != column);
             metadata["schemaString"] = Value::from(schema.to_string());
         }
         if let Some(add) = action.get_mut("add") {
@@ -205,6 +205,30 @@ fn without_earlier_pulls(world: &World) {
         action.to_string()
     });
     std::fs::write(log, lines.collect::<Vec<_>>().join("\n")).unwrap();
+}
+
+#[test]
+fn rejects_from_before_their_seqs_are_read_and_written_on() {
+    let world = World::new(PLAIN_PIPELINE);
+    let cut = |seq: &str| format!(r#"{{"LivenessDetail":[{{"Seq":"{seq}","#);
+    world.put(&Object::new("1.json", cut("a"), SOME_TIME));
+    world.run(&[]);
+    without_column(&world, "rejects", "seqs");
+    world.put(&Object::new("2.json", cut("b"), SOME_TIME));
+    world.run(&[]);
+    world.faceledger(&["compact", "pipeline.toml"]).exits(0);
+    let listed = world.faceledger(&["rejects", "pipeline.toml", "--json"]).exits(0).json();
+    let listed = listed.as_array().expect("rejects").iter();
+    let told: Vec<_> = listed.map(|row| (row["source_key"].clone(), row["seqs"].clone())).collect();
+    assert_eq!(
+        told,
+        [("1.json".into(), Value::Array(vec![])), ("2.json".into(), vec!["b"].into())]
+    );
+    // What was set aside before tells its Seqs once it has been read again.
+    world.faceledger(&["rejects", "pipeline.toml", "--retry"]).exits(0);
+    let rows = world.table("rejects").rows();
+    let told: Vec<_> = rows.iter().map(|row| row["seqs"].clone()).collect();
+    assert_eq!(told, [vec!["a"].into(), Value::from(vec!["b"])]);
 }
 
 /// A column that may be null and came later is no reason to load everything anew.
@@ -221,7 +245,7 @@ fn tables_from_before_a_column_are_read_and_written_on() {
     let seqs = [("a", first), ("b", first), ("c", next)];
     world.put(&Object::new("1.json", pull(next + 1_000, &seqs, None), SOME_TIME));
     world.run(&[]);
-    without_earlier_pulls(&world);
+    without_column(&world, "liveness_detail", "earlier_pulls");
     // One of them again, with another answer: only its day is written anew.
     world.put(&Object::new("2.json", pull(next + 2_000, &seqs[..1], Some(true)), SOME_TIME));
     let ran = world.run(&[]);

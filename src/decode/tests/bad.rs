@@ -674,3 +674,59 @@ fn the_second_piece_counts_from_its_offset() {
     let numbers: Vec<i64> = seen.records.iter().map(|(r, _)| r.number).collect();
     assert_eq!(numbers, [0, 3]);
 }
+
+/// What is set aside tells the Seqs that could be read, those of its own attempts alone.
+#[test]
+fn rejects_tell_the_seqs_that_could_be_read() {
+    let attempt =
+        |seq: &str, rest: &str| format!(r#"{{"Seq":{seq},"ReqTime":"1730444265275"{rest}}}"#);
+    let text = |attempts: &[&str]| format!(r#"{{"LivenessDetail":[{}]}}"#, attempts.join(","));
+    let good = attempt(r#""good""#, "");
+    let envelope = crate::model::Envelope {
+        response: "/r".into(),
+        biz_token: None,
+        rule_id: None,
+        channel: None,
+        fetched_at: None,
+        created_at: None,
+    };
+    let wanted = Wanted::new(Some(envelope), false, false);
+    let told = |record: &str, end: &str, expected: &[&[&str]]| {
+        let [first, next] = ["first", "next"].map(|seq| text(&[&attempt(&format!("{seq:?}"), "")]));
+        let plain = format!("{first}\n{record}{end}\n{next}\n");
+        let end = if end.is_empty() { "" } else { "}}" };
+        let enveloped = format!("{{\"r\":{first}}}\n{{\"r\":{record}{end}\n{{\"r\":{next}}}\n");
+        for (bytes, wanted) in [(plain, &Wanted::default()), (enveloped, &wanted)] {
+            for framing in [Framing::Lines, Framing::Documents] {
+                let seen = decode_every_way(bytes.as_bytes(), framing, wanted);
+                let seqs: Vec<&[String]> = seen.rejects.iter().map(|r| r.seqs.as_slice()).collect();
+                assert_eq!(seqs, expected, "{framing:?}: {bytes}");
+                assert_eq!(seen.seqs().last(), Some(&"next"), "{framing:?}: {bytes}");
+            }
+        }
+    };
+    // Attempts that cannot be used, one reject each.
+    let attempts = [
+        attempt(r#""a\u00e9""#, r#","IsNeedCharge":1"#),
+        good.clone(),
+        attempt(r#""b""#, r#","Errcode":"x""#),
+        attempt(r#""""#, ""),
+        attempt("7", ""),
+        attempt(r#""c""#, r#","Seq":"d""#),
+        r#"{"Seq":"e"}"#.to_owned(),
+        "3".to_owned(),
+    ];
+    let attempts = attempts.each_ref().map(String::as_str);
+    let of_text = text(&attempts);
+    told(of_text.strip_suffix('}').unwrap(), "}", &[&["aé"], &["b"], &[], &[], &[], &["e"], &[]]);
+    // Records that cannot: for a member of Text, at the end, in an attempt, in its Seq.
+    let of_text = text(&[&good, attempts[0]]);
+    let code = of_text.replacen('{', r#"{"ErrCode":"x","#, 1);
+    told(code.strip_suffix('}').unwrap(), "}", &[&["good", "aé"]]);
+    told(&of_text[..of_text.len() - 2], "", &[&["good", "aé"]]);
+    let of_text = text(&[&good, &attempt(r#""cut""#, r#","Errcode":0"#)]);
+    told(&of_text[..of_text.len() - 4], "", &[&["good", "cut"]]);
+    told(&of_text[..of_text.find("cut").unwrap() + 2], "", &[&["good"]]);
+    // Cut where the next record is taken for a part of it: those of the next are its own.
+    told(r#"{"ErrCode":0,"Text":"#, "", &[&[]]);
+}

@@ -57,7 +57,7 @@ const WORDS = {
     more_than: "There are more Seqs here than the difference: counts alone do not say which of them.",
     note_again: "These objects repeat Seqs that were there already, of whatever billing tag. A Seq counts once, so this makes no difference here: it is what a count of objects would have too many. Seqs below are those of this row that are known, from objects without anything new; of the others the load history keeps the number: look into the objects for them. `faceledger explain` says of a Seq which object its row was taken from.",
     note_maybe: "There are fewer than the rows of that time could take, and nothing says which billing tag they are of. Told with each of these rows, counted in none.",
-    note_reject: "A record that was set aside has no Seq and no billing tag: a possible reason, no proof. `faceledger rejects` says for each object what is wrong.",
+    note_reject: "A record that was set aside has no billing tag: a possible reason, no proof. Listed are the Seqs that could be read of it; `faceledger rejects` says for each object what is wrong.",
     seqsearch_sub: "Finds every Seq that stands in this report: parts of differences, the join per Seq, findings of the charge rules.",
     seqsearch_label: "Seq, or the start of one", found: "{n} found", found_none: "This Seq does not stand in this report. That means it makes no difference that was found; `faceledger explain` finds any Seq.",
     found_more: "{n} found; the first {m} are shown.", where: "Where", where_part: "Difference", where_join: "Per Seq", where_audit: "Charge rules", what: "What",
@@ -154,7 +154,7 @@ const WORDS = {
     more_than: "这里的 Seq 多于差异数：仅凭次数无法判断是其中哪些。",
     note_again: "这些对象含有已有的 Seq（不分计费项）。一个 Seq 只计一次，因此不造成差异：只是按对象计数会多出这么多。下方列出的是本行中可确定的 Seq（来自没有新内容的对象）；其余的加载记录只保存数量，请在对象中查看。`faceledger explain` 可查某个 Seq 的数据取自哪个对象。",
     note_maybe: "数量少于同期各行可能需要的数量，无法判断属于哪个计费项。因此列在每一行中，但不计入任何一行。",
-    note_reject: "未能采用的记录没有 Seq，也没有计费项：只是可能的原因，并非证明。`faceledger rejects` 可查每个对象的问题。",
+    note_reject: "未能采用的记录没有计费项：只是可能的原因，并非证明。所列为能够读出的 Seq；`faceledger rejects` 可查每个对象的问题。",
     seqsearch_sub: "查找本报告中的所有 Seq：差异原因、逐笔核对、计费规则核查结果。",
     seqsearch_label: "Seq 或其开头", found: "找到 {n} 条", found_none: "本报告中没有这个 Seq，即它没有造成已发现的差异；`faceledger explain` 可查任意 Seq。",
     found_more: "找到 {n} 条，显示前 {m} 条。", where: "位置", where_part: "差异", where_join: "逐笔核对", where_audit: "计费规则", what: "内容",
@@ -667,7 +667,7 @@ function detail(row) {
     row.lines.length > 0 && [h("h3", {}, t("bill_lines")), texts(row.lines, null)]];
 }
 function part(p) {
-  return h("div", { class: "part", "data-part": p.kind }, h("div", { class: "head" }, h("b", { class: direction(big(p.count)) }, signed(p.count)), h("span", {}, named("p_", p.kind)), p.kind !== "reject" && p.seqs_total > 0 && h("span", { class: "muted" }, t("seqs_n", { n: count(p.seqs_total) })),
+  return h("div", { class: "part", "data-part": p.kind }, h("div", { class: "head" }, h("b", { class: direction(big(p.count)) }, signed(p.count)), h("span", {}, named("p_", p.kind)), p.seqs_total > 0 && h("span", { class: "muted" }, t("seqs_n", { n: count(p.seqs_total) })),
     p.seqs.length > 1 && copyButton(t("copy_seqs", { n: count(p.seqs.length) }), () => p.seqs.join("\n"))),
     note(p), p.seqs.length > 0 && texts(p.seqs, seqTools),
     !(p.kind === "duplicate" && p.count === 0) && p.seqs.length > 0 && p.seqs_total > p.seqs.length && h("p", { class: "muted" }, t("seqs_cut", { a: count(p.seqs.length), n: count(p.seqs_total) })),
