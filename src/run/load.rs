@@ -16,7 +16,6 @@ use crate::write::rows::{Placed, RowsBuilder};
 use crate::write::small::RejectRow;
 use crate::write::spill::Held;
 use hmac::{Hmac, KeyInit, Mac};
-use rayon::prelude::*;
 use sha2::Sha256;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -269,7 +268,9 @@ pub fn load(context: &Context<'_>, objects: &Objects) -> Result<(Loaded, Unmerge
         let sizes = (0..objects.len()).map(|place| objects.size(place));
         let streamed = sizes.filter(|size| !is_fetched(context, *size)).count();
         let outs: Vec<ShardOut> = if context.source.local_folder().is_some() {
-            pieces.par_iter().map(read).collect::<Result<_, RunError>>()?
+            // One after the other, in key order: a thread that is done leaves none of a stretch of its own to the other,
+            // and what goes to disk together is of few days.
+            on_threads(rayon::current_num_threads(), &pieces, read)?
         } else if streamed * 2 > objects.len() {
             // Each asks for parts of one object after the other, and waits: that takes threads, not processors.
             on_threads(context.io_threads.max(PART_THREADS), &pieces, read)?

@@ -9,7 +9,7 @@ use super::WriteError;
 use super::ids::{Id, Ids, Interned};
 use super::merge::{Facts, GatheredGroup, Part, RowRef, SeqSet, Snapshot, settle_one};
 use super::rows::{Answer, Class, Flags, KeyOf, Keys, NONE, Pull, Rows, Said};
-use crate::model::Texts;
+use crate::model::{Texts, UsageDay};
 use rayon::prelude::*;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
@@ -131,7 +131,11 @@ impl Held {
         if self.runs.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
             return Ok(Gathered::Memory(now.rows));
         }
-        self.spill(now.rows)?;
+        // Nothing else is to be done meanwhile: a run for each thread that is idle.
+        let threads = rayon::current_num_threads().max(1);
+        let mut rest: Vec<Vec<Rows>> = vec![Vec::new(); threads];
+        now.rows.into_iter().enumerate().for_each(|(n, rows)| rest[n % threads].push(rows));
+        rest.into_par_iter().try_for_each(|rows| self.spill(rows))?;
         let mut runs = self.runs.into_inner().unwrap_or_else(PoisonError::into_inner);
         runs.sort_by_key(|run| run.number);
         Ok(Gathered::Spilled(runs))
@@ -148,8 +152,8 @@ impl Held {
             SeqSet::hashes(&self.now.lock().unwrap_or_else(PoisonError::into_inner).rows);
         let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         for part in 0..PARTS {
-            for (run, records) in records_of(&runs, part)? {
-                hashes.extend(records.each(run).map(|record| record.id.hash()));
+            for (_, records) in records_of(&runs, part)? {
+                hashes.extend((0..records.len()).map(|n| records.id(n).hash()));
             }
         }
         Ok(SeqSet::from_hashes(hashes))
@@ -188,17 +192,18 @@ static FILES: AtomicU64 = AtomicU64::new(0);
 
 fn write_run(folder: &Path, number: u32, stored: bool, rows: Vec<Rows>) -> std::io::Result<Run> {
     let (mut file, mut parts_file) = (temporary(folder, "rows")?, temporary(folder, "seqs")?);
-    let mut order: Vec<(i32, i64, RowRef)> = Vec::with_capacity(rows.iter().map(Rows::len).sum());
+    let mut order: Vec<(i64, RowRef)> = Vec::with_capacity(rows.iter().map(Rows::len).sum());
     for (batch, rows) in rows.iter().enumerate() {
-        order.extend((0..rows.len()).map(|row| {
-            let place = RowRef { batch: batch as u32, row: row as u32 };
-            (rows.usage_date(row), rows.req_time[row], place)
-        }));
+        let place = |row| RowRef { batch: batch as u32, row };
+        order.extend((0u32..).zip(&rows.req_time).map(|(row, time)| (*time, place(row))));
     }
+    // By time, which days follow; few share a millisecond.
     let seq = |r: &RowRef| rows[r.batch as usize].seq(r.row as usize);
-    order.sort_unstable_by(|(d, t, a), (e, u, b)| {
-        (d, t).cmp(&(e, u)).then_with(|| seq(a).cmp(&seq(b)))
-    });
+    order.sort_unstable_by_key(|(req_time, _)| *req_time);
+    for same in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
+        same.sort_unstable_by(|(_, a), (_, b)| seq(a).cmp(&seq(b)));
+    }
+    let day_of = |(req_time, _): &(i64, RowRef)| UsageDay::of_instant(*req_time).date32();
     let tables = Tables::new(&rows, stored);
     let mut blocks = Vec::new();
     let mut parts: Vec<Vec<(u64, usize)>> = vec![Vec::new(); PARTS];
@@ -207,24 +212,25 @@ fn write_run(folder: &Path, number: u32, stored: bool, rows: Vec<Rows>) -> std::
     let mut bytes = Vec::new();
     let mut write_part = |part: usize, waiting: &mut Records| {
         let mut bytes = Vec::with_capacity(PART_RECORDS * 48);
-        waiting.write(&mut bytes);
+        waiting.write(stored, &mut bytes);
         waiting.clear();
         parts[part].push((parts_at, bytes.len()));
         parts_at += bytes.len() as u64;
         parts_file.write_all(&bytes)
     };
-    for day in order.chunk_by(|a, b| a.0 == b.0) {
-        for chunk in day.chunks(BLOCK_ROWS) {
+    for of_day in order.chunk_by(|a, b| day_of(a) == day_of(b)) {
+        let day = day_of(&of_day[0]);
+        for chunk in of_day.chunks(BLOCK_ROWS) {
             bytes.clear();
             let block = tables.block(&rows, chunk);
             block.write(&mut bytes);
             file.write_all(&bytes)?;
-            blocks.push(Block { day: chunk[0].0, first, from: at, bytes: bytes.len() });
+            blocks.push(Block { day, first, from: at, bytes: bytes.len() });
             at += bytes.len() as u64;
             for row in 0..block.len() {
                 let hash = block.seq(row).hash();
                 let part = (hash >> (64 - PARTS.ilog2())) as usize;
-                waiting[part].push(&block, &tables, row, first + row as u32);
+                waiting[part].push(&block, &tables, row, (first + row as u32, day));
                 if waiting[part].len() == PART_RECORDS {
                     write_part(part, &mut waiting[part])?;
                 }
@@ -288,9 +294,9 @@ impl Tables {
     }
 
     /// Rows of one block; the places in it are those of the run, but for the keys of stored rows.
-    fn block(&self, rows: &[Rows], order: &[(i32, i64, RowRef)]) -> Rows {
+    fn block(&self, rows: &[Rows], order: &[(i64, RowRef)]) -> Rows {
         // A column at a time: rows lie all over the memory, and what is asked for side by side comes sooner.
-        let at = || order.iter().map(|(_, _, r)| (r.batch as usize, r.row as usize));
+        let at = || order.iter().map(|(_, r)| (r.batch as usize, r.row as usize));
         let of = || at().map(|(batch, row)| (&rows[batch], row));
         let (source_key, keys) = match self.key_from.is_empty() {
             true => keys_of(rows, order),
@@ -301,7 +307,7 @@ impl Tables {
         };
         Rows {
             rank_time: of().map(|(rows, row)| rows.rank_time[row]).collect(),
-            req_time: order.iter().map(|(_, req_time, _)| *req_time).collect(),
+            req_time: order.iter().map(|(req_time, _)| *req_time).collect(),
             seq: Ids::gathered(of().map(|(rows, row)| (&rows.seq, row))),
             request_id: Ids::gathered(of().map(|(rows, row)| (&rows.request_id, row))),
             biz_token: Ids::gathered(of().map(|(rows, row)| (&rows.biz_token, row))),
@@ -326,10 +332,10 @@ impl Tables {
 }
 
 /// The keys of a block of stored rows, each once, and the place of each row's.
-fn keys_of(rows: &[Rows], order: &[(i32, i64, RowRef)]) -> (Vec<u32>, Arc<Keys>) {
+fn keys_of(rows: &[Rows], order: &[(i64, RowRef)]) -> (Vec<u32>, Arc<Keys>) {
     let mut texts = Texts::default();
     let mut places: HashMap<(u32, u32), u32> = HashMap::new();
-    let place = |(_, _, r): &(i32, i64, RowRef)| {
+    let place = |(_, r): &(i64, RowRef)| {
         let rows = &rows[r.batch as usize];
         let key = rows.source_key[r.row as usize];
         *places.entry((r.batch, key)).or_insert_with(|| {
@@ -374,6 +380,12 @@ impl<'b> Bytes<'b> {
             _ => self.each(n, |b| of(u64::from_le_bytes(b))),
         }
     }
+
+    /// What [`put_near`] wrote of a number of each of these.
+    fn near_of<T>(&mut self, each: &mut [T], set: impl Fn(&mut T, i64)) {
+        let numbers = self.near(each.len(), |n| n);
+        each.iter_mut().zip(numbers).for_each(|(one, n)| set(one, n));
+    }
 }
 
 fn put<const N: usize, T: Copy>(out: &mut Vec<u8>, numbers: &[T], to: fn(T) -> [u8; N]) {
@@ -383,12 +395,17 @@ fn put<const N: usize, T: Copy>(out: &mut Vec<u8>, numbers: &[T], to: fn(T) -> [
 
 /// Whole numbers as their distances from the least, each in as many bytes as the greatest takes.
 fn put_near<T: Copy + Into<i64>>(out: &mut Vec<u8>, numbers: &[T]) {
+    put_near_of(out, numbers, |n| (*n).into());
+}
+
+/// The same of a number of each of these.
+fn put_near_of<T>(out: &mut Vec<u8>, of: &[T], number: impl Fn(&T) -> i64 + Copy) {
+    let numbers = of.iter().map(number);
     let (mut least, mut greatest) = (i64::MAX, i64::MIN);
-    for n in numbers {
-        let n: i64 = (*n).into();
+    for n in numbers.clone() {
         (least, greatest) = (least.min(n), greatest.max(n));
     }
-    let (least, span) = match numbers.is_empty() {
+    let (least, span) = match of.is_empty() {
         true => (0, 0),
         false => (least, greatest.wrapping_sub(least) as u64),
     };
@@ -399,8 +416,8 @@ fn put_near<T: Copy + Into<i64>>(out: &mut Vec<u8>, numbers: &[T]) {
     fn each<const N: usize>(out: &mut Vec<u8>, distances: impl Iterator<Item = [u8; N]>) {
         distances.for_each(|bytes| out.extend_from_slice(&bytes));
     }
-    out.reserve(width as usize * numbers.len());
-    let distances = numbers.iter().map(|n| (*n).into().wrapping_sub(least) as u64);
+    out.reserve(width as usize * of.len());
+    let distances = numbers.map(|n| n.wrapping_sub(least) as u64);
     match width {
         0 => {}
         1 => each(out, distances.map(|n| (n as u8).to_le_bytes())),
@@ -563,133 +580,141 @@ impl Ids {
 #[derive(Default)]
 struct Records {
     seq: Ids,
-    rank_time: Vec<i64>,
-    source_record: Vec<i64>,
-    req_time: Vec<i64>,
-    detail_index: Vec<i32>,
-    /// Of rows that were read; of stored ones the texts.
-    key: Vec<u32>,
+    each: Vec<Brief>,
+    /// Of stored rows: their keys.
     key_text: Texts,
-    row: Vec<u32>,
-    day: Vec<i32>,
-    flags: Vec<u8>,
-    /// Of those that have one, and behind it whether they have.
-    errcode: Vec<i32>,
-    coded: Vec<u8>,
     /// Of stored rows.
     earlier: Vec<Box<[Pull]>>,
 }
 
+/// The numbers of a record, side by side: rows of a run go to hundreds of parts in no order.
+#[derive(Clone, Copy, Default)]
+struct Brief {
+    rank_time: i64,
+    source_record: i64,
+    req_time: i64,
+    detail_index: i32,
+    /// Of rows that were read: the place of their object.
+    key: u32,
+    row: u32,
+    day: i32,
+    /// Of those that have one.
+    errcode: i32,
+    flags: u8,
+    /// Whether it has an errcode.
+    coded: u8,
+}
+
+impl Brief {
+    fn facts(&self) -> Facts {
+        Facts {
+            is_need_charge: Flags::from_bits(self.flags).is_need_charge(),
+            errcode: (self.coded == 1).then_some(self.errcode),
+            req_time: self.req_time,
+        }
+    }
+}
+
 impl Records {
     fn len(&self) -> usize {
-        self.row.len()
+        self.each.len()
     }
 
-    /// Adds the record of a row of a block, which is the `place`th of the run.
-    fn push(&mut self, block: &Rows, tables: &Tables, row: usize, place: u32) {
-        let class = &tables.classes.values()[block.class[row] as usize];
+    /// Adds the record of a row of a block, which stands in this place of the run and on this day.
+    fn push(&mut self, block: &Rows, tables: &Tables, row: usize, (place, day): (u32, i32)) {
         let said = &tables.saids.values()[block.said[row] as usize];
         self.seq.push_id(Some(block.seq(row)));
-        self.rank_time.push(block.rank_time[row]);
-        self.source_record.push(block.source_record[row]);
-        self.req_time.push(block.req_time[row]);
-        self.detail_index.push(block.detail_index[row]);
-        match block.keys.stored_texts() {
-            Some(keys) => {
-                self.key_text.push(keys.get(block.source_key[row] as usize));
-                self.earlier.push(block.earlier(row).into());
-            }
-            None => self.key.push(block.source_key[row]),
+        if let Some(keys) = block.keys.stored_texts() {
+            self.key_text.push(keys.get(block.source_key[row] as usize));
+            self.earlier.push(block.earlier(row).into());
         }
-        self.row.push(place);
-        self.day.push(class.usage_date);
-        self.flags.push(block.flags[row].bits());
-        self.errcode.push(said.errcode.unwrap_or_default());
-        self.coded.push(u8::from(said.errcode.is_some()));
+        self.each.push(Brief {
+            rank_time: block.rank_time[row],
+            source_record: block.source_record[row],
+            req_time: block.req_time[row],
+            detail_index: block.detail_index[row],
+            key: block.source_key[row],
+            row: place,
+            day,
+            errcode: said.errcode.unwrap_or_default(),
+            flags: block.flags[row].bits(),
+            coded: u8::from(said.errcode.is_some()),
+        });
     }
 
     /// Lets go of all, and keeps the room.
     fn clear(&mut self) {
         self.seq.clear();
-        for numbers in [&mut self.rank_time, &mut self.source_record, &mut self.req_time] {
-            numbers.clear();
-        }
-        for numbers in [&mut self.detail_index, &mut self.day, &mut self.errcode] {
-            numbers.clear();
-        }
-        for places in [&mut self.key, &mut self.row] {
-            places.clear();
-        }
+        self.each.clear();
         self.key_text.clear();
         self.earlier.clear();
-        for bits in [&mut self.flags, &mut self.coded] {
-            bits.clear();
-        }
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, stored: bool, out: &mut Vec<u8>) {
         put(out, &[self.len() as u32], u32::to_le_bytes);
         self.seq.write(out);
-        for numbers in [&self.rank_time, &self.source_record, &self.req_time] {
-            put_near(out, numbers);
-        }
-        for numbers in [&self.detail_index, &self.day, &self.errcode] {
-            put_near(out, numbers);
-        }
-        put_near(out, &self.row);
-        match self.key.is_empty() {
+        put_near_of(out, &self.each, |one| one.rank_time);
+        put_near_of(out, &self.each, |one| one.source_record);
+        put_near_of(out, &self.each, |one| one.req_time);
+        put_near_of(out, &self.each, |one| one.detail_index.into());
+        put_near_of(out, &self.each, |one| one.row.into());
+        put_near_of(out, &self.each, |one| one.day.into());
+        put_near_of(out, &self.each, |one| one.errcode.into());
+        put_near_of(out, &self.each, |one| one.flags.into());
+        put_near_of(out, &self.each, |one| one.coded.into());
+        match stored {
             true => {
                 self.key_text.write(out);
                 let known = self.earlier.iter().any(|pulls| !pulls.is_empty());
                 write_pulls(if known { &self.earlier } else { &[] }, out);
             }
-            false => put_near(out, &self.key),
-        }
-        for bits in [&self.flags, &self.coded] {
-            put_near(out, bits);
+            false => put_near_of(out, &self.each, |one| one.key.into()),
         }
     }
 
     fn read(bytes: &mut Bytes<'_>, stored: bool) -> Records {
         let n = u32::from_le_bytes(bytes.array()) as usize;
         let seq = Ids::read(bytes, n);
-        let mut longs = || bytes.near(n, |n| n);
-        let (rank_time, source_record, req_time) = (longs(), longs(), longs());
-        let mut ints = || bytes.near(n, |n| n as i32);
-        let (detail_index, day, errcode) = (ints(), ints(), ints());
-        let row = bytes.near(n, |n| n as u32);
-        let (key, key_text, earlier) = match stored {
-            true => (Vec::new(), Texts::read(bytes), read_pulls(bytes)),
-            false => (bytes.near(n, |n| n as u32), Texts::default(), Vec::new()),
-        };
-        let mut bits = || bytes.near(n, |n| n as u8);
-        let (flags, coded) = (bits(), bits());
-        let rank = Records { seq, rank_time, source_record, req_time, ..Records::default() };
-        Records { detail_index, key, key_text, row, day, flags, errcode, coded, earlier, ..rank }
+        let mut each = vec![Brief::default(); n];
+        bytes.near_of(&mut each, |one, n| one.rank_time = n);
+        bytes.near_of(&mut each, |one, n| one.source_record = n);
+        bytes.near_of(&mut each, |one, n| one.req_time = n);
+        bytes.near_of(&mut each, |one, n| one.detail_index = n as i32);
+        bytes.near_of(&mut each, |one, n| one.row = n as u32);
+        bytes.near_of(&mut each, |one, n| one.day = n as i32);
+        bytes.near_of(&mut each, |one, n| one.errcode = n as i32);
+        bytes.near_of(&mut each, |one, n| one.flags = n as u8);
+        bytes.near_of(&mut each, |one, n| one.coded = n as u8);
+        if !stored {
+            bytes.near_of(&mut each, |one, n| one.key = n as u32);
+            return Records { seq, each, ..Records::default() };
+        }
+        Records { seq, each, key_text: Texts::read(bytes), earlier: read_pulls(bytes) }
     }
 
-    /// Each of them, as of the `run`th run.
-    fn each(&self, run: u32) -> impl Iterator<Item = Record<'_>> {
-        (0..self.len()).map(move |n| Record {
-            id: self.seq.get(n).unwrap_or(Id::Text("")),
-            rank_time: self.rank_time[n],
-            source_record: self.source_record[n],
-            detail_index: self.detail_index[n],
-            key: match self.key.get(n) {
-                Some(key) => RecordKey::Read(*key),
-                None => RecordKey::Stored(self.key_text.get(n)),
+    fn id(&self, n: usize) -> Id<'_> {
+        self.seq.get(n).unwrap_or(Id::Text(""))
+    }
+
+    /// The `n`th of them, as of the `run`th run.
+    fn record(&self, run: u32, n: usize) -> Record<'_> {
+        let one = &self.each[n];
+        Record {
+            id: self.id(n),
+            rank_time: one.rank_time,
+            source_record: one.source_record,
+            detail_index: one.detail_index,
+            key: match self.key_text.is_empty() {
+                true => RecordKey::Read(one.key),
+                false => RecordKey::Stored(self.key_text.get(n)),
             },
             run,
-            row: self.row[n],
-            day: self.day[n],
-            facts: Facts {
-                is_need_charge: Flags::from_bits(self.flags[n]).is_need_charge(),
-                errcode: (self.coded[n] == 1).then_some(self.errcode[n]),
-                req_time: self.req_time[n],
-            },
-            flags: Flags::from_bits(self.flags[n]),
+            row: one.row,
+            day: one.day,
+            facts: one.facts(),
+            flags: Flags::from_bits(one.flags),
             earlier: self.earlier.get(n).map_or(&[], Box::as_ref),
-        })
+        }
     }
 }
 
@@ -826,53 +851,71 @@ impl Spilled {
 
     fn settle_part(&self, part: usize, replaced: &BTreeSet<i32>) -> Result<Part, WriteError> {
         let records = records_of(&self.runs, part)?;
-        let mut all: Vec<Record<'_>> =
-            records.iter().flat_map(|(run, records)| records.each(*run)).collect();
-        // Of no object that was read, and of no piece of it, are stored rows.
-        let key_of = |r: &Record<'_>| match r.key {
-            RecordKey::Read(place) => Some(self.runs[r.run as usize].keys[place as usize]),
-            RecordKey::Stored(_) => None,
-        };
-        let shifted = |record: &Record<'_>| {
-            record.source_record + key_of(record).map_or(0, |key| self.shift(&key))
-        };
+        // By hash: those of one Seq come together, and what is sorted is small.
+        let mut all: Vec<(u64, RowRef)> = Vec::new();
+        for (batch, (_, records)) in records.iter().enumerate() {
+            let place = |row: usize| RowRef { batch: batch as u32, row: row as u32 };
+            all.extend((0..records.len()).map(|row| (records.id(row).hash(), place(row))));
+        }
+        all.sort_unstable_by_key(|(hash, _)| *hash);
         let stored = |r: &Record<'_>| self.runs[r.run as usize].stored;
-        all.sort_unstable_by(|a, b| {
-            a.id.cmp(&b.id)
-                .then_with(|| a.rank_time.cmp(&b.rank_time))
-                .then_with(|| self.key(a).cmp(self.key(b)))
-                .then_with(|| shifted(a).cmp(&shifted(b)))
-                .then_with(|| a.detail_index.cmp(&b.detail_index))
-                .then_with(|| stored(b).cmp(&stored(a)))
-        });
+        let shifted =
+            |r: &Record<'_>| r.source_record + self.key_of(r).map_or(0, |key| self.shift(&key));
+        let brief = |record: &Record<'_>| (stored(record), record.day);
         let mut part = Part::default();
         let mut news: Vec<Vec<(u32, Box<[Pull]>)>> = vec![Vec::new(); self.runs.len()];
-        for snapshots in all.chunk_by(|a, b| a.id == b.id) {
-            let brief = |record: &Record<'_>| (stored(record), record.day);
-            let won = settle_one(&mut part, snapshots, replaced, &brief, &|record: &Record<'_>| {
-                Snapshot {
-                    stored: stored(record),
-                    day: record.day,
-                    facts: record.facts,
-                    own: Pull::of(record.flags, record.rank_time, record.facts.errcode),
-                    earlier: record.earlier,
-                    object: key_of(record).map_or(NONE, |key| key.object),
-                    seq: record.id,
-                }
+        let mut same_hash: Vec<Record<'_>> = Vec::new();
+        for places in all.chunk_by(|a, b| a.0 == b.0) {
+            same_hash.clear();
+            same_hash.extend(places.iter().map(|(_, place)| {
+                let (run, records) = &records[place.batch as usize];
+                records.record(*run, place.row as usize)
+            }));
+            same_hash.sort_unstable_by(|a, b| {
+                a.id.cmp(&b.id)
+                    .then_with(|| a.rank_time.cmp(&b.rank_time))
+                    .then_with(|| self.key(a).cmp(self.key(b)))
+                    .then_with(|| shifted(a).cmp(&shifted(b)))
+                    .then_with(|| a.detail_index.cmp(&b.detail_index))
+                    .then_with(|| stored(b).cmp(&stored(a)))
             });
-            let counting = usize::from(won.is_some());
-            if let Some((earlier, winner)) = won.and_then(|won| won.earlier).zip(snapshots.last()) {
-                news[winner.run as usize].push((winner.row, earlier));
-            }
-            for loser in snapshots.iter().rev().skip(counting) {
-                let bits = &self.losers[loser.run as usize][loser.row as usize / 64];
-                bits.fetch_or(1 << (loser.row % 64), std::sync::atomic::Ordering::Relaxed);
+            for snapshots in same_hash.chunk_by(|a, b| a.id == b.id) {
+                let won = settle_one(&mut part, snapshots, replaced, &brief, &|r| self.snapshot(r));
+                let counting = usize::from(won.is_some());
+                let earlier = won.and_then(|won| won.earlier);
+                if let Some((earlier, winner)) = earlier.zip(snapshots.last()) {
+                    news[winner.run as usize].push((winner.row, earlier));
+                }
+                for loser in snapshots.iter().rev().skip(counting) {
+                    let bits = &self.losers[loser.run as usize][loser.row as usize / 64];
+                    bits.fetch_or(1 << (loser.row % 64), std::sync::atomic::Ordering::Relaxed);
+                }
             }
         }
         for ((run, news), rows) in self.runs.iter().zip(&self.news).zip(&news) {
             news.add(run, rows).map_err(|error| run.failed(error))?;
         }
         Ok(part)
+    }
+
+    fn snapshot<'r>(&self, record: &Record<'r>) -> Snapshot<'r> {
+        Snapshot {
+            stored: self.runs[record.run as usize].stored,
+            day: record.day,
+            facts: record.facts,
+            own: Pull::of(record.flags, record.rank_time, record.facts.errcode),
+            earlier: record.earlier,
+            object: self.key_of(record).map_or(NONE, |key| key.object),
+            seq: record.id,
+        }
+    }
+
+    /// The object of a row that was read. Of none, and of no piece of one, are stored rows.
+    fn key_of(&self, record: &Record<'_>) -> Option<KeyOf> {
+        match record.key {
+            RecordKey::Read(place) => Some(self.runs[record.run as usize].keys[place as usize]),
+            RecordKey::Stored(_) => None,
+        }
     }
 
     fn key<'r>(&'r self, record: &Record<'r>) -> &'r str {
@@ -1100,7 +1143,7 @@ mod tests {
     use super::super::rows::{Placed, RowsBuilder};
     use super::super::schema::LIVENESS_DETAIL;
     use super::*;
-    use crate::model::{Attempt, Record, UsageDay};
+    use crate::model::{Attempt, Record};
     use arrow::array::RecordBatch;
     use std::collections::{BTreeMap, BTreeSet, HashMap};
 
