@@ -405,7 +405,7 @@ pub fn settle_one<'i, S>(
         }
     }
     let winner = snapshots.last()?;
-    let mut earlier = Pull::first_of_each(known);
+    let mut earlier = Pull::each_once(known);
     earlier.retain(|pull| Some(*pull) != winner.own);
     let is_news = earlier != winner.earlier;
     if is_news {

@@ -172,18 +172,10 @@ impl Pull {
         flags.fetched().then_some(Pull { fetched_at: rank_time, answer })
     }
 
-    /// Each different answer with the first time it was given, by time. The same of several lists as of all their pulls,
-    /// in whatever order they come.
-    pub fn first_of_each(mut pulls: Vec<Pull>) -> Vec<Pull> {
+    /// Each of them once, by time. The same of several lists as of all their pulls, in whatever order they come.
+    pub fn each_once(mut pulls: Vec<Pull>) -> Vec<Pull> {
         pulls.sort_unstable();
-        let mut answers: Vec<Answer> = Vec::new();
-        pulls.retain(|pull| {
-            let is_new = !answers.contains(&pull.answer);
-            if is_new {
-                answers.push(pull.answer);
-            }
-            is_new
-        });
+        pulls.dedup();
         pulls
     }
 }
@@ -298,7 +290,7 @@ pub struct Rows {
     /// Places in `keys`.
     pub source_key: Vec<u32>,
     pub source_record: Vec<i64>,
-    /// Of each row the pulls besides its own that are known, as [`Pull::first_of_each`] has them. Empty where no row has
+    /// Of each row the pulls besides its own that are known, as [`Pull::each_once`] has them. Empty where no row has
     /// any, as of all rows just read.
     pub earlier: Vec<Box<[Pull]>>,
     pub classes: Arc<[Class]>,

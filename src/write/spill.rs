@@ -1261,7 +1261,7 @@ mod tests {
                         let fetched_at = 1_772_900_000_000 - 2 + rng.below(4) as i64;
                         earlier.push(Pull { fetched_at, answer });
                     }
-                    let mut earlier = Pull::first_of_each(earlier.into_iter().chain(own).collect());
+                    let mut earlier = Pull::each_once(earlier.into_iter().chain(own).collect());
                     earlier.retain(|pull| Some(*pull) != own);
                     rows.set_earlier(row, earlier.into());
                     if replaced.contains(&rows.usage_date(row)) {
@@ -1389,22 +1389,19 @@ mod tests {
                     }
                 }
             }
-            // Of each answer the first time, counted slowly.
-            type Said = (Option<bool>, Option<bool>, Option<i32>);
-            let mut answers: BTreeMap<String, BTreeMap<Said, i64>> = BTreeMap::new();
+            // All pulls of a Seq, however often they are told.
+            type Said = (i64, Option<bool>, Option<bool>, Option<i32>);
+            let mut pulls: BTreeMap<String, BTreeSet<Said>> = BTreeMap::new();
             let said = |pull: &Pull| {
                 let Answer { is_need_charge, snapshot_final, errcode } = pull.answer;
-                (is_need_charge, snapshot_final, errcode)
+                (pull.fetched_at, is_need_charge, snapshot_final, errcode)
             };
             for rows in &rows {
                 for row in 0..rows.len() {
-                    let of_seq = answers.entry(rows.seq(row).to_string()).or_default();
+                    let of_seq = pulls.entry(rows.seq(row).to_string()).or_default();
                     let code = rows.said(row).errcode;
                     let own = Pull::of(rows.flags[row], rows.rank_time[row], code);
-                    for pull in own.iter().chain(rows.earlier(row)) {
-                        let first = of_seq.entry(said(pull)).or_insert(pull.fetched_at);
-                        *first = pull.fetched_at.min(*first);
-                    }
+                    of_seq.extend(own.iter().chain(rows.earlier(row)).map(said));
                 }
             }
             best.values().filter(|b| b.4).for_each(|b| _ = new_days.insert(b.6));
@@ -1422,16 +1419,10 @@ mod tests {
                     for (rows, row) in group.each(|rows, row| (rows, row)) {
                         let code = rows.said(row).errcode;
                         let own = Pull::of(rows.flags[row], rows.rank_time[row], code);
-                        let mut due = answers[&rows.seq(row).to_string()].clone();
-                        if let Some(own) = own.filter(|own| due[&said(own)] == own.fetched_at) {
-                            due.remove(&said(&own));
-                        }
-                        let mut due: Vec<(i64, Said)> =
-                            due.into_iter().map(|(said, first)| (first, said)).collect();
-                        due.sort();
-                        let found = rows.earlier(row).iter();
-                        let found: Vec<_> = found.map(|p| (p.fetched_at, said(p))).collect();
-                        assert_eq!(found, due, "seed {seed} {}", rows.seq(row));
+                        let mut due = pulls[&rows.seq(row).to_string()].clone();
+                        own.iter().for_each(|own| _ = due.remove(&said(own)));
+                        let found: Vec<Said> = rows.earlier(row).iter().map(said).collect();
+                        assert!(due.iter().eq(&found), "seed {seed} {}", rows.seq(row));
                         earlier_seen += found.len();
                     }
                 }

@@ -135,29 +135,23 @@ pub fn recount(setting: &Setting, objects: &[Object]) -> Recount {
     counted
 }
 
-/// What a pull may have said differently from another, in the order in which answers of the same time are listed.
-const ANSWER: [&str; 3] = ["is_need_charge", "snapshot_final", "errcode"];
+/// What is told of a pull.
+const PULL: [&str; 4] = ["fetched_at", "is_need_charge", "snapshot_final", "errcode"];
 
-/// Each different answer of the pulls of a Seq whose time is known, with the first time it was given, but for what the
-/// last snapshot says itself.
+/// The pulls of a Seq whose time is known, each once, but for that of the last snapshot.
 fn earlier_pulls(of_seq: &[Snapshot]) -> Value {
-    let pulls: Vec<&Row> =
-        of_seq.iter().map(|s| &s.row).filter(|row| !row["fetched_at"].is_null()).collect();
-    let mut first: Vec<Row> = Vec::new();
-    for row in &pulls {
-        let same = |other: &&&Row| ANSWER.iter().all(|name| other[*name] == row[*name]);
-        let time = pulls.iter().filter(same).map(|row| row["fetched_at"].as_i64()).min();
-        let mut pull: Row =
-            ANSWER.iter().map(|name| ((*name).into(), row[*name].clone())).collect();
-        pull.insert("fetched_at".into(), json!(time));
-        if !first.contains(&pull) {
-            first.push(pull);
+    let pull_of = |snapshot: &Snapshot| -> Row {
+        PULL.iter().map(|name| ((*name).into(), snapshot.row[*name].clone())).collect()
+    };
+    let last = pull_of(of_seq.last().expect("a snapshot"));
+    let mut pulls: Vec<Row> = Vec::new();
+    for pull in of_seq.iter().map(pull_of) {
+        if !pull["fetched_at"].is_null() && pull != last && !pulls.contains(&pull) {
+            pulls.push(pull);
         }
     }
-    let last = &of_seq.last().expect("a snapshot").row;
-    first.retain(|pull| pull.iter().any(|(name, value)| last[name] != *value));
     let flag = |value: &Value| value.as_bool().map_or(0, |yes| 1 + i64::from(yes));
-    first.sort_by_key(|p| {
+    pulls.sort_by_key(|p| {
         (
             p["fetched_at"].as_i64(),
             flag(&p["is_need_charge"]),
@@ -165,9 +159,9 @@ fn earlier_pulls(of_seq: &[Snapshot]) -> Value {
             p["errcode"].as_i64(),
         )
     });
-    match first.is_empty() {
+    match pulls.is_empty() {
         true => Value::Null,
-        false => json!(first),
+        false => json!(pulls),
     }
 }
 
