@@ -40,7 +40,7 @@ codes! {
         /// What a count without regard to Seq has counted twice: attempts that came more than once and that we hold once;
         /// `seqs_total` says how many of them there are.
         Duplicate = "duplicate",
-        /// Records or attempts of that day that were set aside.
+        /// Attempts of that day that were set aside: by Seq, or one for each record of which no Seq could be read.
         Reject = "reject",
         /// The provider's list charges it and we hold it as free (or the other way).
         FlagDiffers = "flag_differs",

@@ -49,8 +49,17 @@ pub struct RejectOn {
     pub day: UsageDay,
     pub source_key: String,
     pub reason: String,
-    /// Of its attempts, as far as they could be read.
+    /// Of its attempts, as far as they could be read. None could: it stands for one.
     pub seqs: Vec<String>,
+}
+
+impl RejectOn {
+    /// Takes off the Seqs of which is known what became of them; gives whether anything is left.
+    pub fn without(&mut self, is_known: impl Fn(&str) -> bool) -> bool {
+        let told = !self.seqs.is_empty();
+        self.seqs.retain(|seq| !is_known(seq));
+        !told || !self.seqs.is_empty()
+    }
 }
 
 /// Attempts of an object whose Seqs were known already, by the date of its key (`inputs.rows_duplicate`, `rows_changed`).
@@ -110,6 +119,8 @@ pub struct Wanted {
     by_day: HashMap<UsageDay, Vec<(String, String, usize)>>,
     /// Keys of objects without a new attempt.
     nothing_new: HashSet<String>,
+    /// Seqs of what was set aside.
+    set_aside: HashSet<String>,
 }
 
 impl Wanted {
@@ -143,14 +154,16 @@ struct Span {
 }
 
 /// What has to be looked at to explain these variances. [`explain`] takes the same ones, in the same order.
-pub fn wanted(rows: &[Variance], duplicates: &[DuplicatesOn]) -> Wanted {
+pub fn wanted(rows: &[Variance], duplicates: &[DuplicatesOn], rejects: &[RejectOn]) -> Wanted {
     let objects = duplicates.iter().filter(|object| object.nothing_new);
     let nothing_new = objects.map(|object| object.source_key.clone()).collect();
     let between = between(rows);
-    Wanted::of(rows, nothing_new, |at| match rows[at].difference {
+    let wanted = Wanted::of(rows, nothing_new, |at| match rows[at].difference {
         0 => between.contains(&at).then_some(true),
         _ => Some(false),
-    })
+    });
+    let set_aside = rejects.iter().flat_map(|reject| reject.seqs.iter().cloned()).collect();
+    Wanted { set_aside, ..wanted }
 }
 
 /// What has to be looked at, besides, to list what is unexplained of variances that agree: what the list moved there is not
@@ -255,6 +268,8 @@ pub struct Evidence<'w> {
     wanted: &'w Wanted,
     limits: Limits,
     slots: Vec<Gathered>,
+    /// Seqs of what was set aside that ours has all the same, from another pull.
+    had: HashSet<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -270,11 +285,15 @@ struct Gathered {
 
 impl<'w> Evidence<'w> {
     pub fn new(wanted: &'w Wanted, limits: Limits) -> Evidence<'w> {
-        Evidence { wanted, limits, slots: vec![Gathered::default(); wanted.spans.len()] }
+        let slots = vec![Gathered::default(); wanted.spans.len()];
+        Evidence { wanted, limits, slots, had: HashSet::new() }
     }
 
-    /// Looks at a row of the days wanted; each row once.
+    /// Looks at a row of the days wanted, or near them; each row once.
     pub fn see(&mut self, row: &OurRow<'_>) {
+        if self.wanted.set_aside.contains(row.seq) {
+            self.had.insert(row.seq.to_owned());
+        }
         let day = UsageDay::of_instant(row.req_time);
         let Some(slot) = self.wanted.slot(day, row.account, row.billing_tag_code) else { return };
         let (max, span) = (self.limits.seqs_max, self.wanted.spans[slot]);
@@ -308,6 +327,7 @@ impl<'w> Evidence<'w> {
     /// Puts together what two threads saw of the same variances.
     pub fn merge(mut self, other: Evidence<'w>) -> Evidence<'w> {
         let max = self.limits.seqs_max;
+        self.had.extend(other.had);
         for (into, from) in self.slots.iter_mut().zip(other.slots) {
             into.charged.merge(from.charged, max);
             into.near_begin.merge(from.near_begin, max);
@@ -360,7 +380,8 @@ struct Rest {
 /// 5. **Duplicates**: the bill counts more; up to the charged attempts that ours holds once and that came more than once:
 ///    so much higher is a count without regard to Seq. First those of the row itself whose Seqs are known (of several
 ///    pulls, or from objects that had nothing new), then what the load history says of that day, of whatever tag, each used once.
-/// 6. **Rejects**: the bill counts more; up to the records set aside under that day, each used once over all tags.
+/// 6. **Rejects**: the bill counts more; up to the attempts set aside under that day, each used once over all tags: the
+///    different Seqs that could be read and that ours does not have from another pull, and one of each record of which none could.
 /// 7. **Unexplained**: the rest. Where ours is more its Seqs are the charged attempts, any of which can be the one.
 ///
 /// What is known of a day and not of a tag (5, 6) is used only where there is enough of it for all rows of that time that
@@ -697,17 +718,31 @@ impl<'e> Work<'_, 'e> {
     }
 
     fn rejects(&mut self, rejects: &[RejectOn], seqs_max: usize) {
-        let known = ByDay::of(rejects.iter().map(|reject| (reject.day, &*reject.source_key, 1)));
+        let had = &self.evidence.had;
+        let mut rejects: Vec<RejectOn> = rejects.to_vec();
+        rejects.retain_mut(|reject| reject.without(|seq| had.contains(seq)));
+        // A Seq that was set aside on two days was made on the first of them, or before.
+        rejects.sort();
+        let mut seqs_of: BTreeMap<UsageDay, BTreeSet<&str>> = BTreeMap::new();
+        let mut met: HashSet<&str> = HashSet::new();
+        let known = ByDay::of(rejects.iter().map(|reject| {
+            let new = reject.seqs.iter().map(String::as_str).filter(|seq| met.insert(seq));
+            let of_day = seqs_of.entry(reject.day).or_default();
+            let before = of_day.len();
+            of_day.extend(new);
+            let count = if reject.seqs.is_empty() { 1 } else { of_day.len() - before };
+            (reject.day, &*reject.source_key, count as i64)
+        }));
         let rows = self.differing().filter(|row| !self.rests[*row].listed);
         for (row, count) in self.shared(&known.held, rows.collect()) {
             let (first, last) = self.rows[row].period.days();
-            let of_row = rejects.iter().filter(|reject| (first..=last).contains(&reject.day));
-            let seqs: BTreeSet<&String> = of_row.flat_map(|reject| &reject.seqs).collect();
+            let seqs: BTreeSet<&str> =
+                seqs_of.range(first..=last).flat_map(|(_, seqs)| seqs).copied().collect();
             let part = Part {
                 kind: PartKind::Reject,
                 count,
                 seqs_total: seqs.len() as i64,
-                seqs: seqs.into_iter().take(seqs_max).cloned().collect(),
+                seqs: seqs.into_iter().take(seqs_max).map(str::to_owned).collect(),
                 source_keys: known.objects_of(self.rows[row].period, seqs_max),
             };
             self.push(row, part);

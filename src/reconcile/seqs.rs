@@ -147,7 +147,6 @@ struct Listed {
     file: u32,
     /// Numbers of names; `NONE` without one.
     rule: u32,
-    tag: u32,
     charge: bool,
     /// Whether one of ours has met it.
     seen: AtomicBool,
@@ -170,6 +169,8 @@ pub struct SeqJoiner {
     /// Seqs that stand twice in the list and say different things.
     conflicts: i64,
     warnings: Vec<String>,
+    /// Tag codes of rules of which ours has attempts of one tag alone, once all of ours has been seen.
+    tags: BTreeMap<Box<str>, Option<Box<str>>>,
 }
 
 /// What one thread saw of ours.
@@ -177,6 +178,8 @@ pub struct SeqJoiner {
 pub struct SeqSeen {
     /// By rule (empty: none) and hour.
     agree: BTreeMap<Box<str>, [i64; 24]>,
+    /// By rule the tag code of its attempts; None where they have several.
+    tags: BTreeMap<Box<str>, Option<Box<str>>>,
     differences: Vec<Difference>,
     facts: BTreeMap<Place, BTreeMap<(PartKind, bool), Found>>,
 }
@@ -205,11 +208,10 @@ struct OurSide {
 
 impl SeqJoiner {
     /// Takes the list, in the order of its files and rows: where a Seq stands twice and says different things, the later one
-    /// counts, and a warning tells it. `tag_of` gives the tag code of an attempt where its rule tells one.
+    /// counts, and a warning tells it.
     pub fn new(
         list: impl IntoIterator<Item = ProviderAttempt>,
         scope: ListScope,
-        tag_of: &dyn Fn(&ProviderAttempt) -> Option<String>,
     ) -> Result<SeqJoiner, SeqError> {
         let mut names = Names::default();
         let mut rows: Vec<(Key, Listed)> = Vec::new();
@@ -223,13 +225,11 @@ impl SeqJoiner {
             }
             lists_free |= !attempt.is_need_charge;
             let rule = attempt.rule_id.as_deref().map_or(Ok(NONE), |rule| names.number(rule))?;
-            let tag = tag_of(&attempt).map_or(Ok(NONE), |tag| names.number(&tag))?;
             let listed = Listed {
                 req_time: attempt.req_time,
                 row: attempt.source_row,
                 file: names.number(&attempt.source_file)?,
                 rule,
-                tag,
                 charge: attempt.is_need_charge,
                 seen: AtomicBool::new(false),
             };
@@ -285,8 +285,18 @@ impl SeqJoiner {
             }
             *start = if high < 1 << 16 { at as u32 } else { keys.len() as u32 };
         }
-        let conflicts = conflicts_total;
-        Ok(SeqJoiner { scope, days, keys, listed, starts, names, lists_free, conflicts, warnings })
+        Ok(SeqJoiner {
+            scope,
+            days,
+            keys,
+            listed,
+            starts,
+            names,
+            lists_free,
+            conflicts: conflicts_total,
+            warnings,
+            tags: BTreeMap::new(),
+        })
     }
 
     /// Whether the list covers a day: it has an attempt on it that is not near a midnight, where it may be of the day
@@ -312,6 +322,11 @@ impl SeqJoiner {
         days.iter().flat_map(|day| [day.plus(-1), *day, day.plus(1)]).collect()
     }
 
+    /// Whether a Seq stands in the list.
+    pub fn holds(&self, seq: &str) -> bool {
+        self.find(&Key::of(seq)).is_some()
+    }
+
     fn find(&self, key: &Key) -> Option<usize> {
         let range = match key {
             Key::Uuid(bits) => {
@@ -326,6 +341,9 @@ impl SeqJoiner {
     /// Holds one of ours against the list; each row once. On any thread, with what that thread saw.
     pub fn see(&self, row: &OurRow<'_>, seen: &mut SeqSeen, seqs_max: usize) {
         let day = UsageDay::of_instant(row.req_time);
+        if row.account == self.scope.account {
+            seen.note_tag(row.rule_id, row.billing_tag_code);
+        }
         let key = Key::of(row.seq);
         let Some(at) = self.find(&key) else {
             let scope = self.scope.tags.get(row.billing_tag_code);
@@ -376,12 +394,13 @@ impl SeqJoiner {
     }
 
     /// Once all of ours has been seen.
-    pub fn finish(self, mut seen: SeqSeen, seqs_max: usize) -> SeqOutcome {
+    pub fn finish(mut self, mut seen: SeqSeen, seqs_max: usize) -> SeqOutcome {
+        self.tags = std::mem::take(&mut seen.tags);
         for (at, listed) in self.listed.iter().enumerate().filter(|(_, l)| !l.seen.load(Relaxed)) {
             let key = self.keys[at].clone();
             let day = UsageDay::of_instant(listed.req_time);
             if listed.charge {
-                let tag = self.name(listed.tag);
+                let tag = self.tag_of_rule(listed);
                 let kind = PartKind::ProviderOnly;
                 seen.fact(day, tag, kind, true, &key.to_string(), seqs_max);
             }
@@ -430,6 +449,10 @@ impl SeqJoiner {
         SeqOutcome { join, differences, facts, conflicts, warnings }
     }
 
+    fn tag_of_rule(&self, listed: &Listed) -> Option<&str> {
+        self.tags.get(self.name(listed.rule)?)?.as_deref()
+    }
+
     fn name(&self, number: u32) -> Option<&str> {
         self.names.names.get(number as usize).map(AsRef::as_ref)
     }
@@ -448,7 +471,10 @@ impl SeqJoiner {
             provider_day: listed.map(|l| day(l.req_time)),
             ours_charge: ours.and_then(|o| o.charge),
             provider_charge: listed.map(|l| l.charge),
-            billing_tag: ours.map(|o| &*o.tag).or(their(|l| l.tag)).map(str::to_owned),
+            billing_tag: ours
+                .map(|o| &*o.tag)
+                .or_else(|| self.tag_of_rule(listed?))
+                .map(str::to_owned),
             rule_id: ours.and_then(|o| o.rule.as_deref()).or(their(|l| l.rule)).map(str::to_owned),
             hour,
             source_key: ours.map(|o| o.source_key.to_string()),
@@ -479,6 +505,15 @@ impl SeqSeen {
         match self.agree.get_mut(rule) {
             Some(hours) => hours[hour] += 1,
             None => self.agree.entry(rule.into()).or_default()[hour] += 1,
+        }
+    }
+
+    fn note_tag(&mut self, rule: Option<&str>, tag: &str) {
+        let Some(rule) = rule else { return };
+        match self.tags.get_mut(rule) {
+            Some(held) if held.as_deref() != Some(tag) => *held = None,
+            Some(_) => {}
+            None => _ = self.tags.insert(rule.into(), Some(tag.into())),
         }
     }
 
@@ -514,6 +549,12 @@ impl SeqSeen {
             into.iter_mut().zip(hours).for_each(|(into, more)| *into += more);
         }
         self.differences.extend(other.differences);
+        for (rule, tag) in other.tags {
+            let held = self.tags.entry(rule).or_insert_with(|| tag.clone());
+            if *held != tag {
+                *held = None;
+            }
+        }
         for (place, facts) in other.facts {
             let into = self.facts.entry(place).or_default();
             for (kind, found) in facts {

@@ -388,7 +388,7 @@ impl World {
         let months = BTreeSet::from([november(1).month()]);
         let settings = Settings { months: Some(&months), ..settings() };
         let mut rows = counts(&self.daily(), lines, &settings).unwrap().rows;
-        let wanted = wanted(&rows, &[]);
+        let wanted = wanted(&rows, &[], rejects);
         let mut halves =
             [Evidence::new(&wanted, Limits::default()), Evidence::new(&wanted, Limits::default())];
         for (n, row) in self.rows.iter().enumerate() {
@@ -419,7 +419,7 @@ fn seqs_pulled_again_explain_a_count_without_regard_to_seq() {
     // The second pull of s1 had nothing new, and gave the row; the one of b had something.
     let duplicates = [again("a", 1, true), again("b", 2, false)];
     let mut rows = counts(&world.daily(), &bill, &settings).unwrap().rows;
-    let wanted = wanted(&rows, &duplicates);
+    let wanted = wanted(&rows, &duplicates, &[]);
     let mut evidence = Evidence::new(&wanted, Limits::default());
     for (attempt, source_key) in world.rows.iter().zip(["b", "a"]) {
         evidence.see(&OurRow { source_key, ..world.row(attempt) });
@@ -441,12 +441,12 @@ fn parts(row: &Variance) -> Vec<(PartKind, i64, Vec<&str>)> {
 }
 
 fn reject(day: UsageDay) -> RejectOn {
-    RejectOn {
-        day,
-        source_key: "bad.json".into(),
-        reason: "truncated".into(),
-        seqs: vec![format!("lost-{day}"), "lost".into()],
-    }
+    reject_of(day, &[])
+}
+
+fn reject_of(day: UsageDay, seqs: &[&str]) -> RejectOn {
+    let seqs = seqs.iter().map(|seq| seq.to_string()).collect();
+    RejectOn { day, source_key: "bad.json".into(), reason: "truncated".into(), seqs }
 }
 
 #[test]
@@ -565,27 +565,55 @@ fn unknown_flags_then_snapshots_then_rejects() {
     ]);
     // The bill has six, ours one.
     let bill = [line(november(1), TAG, 6, 0), line(november(1), "basic_photo", 5, 0)];
-    let rejects = [reject(november(1)), reject(november(1)), reject(november(2))];
+    let rejects = [reject(november(1)), reject_of(november(1), &["lost"]), reject(november(2))];
     let rows = world.explained(&bill, &rejects, None);
     // Two rejects that day: either row could take both, so neither does, and both tell them.
     assert_eq!(
         parts(&rows[0]),
-        [
-            (PartKind::Reject, 0, vec!["lost", "lost-2024-11-01"]),
-            (PartKind::Unexplained, 5, vec![])
-        ]
+        [(PartKind::Reject, 0, vec!["lost"]), (PartKind::Unexplained, 5, vec![])]
     );
     let told = &rows[0].parts[0];
-    assert_eq!((told.seqs_total, told.source_keys.join(" ")), (2, "bad.json".to_owned()));
+    assert_eq!((told.seqs_total, told.source_keys.join(" ")), (1, "bad.json".to_owned()));
     assert_eq!(
         parts(&rows[1]),
         [
             (PartKind::UnknownFlag, 1, vec!["s0"]),
             (PartKind::NotFinal, 1, vec!["s1"]),
-            (PartKind::Reject, 0, vec!["lost", "lost-2024-11-01"]),
+            (PartKind::Reject, 0, vec!["lost"]),
             (PartKind::Unexplained, 3, vec![])
         ]
     );
+}
+
+/// A record set aside is as many attempts as Seqs could be read of it; a Seq is one, however often it was set aside, and
+/// none where ours has it from another pull.
+#[test]
+fn rejects_count_by_seq() {
+    let noon = november(2).begin_ms() + 720 * MINUTE;
+    let world = World::of(&[(noon, Some(true), None), (noon + 1, Some(false), None)]);
+    let told = |calls: i64, rejects: &[RejectOn]| -> Vec<(PartKind, i64, Vec<String>)> {
+        let bill = [line(november(2), TAG, calls, 0)];
+        let parts = world.explained(&bill, rejects, None).remove(0).parts;
+        parts.into_iter().map(|part| (part.kind, part.count, part.seqs)).collect()
+    };
+    let of = |seqs: &[&str]| reject_of(november(2), seqs);
+    let seqs = |seqs: &[&str]| seqs.iter().map(|seq| seq.to_string()).collect::<Vec<_>>();
+    let (reject, unexplained) = (PartKind::Reject, PartKind::Unexplained);
+    // Ours is one.
+    let three = (reject, 3, seqs(&["k", "l", "m"]));
+    assert_eq!(told(4, &[of(&["k", "l", "m"])]), [three]);
+    let (one, rest) = ((reject, 1, seqs(&["k"])), (unexplained, 1, vec![]));
+    assert_eq!(told(3, &[of(&["k"]), of(&["k"])]), [one, rest.clone()]);
+    // One was read elsewhere, and one of two records has no Seq.
+    let two = (reject, 2, seqs(&["k"]));
+    assert_eq!(told(4, &[of(&["s0", "k"]), of(&["s1"]), of(&[])]), [two, rest.clone()]);
+    assert_eq!(told(2, &[of(&["s0"]), of(&["s1"])]), [rest]);
+    // Set aside on two days: made on the first.
+    let later = reject_of(november(3), &["k"]);
+    let bill = [line(november(2), TAG, 2, 0), line(november(3), TAG, 1, 0)];
+    let rows = world.explained(&bill, &[later, of(&["k"])], None);
+    assert_eq!(parts(&rows[0]), [(reject, 1, vec!["k"])]);
+    assert_eq!(parts(&rows[1]), [(unexplained, 1, vec![])]);
 }
 
 /// Counts of rejects per row: (period, tag, count).
@@ -642,6 +670,34 @@ fn listed(seq: &str, req_time: i64, is_need_charge: bool) -> ProviderAttempt {
     }
 }
 
+/// A Seq of the list alone is of the tag of its rule, where ours has attempts of that rule in one tag.
+#[test]
+fn what_the_list_alone_holds_has_the_tag_of_its_rule() {
+    let noon = november(2).begin_ms() + 720 * MINUTE;
+    let mut world = World::of(&[(noon, Some(true), None), (noon + 1, Some(true), None)]);
+    // Of ours all are of rule 7.
+    let told = |world: &World, rule: &str| {
+        let x = ProviderAttempt { rule_id: Some(rule.into()), ..listed("x", noon, true) };
+        let outcome = join(world, vec![listed("s0", noon, true), x], None);
+        let bill = [line(november(2), TAG, 3, 0), line(november(2), "basic_photo", 2, 0)];
+        let rows = world.explained(&bill, &[], Some(&outcome.facts));
+        let parts = rows.iter().map(|row| parts(row).into_iter().map(|part| (part.0, part.1)));
+        let parts: Vec<Vec<_>> = parts.map(Iterator::collect).collect();
+        let differences: Vec<_> = outcome.differences.iter().collect();
+        (differences.last().unwrap().billing_tag.clone(), parts)
+    };
+    let (only, ours, rest) = (PartKind::ProviderOnly, PartKind::OursOnly, PartKind::Unexplained);
+    let (tag, parts) = told(&world, "7");
+    assert_eq!(tag.as_deref(), Some(TAG));
+    assert_eq!(parts, [vec![(rest, 2)], vec![(only, 1), (ours, -1), (rest, 1)]]);
+    assert_eq!(told(&world, "8").0, None);
+    // Of two tags: none is told, and the one that the list speaks of takes it.
+    world.rows[1].tag = "basic_photo";
+    let (tag, parts) = told(&world, "7");
+    assert_eq!(tag, None);
+    assert_eq!(parts, [vec![(rest, 1)], vec![(only, 1), (rest, 1)]]);
+}
+
 fn join(
     world: &World,
     list: Vec<ProviderAttempt>,
@@ -653,7 +709,7 @@ fn join(
         days: None,
         months,
     };
-    let joiner = SeqJoiner::new(list, scope, &|_| None).unwrap();
+    let joiner = SeqJoiner::new(list, scope).unwrap();
     let mut halves = [SeqSeen::default(), SeqSeen::default()];
     for (n, row) in world.rows.iter().enumerate() {
         joiner.see(&world.row(row), &mut halves[n % 2], SEQS_MAX);
@@ -710,8 +766,8 @@ fn the_providers_list_says_it_by_seq() {
             (PartKind::UnknownFlag, 1, vec!["s4"]),
             (PartKind::FlagDiffers, -1, vec!["s2"]),
             (PartKind::FlagDiffers, 1, vec!["s1"]),
-            (PartKind::OursOnly, -1, vec!["s3"]),
             (PartKind::ProviderOnly, 1, vec!["x"]),
+            (PartKind::OursOnly, -1, vec!["s3"]),
             (PartKind::Unexplained, 1, vec![]),
         ]
     );
@@ -845,7 +901,7 @@ fn attempts_that_were_pulled_again_have_seqs() {
     let months = BTreeSet::from([november(1).month()]);
     let settings = Settings { months: Some(&months), ..settings() };
     let mut rows = counts(&world.daily(), &bill, &settings).unwrap().rows;
-    let wanted = wanted(&rows, &[]);
+    let wanted = wanted(&rows, &[], &[]);
     let mut evidence = Evidence::new(&wanted, Limits::default());
     for row in &world.rows {
         evidence.see(&OurRow { more_pulls: 1, ..world.row(row) });
@@ -1050,6 +1106,6 @@ fn a_part_lists_as_many_seqs_as_there_is_room_for() {
         counts(&ours, &bill, &settings()).unwrap().rows
     };
     for (differing, each) in [(1, 10_000), (20, 10_000), (40, 5_000), (1_000, 200), (3_000, 200)] {
-        assert_eq!(wanted(&rows(differing), &[]).seqs_max(), each, "{differing} rows");
+        assert_eq!(wanted(&rows(differing), &[], &[]).seqs_max(), each, "{differing} rows");
     }
 }

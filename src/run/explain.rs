@@ -198,29 +198,36 @@ pub fn not_held(pipeline: &Pipeline, seq: &str) -> Result<String, RunError> {
     let output = Place::open(&pipeline.output.url, &pipeline.output.options)?;
     let tables = Tables::open_existing(&output)?;
     let rejects = read_small(&tables.rejects, small::rejects)?;
-    if let Some(reject) = rejects.iter().find(|reject| reject.seqs.iter().any(|held| held == seq)) {
-        return Ok(format!(
-            "Seq {seq}: not in liveness_detail, because it was set aside: {} record {}, byte {}, {}: {} ({})",
+    let aside = rejects.iter().find(|reject| reject.seqs.iter().any(|held| held == seq));
+    let aside = aside.map(|reject| {
+        format!(
+            "It was set aside: {} record {}, byte {}, {}: {} ({})",
             reject.source_key,
             reject.source_record,
             reject.byte_offset,
             reject.json_path,
             reject.reason,
             reject.message,
-        ));
-    }
-    let told = "an attempt of which the Seq could not be read has no row: `faceledger rejects` lists those by object";
-    let Some(row) = difference_of(&output, seq)? else {
-        return Ok(format!("Seq {seq}: not in liveness_detail; {told}"));
+        )
+    });
+    let listed = difference_of(&output, seq)?.map(|row| {
+        let of = |name: &str| row.get(name).map_or("?", String::as_str);
+        format!(
+            "The provider's list holds it: {} record {} (from 0), day {}",
+            of("provider_file"),
+            of("provider_row"),
+            of("provider_day"),
+        )
+    });
+    let told = "What was set aside without a Seq that could be read is listed by `faceledger rejects`, by object";
+    let mend = match (&aside, &listed) {
+        (Some(_), _) => "Mend that object, then run `faceledger rejects --retry`",
+        (None, Some(_)) => "Pull the result of its token",
+        (None, None) => told,
     };
-    let of = |name: &str| row.get(name).map_or("?", String::as_str);
-    Ok(format!(
-        "Seq {seq}: not in liveness_detail. The provider's list holds it: {} record {} (from 0), day {}. Pull the result of its token, \
-         or look whether it was set aside ({told})",
-        of("provider_file"),
-        of("provider_row"),
-        of("provider_day"),
-    ))
+    let known = [aside.as_deref(), listed.as_deref(), Some(mend)];
+    let known: Vec<&str> = known.into_iter().flatten().collect();
+    Ok(format!("Seq {seq}: not in liveness_detail. {}", known.join(". ")))
 }
 
 /// Reads the object again for the offset of the record. An object that is gone is no failure: the row

@@ -493,7 +493,7 @@ impl Job<'_> {
                 let account = self.pipeline.account.uin.clone();
                 let months = Some(months.clone());
                 let scope = ListScope { account, tags: listed_tags(), days: None, months };
-                let joiner = SeqJoiner::new(attempts, scope, &|_| None);
+                let joiner = SeqJoiner::new(attempts, scope);
                 Some(joiner.map_err(|error| RunError::Usage(error.to_string()))?)
             }
         };
@@ -517,10 +517,14 @@ impl Job<'_> {
         }
         let pattern = self.pipeline.source.keys.as_deref().map(KeyPattern::parse);
         let day_of = |key: &str| pattern.as_ref()?.day(key);
-        let rejects = self.set_aside(&day_of, days, &mut read.warnings)?;
+        let mut rejects = self.set_aside(&day_of, days, &mut read.warnings)?;
+        if let Some(joiner) = &joiner {
+            // What the list says of it is told where it says it.
+            rejects.retain_mut(|reject| reject.without(|seq| joiner.holds(seq)));
+        }
         let (copies, duplicates) =
             self.repeated(&day_of, days, &days_with_more(rows), &mut read.warnings)?;
-        let wanted = reconcile::wanted(rows, &duplicates);
+        let wanted = reconcile::wanted(rows, &duplicates, &rejects);
         let midnight_minutes = self.pipeline.reconcile.midnight_minutes;
         let seqs_max = wanted.seqs_max();
         let limits = Limits { midnight_minutes, seqs_max };

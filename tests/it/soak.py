@@ -34,7 +34,8 @@ def plain(value):
         # Delta says microseconds, the files say milliseconds.
         return value.astimezone(datetime.timezone.utc).isoformat(timespec="milliseconds")
     if isinstance(value, list):
-        return json.dumps([{name: plain(part) for name, part in each.items()} for each in value])
+        parts = lambda each: {name: plain(part) for name, part in each.items()} if isinstance(each, dict) else each
+        return json.dumps([parts(each) for each in value])
     return None if value is None else str(value)
 
 
