@@ -189,6 +189,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     bills.files_differ += repeated.contradicted;
     bills.read.warnings.extend(repeated.contradictions);
     bills.read.warnings.extend(unknown_kinds(&bills.lines, &wording));
+    bills.read.warnings.extend(untagged(&bills.lines));
     bills.read.warnings.extend(unknown_units(&bills.lines));
     set_months(pipeline, &mut bills.lines);
     refuse_other_payers(pipeline, &bills.lines)?;
@@ -547,6 +548,39 @@ fn unknown_kinds(lines: &[BillLine], wording: &Wording) -> Vec<String> {
         )
     };
     kinds.into_iter().map(sentence).collect()
+}
+
+/// Names of what is billed (子产品名称) that no billing tag is known by, so many at most.
+const UNTAGGED_NAMED: usize = 10;
+
+/// Usage whose billing tag is not known, by the name it has on the bill.
+fn untagged(lines: &[BillLine]) -> Vec<String> {
+    let unmapped = Catalogue::get().tag(TagId::UNMAPPED).code;
+    let mut names: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+    let untagged = lines.iter().filter(|line| line.is_of_usage());
+    for line in untagged.filter(|line| &*line.billing_tag_code == unmapped) {
+        let named = [&line.product_name, &line.product_code, &line.component_name];
+        let name = named.into_iter().find_map(|name| name.as_deref()).unwrap_or_default();
+        let (count, calls) = names.entry(name).or_default();
+        *count += 1;
+        *calls = calls.saturating_add(line.calls().unwrap_or_default());
+    }
+    let left = names.len().saturating_sub(UNTAGGED_NAMED);
+    let sentence = |(name, (count, calls)): (&str, (i64, i64))| {
+        format!(
+            "{} of usage ({}) of {}, of which no billing tag is known; say which it is, below [reconcile.bill_tags] in the \
+             pipeline file: {} = \"…\" (a code of `faceledger tags`)",
+            counted(count),
+            plural(calls.unsigned_abs(), "call"),
+            if name.is_empty() { "no sub-product (子产品名称)" } else { name },
+            serde_json::Value::from(name),
+        )
+    };
+    let mut told: Vec<String> = names.into_iter().take(UNTAGGED_NAMED).map(sentence).collect();
+    if left > 0 {
+        told.push(format!("{} more of which no billing tag is known", plural(left as u64, "name")));
+    }
+    told
 }
 
 /// Units that may count something else than calls, told.

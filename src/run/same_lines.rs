@@ -300,6 +300,15 @@ pub fn differing<'l>(
         lines.fold(0, |facts, line| facts | Said::elsewhere(line).facts())
     };
     let compared = facts(&mut one.clone()) & facts(&mut other.clone());
+    differing_in(compared, one, other)
+}
+
+/// The same as far as these facts say it, besides the usage itself.
+fn differing_in<'l>(
+    compared: Facts,
+    one: impl Iterator<Item = &'l BillLine>,
+    other: impl Iterator<Item = &'l BillLine>,
+) -> (i64, i64) {
     let hasher = DefaultHashBuilder::default();
     let digest = |line: &BillLine| hasher.hash_one(Said::elsewhere(line).only(compared));
     let mut more: HashMap<u64, i64> = HashMap::new();
@@ -312,9 +321,12 @@ pub fn differing<'l>(
     more.values().fold((0, 0), |(one, other), more| (one + more.max(&0), other - more.min(&0)))
 }
 
+/// Lines of a bill that by chance are of the same usage as those of another: fewer may be.
+const LINES_ALIKE_MIN: i64 = 3;
+
 /// Files of the bill that cannot both be right: two downloads of one file that differ; files of which one holds lines that the
-/// other has, too, and each others of the days of both that the other lacks. A line of each, and how many lines differ. API
-/// pages are one file.
+/// other has, too, and each others of the days of both that the other lacks; files of which no line says the same (each names
+/// another project, say) and all are of the same usage. A line of each, and how many lines differ. API pages are one file.
 fn contradicting(lines: &[BillLine], files: &[usize]) -> Vec<(usize, usize, i64)> {
     let mut of_file: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (place, line) in lines.iter().enumerate() {
@@ -348,7 +360,11 @@ fn contradicting(lines: &[BillLine], files: &[usize]) -> Vec<(usize, usize, i64)
             let (here, there) = (within(one), within(other));
             let (more, less) = differing(here.iter().copied(), there.iter().copied());
             let is_in_part = more > 0 && less > 0 && more < here.len() as i64;
-            if is_in_part || is_download && more + less > 0 {
+            // Not one line says the same, and all of them are of the same usage.
+            let is_told_apart = more == here.len() as i64
+                && more >= LINES_ALIKE_MIN
+                && differing_in(0, here.iter().copied(), there.iter().copied()) == (0, 0);
+            if is_in_part || is_told_apart || is_download && more + less > 0 {
                 told.push((one[0], other[0], more + less));
             }
         }
