@@ -215,8 +215,8 @@ pub struct Money {
     pub bill_cost_unpriced: Amount,
     /// Sum of the bill's rounding lines (月度计费精度差异).
     pub bill_rounding: Amount,
-    /// What fen make of the lines of eight places: rounded to fen minus exact, of the rows added up. A rounding line that
-    /// gives it back has the other sign (which sign lines of the cloud have is not published).
+    /// What the rounding lines should come to: exact minus rounded to fen, of the rows added up, so that a bill that is right
+    /// has the same number (which sign lines of the cloud have is not published).
     pub expected_rounding: Amount,
 }
 
@@ -269,7 +269,7 @@ impl Money {
             Amount::checked_sum(self.unpriced().filter_map(|row| row.bill_cost))?;
         let rounding = rows.iter().filter_map(|row| row.expected_cost);
         let rounding: Option<Vec<Amount>> =
-            rounding.map(|cost| cost.to_fen().checked_sub(cost)).collect();
+            rounding.map(|cost| cost.checked_sub(cost.to_fen())).collect();
         self.expected_rounding = Amount::checked_sum(rounding?)?;
         let tags: BTreeSet<String> = self.unpriced().map(|row| row.billing_tag.clone()).collect();
         self.unpriced_tags = tags.into_iter().collect();

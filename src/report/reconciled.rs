@@ -357,8 +357,9 @@ fn money(r: &Reconciled, text: &mut String) {
         );
         let _ = writeln!(
             text,
-            "rounding  rounding lines of the bill (月度计费精度差异): {} yuan; deducted in fen, minus exact, is expected to be {} yuan",
-            money.bill_rounding, money.expected_rounding
+            "rounding  {} yuan expected (exact amounts minus those deducted in fen), {} yuan in rounding lines of the bill \
+             (月度计费精度差异)",
+            money.expected_rounding, money.bill_rounding
         );
     }
     if let Some(money) = r.money.as_ref().filter(|money| !money.unpriced_tags.is_empty()) {

@@ -277,6 +277,7 @@ fn the_list_by_seq_the_audit_and_the_money_are_those_of_the_readme() {
 
     let money = &found["money"];
     assert_eq!(money["bill_rounding"], "-0.08000021");
+    assert_eq!(money["expected_rounding"], "-0.09333354");
     let of = |code: &str, column: &str| -> i64 {
         let rows = money["waterfall"].as_array().expect("waterfall").iter();
         rows.filter(|row| row["billing_tag_code"] == code)
@@ -415,6 +416,9 @@ fn the_summary_says_how_its_sums_of_money_differ() {
     assert!(said.contains("and asks 4.61666666 yuan more than expected"), "{said}");
     let money = "196.26666646 yuan expected (sample contract, 6.16666666 of it not billed yet), 194.71666646 yuan on the bill";
     assert!(said.contains(money), "{said}");
+    // Of one sign, so that a bill that is right has the same number twice.
+    let rounding = "rounding  -0.09333354 yuan expected (exact amounts minus those deducted in fen), -0.08000021 yuan in";
+    assert!(said.contains(rounding), "{said}");
 }
 
 /// The fourth attempt of 3 December is free here and charged in the provider's list, so the bill counts one more; the
@@ -1787,8 +1791,8 @@ fn rounding_is_of_the_month_and_the_time() {
     lines.push(rounding("2025-01-01 10:00:00", "0.02"));
     let (_, found) = right.says(&lines, &["--month", "2024-12"], 0);
     let money = &found["money"];
-    // 3.6 and 0.3 are whole fen; 1.13333333 becomes 1.13.
-    assert_eq!(money["expected_rounding"], "-0.00333333");
+    // 3.6 and 0.3 are whole fen; 1.13333333 becomes 1.13, and a third of a fen is still to be asked for.
+    assert_eq!(money["expected_rounding"], "0.00333333");
     assert_eq!(money["bill_rounding"], "0.01");
 }
 

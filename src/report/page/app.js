@@ -44,7 +44,7 @@ const WORDS = {
     money_sub: "Each call is taken from the free package first, then from paid packages; the rest is paid per call.",
     waterfall_label: "From all charged calls to what is paid per call", calls: "Calls", free_package: "Free package", paid_package: "Paid package",
     postpaid: "Postpaid", bill_deducted: "Bill: deducted", bill_billed: "Bill: billed", unit_price: "Unit price", provisional: "provisional",
-    price_book: "Price book", bill_rounding: "Rounding lines of the bill", expected_rounding: "Deducted in fen, minus exact, expected", rounding_row: "Rounding (8 places to fen)", not_billed_note: "Of the amount expected, {y} yuan are not billed yet: they are in no difference.", packages: "Packages",
+    price_book: "Price book", bill_rounding: "Rounding lines of the bill", expected_rounding: "Rounding lines expected: exact minus deducted in fen", rounding_row: "Rounding (8 places to fen)", not_billed_note: "Of the amount expected, {y} yuan are not billed yet: they are in no difference.", packages: "Packages",
     package: "Package", kind: "Kind", free: "free", paid: "paid", size: "Size", bought_on: "Bought on", expires_on: "Expires on",
     used_before: "Used before", used: "Used", left: "Left", no_price_book: "No price book, or amounts that are not in yuan (see the warnings): only counts were compared. reconcile.prices in the pipeline file names one.",
     list_sub: "Choose a row to see why it differs and which attempts make the difference.", search_text: "Text or Seq",
@@ -141,7 +141,7 @@ const WORDS = {
     money_sub: "每次调用先抵扣免费资源包，再抵扣付费资源包，其余按量付费。",
     waterfall_label: "从全部计费调用到按量付费", calls: "调用次数", free_package: "免费资源包", paid_package: "付费资源包",
     postpaid: "按量付费", bill_deducted: "账单：抵扣", bill_billed: "账单：计费", unit_price: "单价", provisional: "暂估",
-    price_book: "价目表", bill_rounding: "账单的月度计费精度差异行", expected_rounding: "预期按分扣款与精确金额之差", rounding_row: "精度差异（8 位小数到分）", not_billed_note: "预期金额中有 {y} 元尚未出账，不计入差异。", packages: "资源包",
+    price_book: "价目表", bill_rounding: "账单的月度计费精度差异行", expected_rounding: "预期精度差异：精确金额减按分扣款", rounding_row: "精度差异（8 位小数到分）", not_billed_note: "预期金额中有 {y} 元尚未出账，不计入差异。", packages: "资源包",
     package: "资源包", kind: "类型", free: "免费", paid: "付费", size: "总量", bought_on: "购买日", expires_on: "到期日",
     used_before: "此前已用", used: "本期使用", left: "剩余", no_price_book: "只核对了次数：未指定价目表（任务文件中的 reconcile.prices），或金额不是人民币（见警告）。",
     list_sub: "选择一行，查看差异原因及对应的调用。", search_text: "文字或 Seq",
@@ -607,7 +607,7 @@ function money() {
   const cells = (w) => [count(w.calls), count(w.free), count(w.paid), count(w.post), usage(w.deducted), usage(w.billed), w.prices.slice(0, 3).map((p) => yuan(units(p))).join(" / ") + (w.prices.length > 3 ? " …" : "") || "–", yuan(w.expected), yuan(w.cost), signedYuan(w.difference)];
   const line = (tag, w) => h("tr", { "data-tag": tag }, h("td", {}, tag, w.provisional ? [" ", chip(t("provisional"))] : ""), cells(w).map((c, i) => h("td", { class: "num " + (i === 9 && w.difference !== null ? direction(w.difference) : "") }, c)));
   const card = (id, label, value) => h("div", { class: "card" }, h("div", { class: "n", "data-n": id }, value), h("div", { class: "l" }, label));
-  // Of the whole bill, whatever the filter; the signs of the two differ, so that they are not taken from each other.
+  // Of the whole bill, whatever the filter.
   const rounding = h("tr", { "data-tag": "rounding" }, h("td", {}, t("rounding_row")), Array.from({ length: 10 }, (_, i) => h("td", { class: "num" }, i === 7 ? yuan(units(m.expected_rounding)) : i === 8 ? yuan(units(m.bill_rounding)) : "–")));
   return section("money", t("money"), h("p", { class: "muted" }, t("money_sub"), " ", t("price_book"), t("colon"), m.price_book), later !== 0n && h("p", { class: "muted" }, t("not_billed_note", { y: yuan(later) })), filterNote(),
     h("div", { class: "cards" }, compared && card("expected_cost", t("expected_cost"), yuan(units(m.expected_cost))), compared && card("bill_cost", t("bill_cost"), yuan(units(m.bill_cost))),

@@ -369,8 +369,8 @@ fn rows_stand_beside_the_bill() {
     );
     assert_eq!(money.waterfall[2].billing_tag, "T");
     assert_eq!((money.expected_cost, money.bill_cost), (yuan("0.5"), yuan("7.125")));
-    // 0.125 -> 0.13 and 0.375 -> 0.38: half a fen more, each.
-    assert_eq!((money.expected_rounding, money.bill_rounding), (yuan("0.01"), yuan("-0.01")));
+    // 0.125 -> 0.13 and 0.375 -> 0.38: half a fen more, each, which a rounding line gives back.
+    assert_eq!((money.expected_rounding, money.bill_rounding), (yuan("-0.01"), yuan("-0.01")));
 }
 
 #[test]
