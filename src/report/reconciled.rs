@@ -615,8 +615,9 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
 /// Characters of Seqs in one cell: a spreadsheet takes 32,767.
 const CELL_CHARS_MAX: usize = 32_000;
 
-/// The differences only, one line per row and part (one with empty part columns for a row without parts). With a byte
-/// order mark, without which Excel takes the Chinese in it for GBK; lines end with CR LF (RFC 4180). Amounts are exact.
+/// The differences only, one line per row and part (one with empty part columns for a row without parts). Counts and
+/// amounts of a row stand on the first of its lines, so that a sum over a column is right; what names it stands on all. With
+/// a byte order mark, without which Excel takes the Chinese in it for GBK; lines end with CR LF (RFC 4180). Amounts are exact.
 /// Seqs are separated by spaces and cut at what a cell holds; `seqs_total` says how many there are.
 pub fn differences_csv(reconciled: &Reconciled) -> String {
     let mut csv = String::from("\u{feff}");
@@ -626,12 +627,14 @@ pub fn differences_csv(reconciled: &Reconciled) -> String {
     );
     for row in reconciled.rows.iter().filter(|row| is_listed(row)) {
         let optional = |value: Option<String>| value.unwrap_or_default();
-        let of_row = [
+        let names = [
             cell(&row.account),
             cell(&row.period.to_string()),
             cell(&row.billing_tag),
             cell(&row.billing_tag_code),
             row.status.code().to_owned(),
+        ];
+        let mut amounts = [
             row.ours_charged.to_string(),
             optional(row.provider_calls.map(|n| n.to_string())),
             row.difference.to_string(),
@@ -651,9 +654,11 @@ pub fn differences_csv(reconciled: &Reconciled) -> String {
             ],
         };
         let mut line = |part| {
-            let cells = [&of_row[..], &of_part(part), std::slice::from_ref(&lines)].concat();
+            let cells =
+                [&names[..], &amounts, &of_part(part), std::slice::from_ref(&lines)].concat();
             csv.push_str(&cells.join(","));
             csv.push_str("\r\n");
+            amounts = Default::default();
         };
         match row.parts.is_empty() {
             true => line(None),

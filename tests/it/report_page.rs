@@ -550,6 +550,15 @@ fn the_csv_holds_the_differences_and_no_formula() {
         .map(|r| r[part].parse().expect("a count"))
         .collect();
     assert_eq!(of_ninth.iter().sum::<i64>(), 41);
+    // A column of the rows adds up to what the headline says: 56 calls more, 69 fewer, 0.64000001 yuan.
+    let of = |name: &str| -> Vec<&str> {
+        let at = column(name);
+        rows.iter().map(|r| &r[at]).filter(|cell| !cell.is_empty()).collect()
+    };
+    let counts = of("difference").into_iter().map(|cell| cell.parse::<i64>().expect("a count"));
+    assert_eq!(counts.sum::<i64>(), -13);
+    let costs = of("cost_difference").into_iter().map(yuan);
+    assert_eq!(total(costs), yuan("0.64000001"));
     let hostile = rows.iter().find(|r| &r[period] == "2024-11-23").expect("the row");
     assert_eq!(&hostile[tag], "'=1+1,\"a\"");
     assert_eq!(&hostile[column("difference")], "-1");
