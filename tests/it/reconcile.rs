@@ -1770,6 +1770,30 @@ fn quantities_that_packages_do_not_give_are_told() {
     right.says(&lines, &["--set", "reconcile.tolerance_calls=1"], 0);
 }
 
+/// The package of one of 20 December, given for nothing, has a line of its own on the bill.
+#[test]
+fn a_free_package_may_have_a_line_that_costs_nothing() {
+    let right = Right::loaded();
+    let app = "增强版人脸核身（权威库）-App";
+    let none = ["-", "-", "-", "-"];
+    let bought = |cost: &str| {
+        let line = right_line([PRODUCT, app, "包年包月新购", "资源包"], none, cost, "CNY");
+        line.replace("2024-12-21 00:00:00", "2024-12-20 00:00:00")
+    };
+    let free = ["--set", "reconcile.package.1.free=true"];
+    let with = |cost: &str| [right_lines(), vec![bought(cost)]].concat();
+    let (headline, found) = right.says(&with("0"), &free, 0);
+    assert_eq!(beside(&found, "package"), some(1, "0", "0", false), "{headline}");
+    assert_eq!(beside(&found, "package_not_named"), None);
+    // One that was paid for is another.
+    let (_, found) = right.says(&with("0.01"), &free, 4);
+    assert_eq!(beside(&found, "package_not_named"), some(1, "0.01", "0.01", true));
+    // Nor has it two lines.
+    let twice = [with("0"), vec![bought("0")]].concat();
+    let (_, found) = right.says(&twice, &free, 0);
+    assert_eq!(beside(&found, "package_not_named"), some(1, "0", "0", false));
+}
+
 /// Sums of rounding are of the months compared, and of what was known.
 #[test]
 fn rounding_is_of_the_month_and_the_time() {
