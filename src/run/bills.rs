@@ -188,6 +188,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     bills.read.warnings.extend(repeated.alike);
     bills.files_differ += repeated.contradicted;
     bills.read.warnings.extend(repeated.contradictions);
+    doubt_purchases(&mut bills.lines, &wording);
     bills.read.warnings.extend(unknown_kinds(&bills.lines, &wording));
     bills.read.warnings.extend(unknown_units(&bills.lines));
     set_months(pipeline, &mut bills.lines);
@@ -497,6 +498,18 @@ pub fn wording(pipeline: &Pipeline) -> Wording {
         pipeline.reconcile.products.iter().map(String::as_str),
         transactions.map(|(name, kind)| (name.as_str(), *kind)),
     )
+}
+
+/// A line of a package whose transaction nobody knows is taken for a purchase. One that gives money back is none: it is of
+/// unknown kind.
+fn doubt_purchases(lines: &mut [BillLine], wording: &Wording) {
+    let of_packages = lines.iter_mut().filter(|line| line.kind == Some(LineKind::PackagePurchase));
+    for line in of_packages {
+        let gives_back = line.cost.is_some_and(|cost| cost < Amount::ZERO);
+        if gives_back && wording.kind_of(line).is_none() && !bill::is_known_transaction(line) {
+            line.kind = Some(LineKind::Other);
+        }
+    }
 }
 
 /// Whether nobody says what a line is about. What the pipeline itself calls `other` is set aside knowingly.

@@ -1794,6 +1794,37 @@ fn a_free_package_may_have_a_line_that_costs_nothing() {
     assert_eq!(beside(&found, "package_not_named"), some(1, "0", "0", false));
 }
 
+/// A package that was given back under a name that nobody knows is no purchase.
+#[test]
+fn a_refund_of_a_package_under_another_name_is_told_by_it() {
+    let right = Right::loaded();
+    let none = ["-", "-", "-", "-"];
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    for name in ["资源包退款", "退款", "包年包月退费"] {
+        let refund = |cost| right_line([PRODUCT, H5_NAME, name, "资源包"], none, cost, "CNY");
+        let bill = |cost| {
+            let mut lines: Vec<String> =
+                right_lines().iter().map(|line| format!("{line},按量计费")).collect();
+            lines.push(format!("{},包年包月", refund(cost)));
+            right.file_with("bill.csv", ",计费模式", &lines)
+        };
+        let found = right.month.reconcile(&[&bill("-880")], &as_of, 4);
+        assert_eq!(beside(&found, "unknown_kind"), some(1, "-880", "880", true), "{name}");
+        assert_eq!(beside(&found, "package_not_named"), None, "{name}");
+        let line = format!("[reconcile.transaction_types] in the pipeline file: \"{name}\" = \"refund\" (or ");
+        assert!(warning(&found, "which is not known").contains(&line), "{name}");
+        // With the line that was told, it is a package that was given back, and the pipeline names none.
+        let known = format!("reconcile.transaction_types.{name}=\"refund\"");
+        let more = [&as_of[..], &["--set", &known]].concat();
+        let found = right.month.reconcile(&[&bill("-880")], &more, 4);
+        assert_eq!(beside(&found, "unknown_kind"), None, "{name}");
+        assert_eq!(beside(&found, "package_not_named"), some(1, "-880", "880", true), "{name}");
+        // What costs something was bought, whatever it is called.
+        let found = right.month.reconcile(&[&bill("880")], &as_of, 4);
+        assert_eq!(beside(&found, "unknown_kind"), None, "{name}");
+    }
+}
+
 /// Sums of rounding are of the months compared, and of what was known.
 #[test]
 fn rounding_is_of_the_month_and_the_time() {
