@@ -141,7 +141,7 @@ impl Reconciled {
 pub struct BillRead {
     pub files: Vec<BillFile>,
     pub lines: i64,
-    /// Lines of other products: counted and set aside.
+    /// Lines of other products, set aside: each once, whatever the copies and forms of the bill (a file counts its own).
     pub lines_other_products: i64,
     /// By product, the most expensive first.
     pub other_products: Vec<OtherProduct>,
