@@ -330,9 +330,10 @@ pub struct Audit {
     pub charged_against_rule: i64,
     /// Free though the rules say charged.
     pub free_against_rule: i64,
-    /// What `charged_against_rule` cost at the price book's unit prices; null without one, or where one of them has
-    /// no price.
+    /// What those of `charged_against_rule` that have a price cost at the price book's unit prices; null where none has.
     pub overcharge: Option<Amount>,
+    /// Those of them without a price (or whose cost does not fit): no part of `overcharge`.
+    pub overcharge_unpriced: i64,
     /// Sorted by Seq, cut at a bound.
     pub findings: Vec<AuditFinding>,
     pub findings_total: i64,

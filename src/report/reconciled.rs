@@ -458,7 +458,12 @@ fn others(r: &Reconciled, text: &mut String) {
         );
     }
     if let Some(a) = &r.audit {
-        let cost = a.overcharge.map_or(String::new(), |yuan| format!(" ({yuan} yuan)"));
+        let cost = match (a.overcharge, a.overcharge_unpriced) {
+            (Some(yuan), 0) => format!(" ({yuan} yuan)"),
+            (Some(yuan), n) => format!(" ({yuan} yuan, and {} without a price)", grouped(n)),
+            (None, n) if n > 0 && r.money.is_some() => " (without a price)".to_owned(),
+            (None, _) => String::new(),
+        };
         let _ = writeln!(
             text,
             "{}audit     {} held against the published charge rules: {} charged against them{cost}, {} free against them; not \

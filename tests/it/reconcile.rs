@@ -1810,7 +1810,9 @@ fn a_refund_of_a_package_under_another_name_is_told_by_it() {
         let found = right.month.reconcile(&[&bill("-880")], &as_of, 4);
         assert_eq!(beside(&found, "unknown_kind"), some(1, "-880", "880", true), "{name}");
         assert_eq!(beside(&found, "package_not_named"), None, "{name}");
-        let line = format!("[reconcile.transaction_types] in the pipeline file: \"{name}\" = \"refund\" (or ");
+        let line = format!(
+            "[reconcile.transaction_types] in the pipeline file: \"{name}\" = \"refund\" (or "
+        );
         assert!(warning(&found, "which is not known").contains(&line), "{name}");
         // With the line that was told, it is a package that was given back, and the pipeline names none.
         let known = format!("reconcile.transaction_types.{name}=\"refund\"");

@@ -364,7 +364,8 @@ fn audit() -> Audit {
         published_charge: !charged,
         edition: "plus".to_owned(),
         rule_from: "2024-01-01".to_owned(),
-        money: charged.then(|| yuan("0.9")),
+        // One of a tag without a price.
+        money: (charged && n > 800).then(|| yuan("0.9")),
     };
     Audit {
         checked: 16_204,
@@ -373,7 +374,8 @@ fn audit() -> Audit {
         not_listed: 3,
         charged_against_rule: 4,
         free_against_rule: 1,
-        overcharge: Some(yuan("3.6")),
+        overcharge: Some(yuan("2.7")),
+        overcharge_unpriced: 1,
         findings: (800..804).map(|n| finding(n, true)).chain([finding(804, false)]).collect(),
         findings_total: 5,
     }
@@ -522,6 +524,7 @@ fn the_text_says_what_differs_and_what_to_do() {
     {
         assert!(text.contains(words), "{words}: {text}");
     }
+    assert!(text.contains("4 charged against them (2.7 yuan, and 1 without a price)"), "{text}");
     let nothing = reconciled_text(&Reconciled::default());
     assert!(nothing.contains("NOTHING TO COMPARE"), "{nothing}");
 }
