@@ -330,7 +330,8 @@ pub struct Audit {
     pub charged_against_rule: i64,
     /// Free though the rules say charged.
     pub free_against_rule: i64,
-    /// What those of `charged_against_rule` that have a price cost at the price book's unit prices; null where none has.
+    /// What those of `charged_against_rule` that have a price cost at the price book's postpaid prices, whether or not a package
+    /// covered them; null where none has.
     pub overcharge: Option<Amount>,
     /// Those of them without a price (or whose cost does not fit): no part of `overcharge`.
     pub overcharge_unpriced: i64,
@@ -351,5 +352,6 @@ pub struct AuditFinding {
     /// Code of the rule table (edition) and the day from which it holds.
     pub edition: String,
     pub rule_from: String,
+    /// The postpaid price of the price book, before packages, where it was charged against the rule.
     pub money: Option<Amount>,
 }

@@ -459,8 +459,11 @@ fn others(r: &Reconciled, text: &mut String) {
     }
     if let Some(a) = &r.audit {
         let cost = match (a.overcharge, a.overcharge_unpriced) {
-            (Some(yuan), 0) => format!(" ({yuan} yuan)"),
-            (Some(yuan), n) => format!(" ({yuan} yuan, and {} without a price)", grouped(n)),
+            (Some(yuan), 0) => format!(" ({yuan} yuan at postpaid prices, before packages)"),
+            (Some(yuan), n) => format!(
+                " ({yuan} yuan at postpaid prices, before packages, and {} without a price)",
+                grouped(n)
+            ),
             (None, n) if n > 0 && r.money.is_some() => " (without a price)".to_owned(),
             (None, _) => String::new(),
         };

@@ -114,6 +114,7 @@ async function numbers() {
   for (const key of ["agree", "flag_differs", "day_differs", "ours_only", "provider_only"]) assert.equal(await number(page, key), data.seqs[key], key);
   for (const key of ["checked", "charged_against_rule", "free_against_rule", "no_table", "not_listed"]) assert.equal(await number(page, key), data.audit[key], key);
   assert.equal(shown(await page.locator('#audit [data-n="overcharge"]').textContent()), units(data.audit.overcharge));
+  assert.match(await page.locator("#overcharge-note").textContent(), /postpaid prices of the price book, before packages/);
   assert.match(await page.locator("#overcharge-unpriced").textContent(), /: 1,/);
   const groups = await page.$$eval("#join button[data-group]", (bs) => bs.reduce((n, b) => n + Number(b.dataset.count), 0));
   assert.equal(groups, data.seqs.groups.filter((g) => g.status !== "agree").reduce((n, g) => n + g.count, 0), "groups of the join");
