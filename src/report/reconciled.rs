@@ -3,7 +3,7 @@
 use super::text::{add_row, printed, table};
 use crate::model::{
     Amount, Beside, BesideKind, Money, Part, PartKind, Period, Reconciled, Status, Variance,
-    grouped, plural,
+    WaterfallRow, grouped, plural,
 };
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -177,6 +177,12 @@ fn headline(r: &Reconciled) -> String {
     };
     if !beside.is_empty() {
         let _ = write!(said, " Besides: {}.", beside.join("; "));
+    }
+    let provisional = |money: &Money| money.waterfall.iter().any(|row| row.provisional);
+    if compared && pending < r.rows.len() && r.money.as_ref().is_some_and(provisional) {
+        said.push_str(
+            " Amounts of a month that is not over are provisional: monthly tiers settle at its end.",
+        );
     }
     if pending > 0 && pending < r.rows.len() {
         let _ = write!(said, " The bill of {} is not out yet.", plural(pending as u64, "row"));
@@ -491,23 +497,25 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
     let any = |kind| rows.iter().any(|row| row.parts.iter().any(|p| p.kind == kind));
     let status = |status| r.rows.iter().any(|row| row.status == status);
     let beside = |kind| r.beside.iter().any(|b| b.kind == kind && b.over_tolerance);
-    let packages: BTreeSet<(&str, Period, &str)> = r
-        .money
-        .iter()
-        .flat_map(|money| &money.waterfall)
-        .filter(|row| !row.agrees_on_packages())
-        .map(|row| (&*row.account, row.period, &*row.billing_tag_code))
-        .collect();
-    let of_packages =
-        |row: &Variance| packages.contains(&(&*row.account, row.period, &*row.billing_tag_code));
+    let settled = |is: fn(&WaterfallRow) -> bool| -> BTreeSet<(&str, Period, &str)> {
+        let rows = r.money.iter().flat_map(|money| &money.waterfall).filter(|row| is(row));
+        rows.map(|row| (&*row.account, row.period, &*row.billing_tag_code)).collect()
+    };
+    let packages = settled(|row| !row.agrees_on_packages());
+    let provisional = settled(|row| row.provisional);
+    let is_one_of = |rows: &BTreeSet<(&str, Period, &str)>, row: &Variance| {
+        rows.contains(&(&*row.account, row.period, &*row.billing_tag_code))
+    };
     let money_only = || {
         rows.iter().filter(|row| {
             let differs = row.cost_difference().is_some_and(|difference| !difference.is_zero());
             row.difference == 0 && row.status != Status::Adjusted && differs
         })
     };
-    let cost_only = money_only().any(|row| !of_packages(row));
-    let packages_differ = money_only().any(|row| of_packages(row));
+    let packages_differ = money_only().any(|row| is_one_of(&packages, row));
+    let prices = || money_only().filter(|row| !is_one_of(&packages, row));
+    let cost_only = prices().any(|row| !is_one_of(&provisional, row));
+    let cost_provisional = prices().any(|row| is_one_of(&provisional, row));
     let steps = [
         (r.bill.lines == 0, "Give the detail bill (L3, 明细账单) of the months with --bill."),
         (
@@ -603,6 +611,10 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
         (
             cost_only,
             "Compare the unit prices on the bill with the contract: the calls agree there and the money does not.",
+        ),
+        (
+            cost_provisional,
+            "Reconcile again when the month is over: the calls agree, and the prices that its tiers reach are provisional until then.",
         ),
         (
             status(Status::Adjusted),

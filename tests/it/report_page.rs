@@ -530,6 +530,17 @@ fn the_text_says_what_differs_and_what_to_do() {
         ),
         "{text}"
     );
+    // The calls of the month agree and its money does not: a price that stands, and one of tiers that may still change.
+    let price = "Compare the unit prices on the bill with the contract";
+    let tiers = "Reconcile again when the month is over";
+    assert!(text.contains(price) && !text.contains(tiers), "{text}");
+    let mut goes_on = month();
+    for row in goes_on.money.iter_mut().flat_map(|money| &mut money.waterfall) {
+        row.provisional = row.period.to_string() == "2024-11";
+    }
+    let text = reconciled_text(&goes_on);
+    assert!(text.contains(tiers) && !text.contains(price), "{text}");
+    assert!(text.contains("Amounts of a month that is not over are provisional"), "{text}");
     let nothing = reconciled_text(&Reconciled::default());
     assert!(nothing.contains("NOTHING TO COMPARE"), "{nothing}");
 }

@@ -100,6 +100,7 @@ const WORDS = {
     n_ticket: "Send the Seqs on which the lists differ to the provider: open the row, copy the Seqs.",
     n_unexplained: "Ask the provider for its list per Seq of the days with an unexplained part, and give it with --bill.",
     n_price: "Compare the unit prices on the bill with the contract: the calls agree there and the money does not.",
+    n_provisional: "Reconcile again when the month is over: the calls agree, and the prices that its tiers reach are provisional until then.",
     n_adjusted: "Check the adjusted lines against the provider's notice of the adjustment.",
     n_audit: "Send the findings of the charge rules to the provider: charged though the published rules say free.",
     n_pending: "Reconcile again when the bill is out: a daily bill comes between 08:00 and 12:00 the next day.",
@@ -197,6 +198,7 @@ const WORDS = {
     n_ticket: "把两边不一致的 Seq 发给服务商：展开该行并复制 Seq。",
     n_unexplained: "向服务商索取原因不明日期的逐笔清单，并用 --bill 提供。",
     n_price: "对照合同检查账单单价：次数一致而金额不一致。",
+    n_provisional: "月末后重新核对：次数一致，阶梯单价在月末前为暂估。",
     n_adjusted: "对照服务商的调账通知检查有调账的行。",
     n_audit: "把计费规则核查结果发给服务商：公布规则为免费却计了费。",
     n_pending: "出账后再核对一次：日账单于次日 08:00 至 12:00 出账。",
@@ -436,15 +438,17 @@ function nextSteps(differing) {
   const part = (...kinds) => differing.some((r) => r.parts.some((p) => kinds.includes(p.kind) && p.count !== 0));
   const status = (name) => ROWS.some((r) => r.status === name), beside = (kind) => DATA.beside.some((b) => b.kind === kind && b.over_tolerance);
   const key = (r) => `${r.account} ${r.period} ${r.billing_tag_code}`;
-  const disagree = new Set(DATA.money ? DATA.money.waterfall.filter((w) => (units(w.bill_deducted) ?? 0n) !== BigInt(w.free_package + w.paid_package) * ONE).map(key) : []);
+  const settled = (is) => new Set(DATA.money ? DATA.money.waterfall.filter(is).map(key) : []);
+  const disagree = settled((w) => (units(w.bill_deducted) ?? 0n) !== BigInt(w.free_package + w.paid_package) * ONE), provisional = settled((w) => w.provisional);
   const moneyOnly = differing.filter((r) => r.difference === 0 && r.status !== "adjusted" && r.costDifference), ofPackages = (r) => disagree.has(key(r));
+  const prices = moneyOnly.filter((r) => !ofPackages(r)), isProvisional = (r) => provisional.has(key(r));
   return [["n_bill", !DATA.bill.lines], ["n_rejects", DATA.bill.rejects_total > 0], ["n_product_like_ours", beside("product_like_ours")], ["n_package_not_named", beside("package_not_named")],
     ["n_contradicts", beside("measures_disagree") || beside("payments_disagree") || beside("no_count")], ["n_rounding", beside("rounding_too_large")], ["n_currency", beside("currency") || beside("price_book_currency")], ["n_unknown_kind", beside("unknown_kind")],
     ["n_unpriced", DATA.money && DATA.money.unpriced_tags.length > 0], ["n_unmapped", status("unmapped")], ["n_reject", differing.some((r) => r.parts.some((p) => p.kind === "reject"))],
     ["n_not_final", part("not_final")], ["n_unknown_flag", part("unknown_flag")], ["n_midnight", part("midnight")], ["n_duplicate", part("duplicate")],
     ["n_ticket", part("flag_differs", "provider_only", "ours_only") || beside("seqs_differ")], ["n_unexplained", part("unexplained")],
     ["n_packages", moneyOnly.some(ofPackages)], ["n_no_day", beside("no_day") || beside("other_month")], ["n_pages", beside("pages_missing") || beside("parts_missing")], ["n_files", beside("files_differ")], ["n_other_payer", beside("other_payer")],
-    ["n_price", moneyOnly.some((r) => !ofPackages(r))], ["n_adjusted", status("adjusted")],
+    ["n_price", prices.some((r) => !isProvisional(r))], ["n_provisional", prices.some(isProvisional)], ["n_adjusted", status("adjusted")],
     ["n_audit", DATA.audit && DATA.audit.charged_against_rule > 0], ["n_pending", status("pending")]].filter(([, needed]) => needed).map(([key]) => key);
 }
 
