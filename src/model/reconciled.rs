@@ -311,6 +311,10 @@ pub struct PackageUse {
     pub bought_on: String,
     /// First day on which it is no longer valid.
     pub expires_on: String,
+    /// First day on which it no longer counted, as it was given back.
+    pub refunded_on: Option<String>,
+    /// size = used_before + used + left. `used` are calls on days of the months that are compared, `left` is what was left
+    /// at the end of the last of them; `used_before` is all else, what the pipeline says of it included.
     pub used_before: i64,
     pub used: i64,
     pub left: i64,

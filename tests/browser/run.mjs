@@ -103,6 +103,9 @@ async function numbers() {
       else assert.equal(found[i], "–");
     }
   }
+  const packages = await page.$$eval("#packages tbody tr", (rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent)));
+  assert.deepEqual(packages.map((cells) => cells.slice(3, 6)), data.money.packages.map((p) => [p.bought_on, p.expires_on, p.refunded_on ?? "–"]));
+  assert.deepEqual(packages.map((cells) => cells.slice(6).map(shownCount)), data.money.packages.map((p) => [p.size, p.used_before, p.used, p.left]));
   // The sum of the table is that of the headline and the cards.
   const foot = await page.locator("#waterfall tfoot td.num").allTextContents();
   const inAll = foot.slice(7, 10).map(shown);

@@ -45,8 +45,8 @@ const WORDS = {
     waterfall_label: "From all charged calls to what is paid per call", calls: "Calls", free_package: "Free package", paid_package: "Paid package",
     postpaid: "Postpaid", bill_deducted: "Bill: deducted", bill_billed: "Bill: billed", unit_price: "Unit price", provisional: "provisional",
     price_book: "Price book", bill_rounding: "Rounding lines of the bill", expected_rounding: "Rounding lines expected: exact minus deducted in fen", rounding_row: "Rounding (8 places to fen)", not_billed_note: "Of the amount expected, {y} yuan are not billed yet: they are in no difference.", packages: "Packages",
-    package: "Package", kind: "Kind", free: "free", paid: "paid", size: "Size", bought_on: "Bought on", expires_on: "Expires on",
-    used_before: "Used before", used: "Used", left: "Left", no_price_book: "No price book, or amounts that are not in yuan (see the warnings): only counts were compared. reconcile.prices in the pipeline file names one.",
+    package: "Package", kind: "Kind", free: "free", paid: "paid", size: "Size", bought_on: "Bought on", expires_on: "Expires on", refunded_on: "Given back on",
+    used_before: "Used before", used: "Used in these months", left: "Left at their end", no_price_book: "No price book, or amounts that are not in yuan (see the warnings): only counts were compared. reconcile.prices in the pipeline file names one.",
     list_sub: "Choose a row to see why it differs and which attempts make the difference.", search_text: "Text or Seq",
     clear: "Clear filters", show: "Show", page_of: "{a}–{b} of {n}", previous: "Previous", following: "Next", details: "Details",
     no_match: "Nothing fits the filters.", no_differences: "No differences.", no_rows: "No rows.", no_bill: "No line of the bill was read for this product. Give the detail bill (L3, 明细账单) with --bill.",
@@ -143,8 +143,8 @@ const WORDS = {
     waterfall_label: "从全部计费调用到按量付费", calls: "调用次数", free_package: "免费资源包", paid_package: "付费资源包",
     postpaid: "按量付费", bill_deducted: "账单：抵扣", bill_billed: "账单：计费", unit_price: "单价", provisional: "暂估",
     price_book: "价目表", bill_rounding: "账单的月度计费精度差异行", expected_rounding: "预期精度差异：精确金额减按分扣款", rounding_row: "精度差异（8 位小数到分）", not_billed_note: "预期金额中有 {y} 元尚未出账，不计入差异。", packages: "资源包",
-    package: "资源包", kind: "类型", free: "免费", paid: "付费", size: "总量", bought_on: "购买日", expires_on: "到期日",
-    used_before: "此前已用", used: "本期使用", left: "剩余", no_price_book: "只核对了次数：未指定价目表（任务文件中的 reconcile.prices），或金额不是人民币（见警告）。",
+    package: "资源包", kind: "类型", free: "免费", paid: "付费", size: "总量", bought_on: "购买日", expires_on: "到期日", refunded_on: "退订日",
+    used_before: "此前已用", used: "所核对月份使用", left: "期末剩余", no_price_book: "只核对了次数：未指定价目表（任务文件中的 reconcile.prices），或金额不是人民币（见警告）。",
     list_sub: "选择一行，查看差异原因及对应的调用。", search_text: "文字或 Seq",
     clear: "清除筛选", show: "显示", page_of: "第 {a}–{b} 条，共 {n} 条", previous: "上一页", following: "下一页", details: "详情",
     no_match: "没有符合筛选条件的内容。", no_differences: "没有差异。", no_rows: "没有数据。", no_bill: "没有读到该产品的账单行。请用 --bill 提供 L3 明细账单。",
@@ -619,8 +619,8 @@ function money() {
     rows.length ? [scroll(t("waterfall_label"), svg), scroll(t("money"), h("table", { id: "waterfall" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("tag")),
       ["calls", "free_package", "paid_package", "postpaid", "bill_deducted", "bill_billed", "unit_price", "expected_cost", "bill_cost", "cost_difference"].map((k) => h("th", { scope: "col", class: "num" }, t(k))))),
       h("tbody", {}, tags.filter((x) => byTag.has(x)).map((x) => line(x, totals(byTag.get(x))))), h("tfoot", {}, line(t("total"), { ...all, prices: [] }), rounding)))] : empty(t("no_match")),
-    m.packages.length > 0 && [h("h3", {}, t("packages")), scroll(t("packages"), h("table", { id: "packages" }, h("thead", {}, h("tr", {}, ["package", "tag", "kind", "bought_on", "expires_on"].map((k) => h("th", { scope: "col" }, t(k))), ["size", "used_before", "used", "left"].map((k) => h("th", { scope: "col", class: "num" }, t(k))))),
-      h("tbody", {}, m.packages.map((p) => h("tr", {}, [p.id, p.billing_tag_code, p.free ? t("free") : t("paid"), p.bought_on, p.expires_on].map((x) => h("td", {}, x)), [p.size, p.used_before, p.used, p.left].map((n) => h("td", { class: "num" }, count(n))))))))]);
+    m.packages.length > 0 && [h("h3", {}, t("packages")), scroll(t("packages"), h("table", { id: "packages" }, h("thead", {}, h("tr", {}, ["package", "tag", "kind", "bought_on", "expires_on", "refunded_on"].map((k) => h("th", { scope: "col" }, t(k))), ["size", "used_before", "used", "left"].map((k) => h("th", { scope: "col", class: "num" }, t(k))))),
+      h("tbody", {}, m.packages.map((p) => h("tr", {}, [p.id, p.billing_tag_code, p.free ? t("free") : t("paid"), p.bought_on, p.expires_on, p.refunded_on ?? "–"].map((x) => h("td", {}, x)), [p.size, p.used_before, p.used, p.left].map((n) => h("td", { class: "num" }, count(n))))))))]);
 }
 function filterNote() {
   if (!state.tag && !state.period) return null;
