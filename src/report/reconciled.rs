@@ -280,7 +280,7 @@ fn bill_read(r: &Reconciled, text: &mut String) {
 
 fn status_words(status: Status) -> &'static str {
     match status {
-        Status::Matched => "agree",
+        Status::Matched => "calls agree",
         Status::ProviderMore => "the bill counts more",
         Status::OursMore => "we count more",
         Status::ProviderOnly => "on the bill only",
@@ -410,7 +410,12 @@ fn differences(r: &Reconciled, text: &mut String) {
         if several {
             cells.push(row.account.clone());
         }
-        cells.push(status_words(row.status).to_owned());
+        let money_differs =
+            row.difference == 0 && row.cost_difference().is_some_and(|d| !d.is_zero());
+        cells.push(match (row.status, money_differs) {
+            (Status::Matched, true) => "calls agree, money differs".to_owned(),
+            (status, _) => status_words(status).to_owned(),
+        });
         cells.extend([
             grouped(row.ours_charged),
             or_dash(row.provider_calls.map(grouped)),

@@ -137,6 +137,13 @@ async function use() {
   const rows = () => page.locator("#list tbody > tr[data-row]");
   const differing = data.rows.filter((r) => !["matched", "covered_by_package", "pending"].includes(r.status) || (r.status !== "pending" && units(r.provider_cost ?? "0") !== units(r.expected_cost)));
   assert.equal(await rows().count(), differing.length, "differences at first");
+  // The month's calls agree, and its money does not.
+  const dear = page.locator("#list tr[data-row]", { hasText: "Calls agree, money differs" });
+  assert.equal(await dear.count(), 1);
+  assert.equal(await dear.locator(".chip.bad").count(), 1);
+  await dear.locator("button").click();
+  assert.match(await page.locator("#list tr.detail").textContent(), /no Seq makes this difference/);
+  await dear.locator("button").click();
   // Biggest first, then by what is asked for, and turned round.
   const column = async (n) => (await texts(page, `#list tbody > tr[data-row] td:nth-child(${n})`)).map(shownCount);
   const sizes = (await column(6)).map(Math.abs);
@@ -259,6 +266,8 @@ async function looks() {
   assert.equal(await printed.locator("#theme").isVisible(), false);
   assert.equal(await printed.locator("#list tr.detail").count(), await printed.locator("#list tbody > tr[data-row]").count());
   assert.ok(await printed.evaluate(() => document.documentElement.scrollWidth) <= 720, "as wide as the paper");
+  // Sums once, at the end of a table that goes over several pages.
+  assert.equal(await printed.evaluate(() => getComputedStyle(document.querySelector("#waterfall tfoot")).display), "table-row-group");
   await picture(printed, "print");
   await printed.pdf({ path: join(screenshots, "print.pdf"), format: "A4", preferCSSPageSize: true });
   await printed.emulateMedia({ media: "screen" });
@@ -310,7 +319,7 @@ async function others() {
   await picture(right, "right");
   await right.context().close();
   const beside = await open("beside.html");
-  assert.match(await beside.locator(".say").textContent(), /The bill is not shown to be right: all of 1 rows agree/);
+  assert.match(await beside.locator(".say").textContent(), /The bill is not shown to be right: all of 1 row agree/);
   assert.match(await beside.locator("#overview").textContent(), /2 lines whose transaction is not known: −1\.20 yuan, and 3\.20 yuan without regard to sign/);
   assert.match(await beside.locator("#overview").textContent(), /Without a price: .* \(2\.50 yuan on the bill\)/);
   assert.match(await beside.locator('#money [data-n="bill_cost_unpriced"]').textContent(), /2\.5/);

@@ -532,6 +532,9 @@ fn the_text_says_what_differs_and_what_to_do() {
         ),
         "{text}"
     );
+    let row = |line: &&str| line.contains("2024-11 ") && line.contains("1,234");
+    let row = text.lines().find(row).expect("the month");
+    assert!(row.contains("calls agree, money differs"), "{text}");
     // The calls of the month agree and its money does not: a price that stands, and one of tiers that may still change.
     let price = "Compare the unit prices on the bill with the contract";
     let tiers = "Reconcile again when the month is over";

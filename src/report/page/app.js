@@ -12,27 +12,27 @@ const WORDS = {
     list: "Differences", seqsearch: "Search a Seq", join: "Per Seq", audit: "Charge rules", bill: "Bill files",
     theme_auto: "Theme: system", theme_light: "Theme: light", theme_dark: "Theme: dark", language: "中文", print: "Print",
     pipeline: "Pipeline", account: "Account", months: "Months", as_of: "As of", versions: "Table versions", none: "none",
-    right: "The bill is right: all of {n} rows agree.", right_sub: "Every day and product has as many calls on the bill as in our records, and asks what is expected.",
-    right_calls_sub: "Every day and product has as many calls on the bill as in our records. Money was not compared.", right_audit: "Charged against the published rules all the same: {n} attempts (see the audit).",
-    not_all: "The bill is not shown to be right: all of {n} rows agree, but not all of it could be compared.", yuan_of: "{y} yuan", gross_of: "{g} yuan without regard to sign",
-    b_no_day: "Not compared: {n} lines of usage without a day", b_other_month: "Not compared: {n} lines of usage of months that are not compared", b_pages_missing: "Not compared: {n} lines on pages that were not given", b_parts_missing: "Not given: {n} parts of the provider's list or of a bill", b_files_differ: "Contradicting: {n} lines on which files differ that should say the same",
-    b_other_payer: "Money not compared: {n} lines of other payers", b_seqs_differ: "{n} Seqs on which the provider's list and ours differ",
-    b_unknown_kind: "Not compared: {n} lines whose transaction is not known", b_rejected: "Not compared: {n} lines of the bill that could not be read",
-    b_product_like_ours: "Not compared: {n} lines of products that may be ours", b_no_count: "Not compared: {n} lines without a whole number of calls",
-    b_payments_disagree: "{n} lines whose payments do not add up to their cost",
-    b_measures_disagree: "{n} lines contradict themselves: usage minus deducted is not what is billed",
-    b_rounding_too_large: "{n} rounding lines ask more than the lines of the bill could be rounded by",
-    b_package_not_named: "Not compared: {n} lines of packages that the pipeline file does not name", b_package: "{n} lines of packages, whose own prices are not checked", b_packages_differ: "{n} calls deducted otherwise than the packages of the pipeline file give",
-    b_currency: "Money not compared in rows with {n} lines that are not in yuan", b_no_price: "Left out of the money: what has no price in the price book", b_price_book_currency: "Money not compared: the price book is not in yuan",
+    right: "The bill is right: all of {n:row} agree.", right_sub: "Every day and product has as many calls on the bill as in our records, and asks what is expected.",
+    right_calls_sub: "Every day and product has as many calls on the bill as in our records. Money was not compared.", right_audit: "Charged against the published rules all the same: {n:attempt} (see the audit).",
+    not_all: "The bill is not shown to be right: all of {n:row} agree, but not all of it could be compared.", yuan_of: "{y} yuan", gross_of: "{g} yuan without regard to sign",
+    b_no_day: "Not compared: {n:line} of usage without a day", b_other_month: "Not compared: {n:line} of usage of months that are not compared", b_pages_missing: "Not compared: {n:line} on pages that were not given", b_parts_missing: "Not given: {n:part} of the provider's list or of a bill", b_files_differ: "Contradicting: {n:line} on which files differ that should say the same",
+    b_other_payer: "Money not compared: {n:line} of other payers", b_seqs_differ: "{n:Seq} on which the provider's list and ours differ",
+    b_unknown_kind: "Not compared: {n:line} whose transaction is not known", b_rejected: "Not compared: {n:line} of the bill that could not be read",
+    b_product_like_ours: "Not compared: {n:line} of products that may be ours", b_no_count: "Not compared: {n:line} without a whole number of calls",
+    b_payments_disagree: "{n:line} whose payments do not add up to their cost",
+    b_measures_disagree: "{n:line} of which usage minus deducted is not what is billed",
+    b_rounding_too_large: "{n:rounding line} for more than the lines of the bill could be rounded by",
+    b_package_not_named: "Not compared: {n:line} of packages that the pipeline file does not name", b_package: "{n:line} of packages, whose own prices are not checked", b_packages_differ: "{n:call} deducted otherwise than the packages of the pipeline file give",
+    b_currency: "Money not compared in rows with {n:line} that are not in yuan", b_no_price: "Left out of the money: what has no price in the price book", b_price_book_currency: "Money not compared: the price book is not in yuan",
     unpriced_note: "Without a price: {tags} ({y} yuan on the bill).", bill_cost_unpriced: "Billed without a price, yuan",
     nothing: "Nothing to compare.", nothing_sub: "Neither our records nor the bill have anything for these months.",
-    pending_only: "The bill is not out yet.", pending_only_sub: "None of the {n} rows can be compared so far.",
-    differs: "The bill differs from our records{how}.", changed: "The bill was changed{how}.", how_more: "it counts {n} calls more", how_less: "it counts {n} calls fewer",
-    how_both: "it counts {n} calls more in some rows and {m} fewer in others", how_same: "it counts as many calls as our records",
+    pending_only: "The bill is not out yet.", pending_only_sub: "None of the {n:row} can be compared so far.",
+    differs: "The bill differs from our records{how}.", changed: "The bill was changed{how}.", how_more: "it counts {n:call} more", how_less: "it counts {n:call} fewer",
+    how_both: "it counts {n:call} more in some rows and {m} fewer in others", how_same: "it counts as many calls as our records",
     money_more: "asks {y} yuan more than expected", money_less: "asks {y} yuan less than expected", money_same: "asks what is expected",
     and: ", and ", colon: ": ",
-    tolerance: "{n} of {m} rows are over the tolerance of {t} a row.", within: "No row is over the tolerance of {t} a row.", t_calls: "{n} calls", t_both: "{n} calls and {y} yuan",
-    pending_note: "The bill of {n} rows is not out yet; they are left out of the difference.",
+    tolerance: "Over the tolerance of {t} a row: {n} of {m:row}.", within: "No row is over the tolerance of {t} a row.", t_calls: "{n:call}", t_both: "{n:call} and {y} yuan",
+    pending_note: "The bill of {n:row} is not out yet: left out of the difference.",
     provisional_note: "Amounts of a month that is not over are provisional: monthly tiers settle at its end.",
     next: "What to do next", ours_charged: "Ours charged", bill_calls: "Bill calls", difference: "Difference", rows: "Rows",
     rows_differ: "Rows that differ", net: "Net difference", expected_cost: "Expected, yuan", bill_cost: "Billed, yuan", cost_difference: "Difference, yuan",
@@ -50,8 +50,8 @@ const WORDS = {
     list_sub: "Choose a row to see why it differs and which attempts make the difference.", search_text: "Text or Seq",
     clear: "Clear filters", show: "Show", page_of: "{a}–{b} of {n}", previous: "Previous", following: "Next", details: "Details",
     no_match: "Nothing fits the filters.", no_differences: "No differences.", no_rows: "No rows.", no_bill: "No line of the bill was read for this product. Give the detail bill (L3, 明细账单) with --bill.",
-    parts: "Why", no_parts: "No reason is recorded for this row.", seqs_n: "{n} Seqs", seqs_cut: "{a} of {n} Seqs stand in this report; all of them are rows of liveness_detail of that day and billing tag.",
-    copy: "Copy", copied: "Copied", copy_seqs: "Copy {n} Seqs", copy_command: "Copy command", explain: "Explain", show_more: "Show {n} more",
+    parts: "Why", no_parts: "No reason is recorded for this row.", no_parts_money: "The calls agree and the money does not, so no Seq makes this difference: compare prices and packages.", seqs_n: "{n:Seq}", seqs_cut: "{a} of {n:Seq} stand in this report; all of them are rows of liveness_detail of that day and billing tag.",
+    copy: "Copy", copied: "Copied", copy_seqs: "Copy {n:Seq}", copy_command: "Copy command", explain: "Explain", show_more: "Show {n} more",
     explain_hint: "Where this attempt stands (object, record, byte), asked from where this report was made:", objects: "Objects", bill_lines: "Lines of the bill",
     attempts: "Attempts", charged: "Charged", unknown: "Unknown", deducted: "Deducted by packages", billed: "Billed",
     more_than: "There are more Seqs here than the difference: counts alone do not say which of them.",
@@ -68,10 +68,10 @@ const WORDS = {
     checked: "Checked", charged_against: "Charged against the rule", free_against: "Free against the rule", no_table: "No published table", not_listed: "Code not in its table", flag_unknown: "Flag not known",
     overcharge: "At postpaid prices, yuan", overcharge_note: "The amounts are postpaid prices of the price book, before packages: a call that a package covered cost one call of it.", overcharge_unpriced: "Charged against the rule without a price in the price book: {n}, in no amount.", published: "Published rule", edition: "Edition", from: "From", code: "Code", is_need_charge: "IsNeedCharge", money_yuan: "Postpaid price, yuan", no_findings: "No contradiction with the published rules.",
     bill_sub: "What was read, and what could not be.", file: "File", encoding: "Encoding", lines: "Lines", other_products: "Other products", rejects: "Rejects",
-    replaced_by: "Replaced by {f}", row: "Row", column: "Column", reason: "Reason", message: "What is wrong", no_files: "No file of a bill was given.", counts: "counts", line_count: "{n} lines",
+    replaced_by: "Replaced by {f}", row: "Row", column: "Column", reason: "Reason", message: "What is wrong", no_files: "No file of a bill was given.", counts: "counts", line_count: "{n:line}",
     footer: "Made by faceledger. This file is complete in itself and asks nothing of any network. Amounts are exact to eight places.",
     print_cut: "The first {n} of {m} are printed.", filtered: "Filtered",
-    s_matched: "Agrees", s_provider_more: "Bill counts more", s_ours_more: "We count more", s_provider_only: "On the bill only", s_ours_only: "In our records only",
+    s_matched: "Calls agree", money_differs: "Calls agree, money differs", s_provider_more: "Bill counts more", s_ours_more: "We count more", s_provider_only: "On the bill only", s_ours_only: "In our records only",
     s_pending: "Bill not out yet", s_covered_by_package: "Covered by a package", s_unmapped: "No billing tag", s_adjusted: "Adjusted",
     p_midnight: "Near midnight: balances with the neighbouring day", p_unknown_flag: "Charged or not is unknown", p_not_final: "Pulled before the result was final",
     p_duplicate: "The same Seq counted twice", p_reject: "Records of ours that were set aside", p_flag_differs: "Charged there and free here, or the other way",
@@ -148,7 +148,7 @@ const WORDS = {
     list_sub: "选择一行，查看差异原因及对应的调用。", search_text: "文字或 Seq",
     clear: "清除筛选", show: "显示", page_of: "第 {a}–{b} 条，共 {n} 条", previous: "上一页", following: "下一页", details: "详情",
     no_match: "没有符合筛选条件的内容。", no_differences: "没有差异。", no_rows: "没有数据。", no_bill: "没有读到该产品的账单行。请用 --bill 提供 L3 明细账单。",
-    parts: "原因", no_parts: "该行没有记录原因。", seqs_n: "{n} 个 Seq", seqs_cut: "本报告列出 {n} 个 Seq 中的 {a} 个；全部都是 liveness_detail 中该日该计费项的行。",
+    parts: "原因", no_parts: "该行没有记录原因。", no_parts_money: "次数一致而金额不一致，与具体的 Seq 无关：请核对单价和资源包。", seqs_n: "{n} 个 Seq", seqs_cut: "本报告列出 {n} 个 Seq 中的 {a} 个；全部都是 liveness_detail 中该日该计费项的行。",
     copy: "复制", copied: "已复制", copy_seqs: "复制 {n} 个 Seq", copy_command: "复制命令", explain: "定位", show_more: "再显示 {n} 个",
     explain_hint: "查看该调用所在位置（对象、记录、字节），请在生成本报告时所在的目录运行：", objects: "对象", bill_lines: "账单行",
     attempts: "调用", charged: "计费", unknown: "未知", deducted: "资源包抵扣", billed: "计费用量",
@@ -169,7 +169,7 @@ const WORDS = {
     replaced_by: "已被 {f} 取代", row: "行", column: "列", reason: "原因代码", message: "问题说明", no_files: "没有提供账单文件。", counts: "计入", line_count: "{n} 行",
     footer: "由 faceledger 生成。本文件自成一体，不访问任何网络。金额精确到八位小数。",
     print_cut: "打印 {m} 条中的前 {n} 条。", filtered: "已筛选",
-    s_matched: "一致", s_provider_more: "账单多计", s_ours_more: "我方多计", s_provider_only: "仅账单有", s_ours_only: "仅我方有",
+    s_matched: "次数一致", money_differs: "次数一致，金额不一致", s_provider_more: "账单多计", s_ours_more: "我方多计", s_provider_only: "仅账单有", s_ours_only: "仅我方有",
     s_pending: "尚未出账", s_covered_by_package: "资源包抵扣", s_unmapped: "无计费项", s_adjusted: "有调账",
     p_midnight: "临近零点：与相邻日抵平", p_unknown_flag: "是否计费未知", p_not_final: "拉取时结果尚未最终确定",
     p_duplicate: "同一 Seq 重复计数", p_reject: "我方未能采用的记录", p_flag_differs: "对方计费而我方免费，或相反",
@@ -210,7 +210,9 @@ for (const key of new Set([...Object.keys(WORDS.en), ...Object.keys(WORDS.zh)]))
 function t(key, values) {
   const text = WORDS[state.lang][key];
   if (text === undefined) { console.error(`faceledger: no words for ${key}`); return key; }
-  return values ? text.replace(/\{(\w+)\}/g, (_, name) => String(values[name])) : text;
+  // {n:line}: 1 line, 2 lines.
+  const counted = (value, noun) => (noun ? `${value} ${noun}${value === "1" ? "" : "s"}` : value);
+  return values ? text.replace(/\{(\w+)(?::([^}]+))?\}/g, (_, name, noun) => counted(String(values[name]), noun)) : text;
 }
 // A code that this page does not know yet is shown as it is.
 const named = (prefix, code) => (prefix + code in WORDS.en ? t(prefix + code) : code);
@@ -300,6 +302,9 @@ const h = (name, attributes, ...children) => fill(document.createElement(name), 
 const s = (name, attributes, ...children) => fill(document.createElementNS(SVG, name), attributes, children);
 const chip = (text, mood) => h("span", { class: "chip " + (mood || "") }, text);
 const mood = (status) => (status === "matched" || status === "agree" ? "good" : ["pending", "covered_by_package"].includes(status) ? "" : "bad");
+// A row whose calls agree agrees only where its money does.
+const onlyMoney = (r) => r.difference === 0 && r.costDifference !== null && r.costDifference !== 0n;
+const statusChip = (r) => (r.status === "matched" && onlyMoney(r) ? chip(t("money_differs"), "bad") : chip(named("s_", r.status), mood(onlyMoney(r) ? "" : r.status)));
 const direction = (n) => (n > 0n ? "more" : n < 0n ? "less" : "");
 const section = (id, title, ...children) => h("section", { id, "aria-labelledby": "h-" + id }, h("h2", { id: "h-" + id }, title), ...children);
 const scroll = (label, ...children) => h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, ...children);
@@ -431,7 +436,7 @@ function besideWords(b) {
   const net = units(b.cost), gross = units(b.cost_gross), amounts = [];
   if (net !== null) amounts.push(t("yuan_of", { y: signedYuan(net) }));
   if (gross !== null && gross !== abs(net)) amounts.push(t("gross_of", { g: yuan(gross) }));
-  return named("b_", b.kind).replace("{n}", count(b.lines)) + (amounts.length ? t("colon") + amounts.join(t("and")) : "");
+  return ("b_" + b.kind in WORDS.en ? t("b_" + b.kind, { n: count(b.lines) }) : b.kind) + (amounts.length ? t("colon") + amounts.join(t("and")) : "");
 }
 
 function nextSteps(differing) {
@@ -648,7 +653,7 @@ function list() {
   const columns = [
     { key: "period", label: t("period"), by: true, cell: (r) => h("span", { class: "mono" }, r.period) }, { key: "tag", label: t("tag"), by: true, wrap: true, cell: (r) => r.billing_tag },
     several && { key: "account", label: t("account"), by: true, cell: (r) => r.account },
-    { key: "status", label: t("status"), by: true, cell: (r) => chip(named("s_", r.status), mood(r.status)) },
+    { key: "status", label: t("status"), by: true, cell: statusChip },
     { key: "ours", label: t("ours_charged"), num: true, by: true, cell: (r) => count(r.ours_charged) }, { key: "bill", label: t("bill_calls"), num: true, by: true, cell: (r) => orDash(r.provider_calls) },
     { key: "difference", label: t("difference"), num: true, by: true, tone: (r) => direction(big(r.difference)), cell: (r) => signed(r.difference) },
     DATA.money && { key: "cost", label: t("cost_difference"), num: true, by: true, tone: (r) => direction(r.costDifference ?? 0n), cell: (r) => signedYuan(r.costDifference) },
@@ -667,7 +672,7 @@ function detail(row) {
   const fact = (label, value) => h("div", {}, h("dt", {}, label), h("dd", {}, value));
   return [h("dl", { class: "facts" }, fact(t("account"), row.account), fact(t("attempts"), count(row.ours_attempts)), fact(t("charged"), count(row.ours_charged)), fact(t("free"), count(row.ours_free)), fact(t("unknown"), count(row.ours_unknown)),
     fact(t("deducted"), usage(units(row.provider_deducted))), fact(t("billed"), usage(units(row.provider_billed))), DATA.money && fact(t("expected_cost"), yuan(row.expected)), fact(t("bill_cost"), yuan(row.cost))),
-    h("h3", {}, t("parts")), row.parts.length ? row.parts.map((p) => part(p, row)) : h("p", { class: "muted" }, t("no_parts")),
+    h("h3", {}, t("parts")), row.parts.length ? row.parts.map((p) => part(p, row)) : h("p", { class: "muted" }, t(onlyMoney(row) ? "no_parts_money" : "no_parts")),
     row.lines.length > 0 && [h("h3", {}, t("bill_lines")), texts(row.lines, null)]];
 }
 function part(p) {
