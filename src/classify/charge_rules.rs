@@ -356,12 +356,15 @@ impl Auditor {
 
     /// The outcome. `unit_price` is that of a billing tag (by label) on a day, where there is one.
     pub fn finish(self, unit_price: impl Fn(&str, UsageDay) -> Option<Amount>) -> Audit {
-        let prices: BTreeMap<&(UsageDay, String), Option<Amount>> =
-            self.overcharged.keys().map(|key| (key, unit_price(&key.1, key.0))).collect();
-        let overcharge = self.overcharged.iter().try_fold(Amount::ZERO, |sum, (key, count)| {
-            sum.checked_add(prices[key]?.checked_mul_count(*count)?)
-        });
-        let priced = !self.overcharged.is_empty();
+        let (mut overcharge, mut overcharge_unpriced) = (None, 0);
+        for ((day, tag), count) in &self.overcharged {
+            let before = overcharge.unwrap_or(Amount::ZERO);
+            let cost = unit_price(tag, *day).and_then(|unit| unit.checked_mul_count(*count));
+            match cost.and_then(|cost| before.checked_add(cost)) {
+                Some(sum) => overcharge = Some(sum),
+                None => overcharge_unpriced += count,
+            }
+        }
         let money = |finding: &AuditFinding| {
             let day = UsageDay::parse(&finding.usage_date)?;
             // Only what was charged against the rule cost anything.
@@ -379,7 +382,8 @@ impl Auditor {
             not_listed: self.not_listed,
             charged_against_rule: self.charged_against_rule,
             free_against_rule: self.free_against_rule,
-            overcharge: overcharge.filter(|_| priced),
+            overcharge,
+            overcharge_unpriced,
             findings,
             findings_total: self.charged_against_rule + self.free_against_rule,
         }

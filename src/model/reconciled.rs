@@ -141,7 +141,7 @@ impl Reconciled {
 pub struct BillRead {
     pub files: Vec<BillFile>,
     pub lines: i64,
-    /// Lines of other products: counted and set aside.
+    /// Lines of other products, set aside: each once, whatever the copies and forms of the bill (a file counts its own).
     pub lines_other_products: i64,
     /// By product, the most expensive first.
     pub other_products: Vec<OtherProduct>,
@@ -215,8 +215,8 @@ pub struct Money {
     pub bill_cost_unpriced: Amount,
     /// Sum of the bill's rounding lines (月度计费精度差异).
     pub bill_rounding: Amount,
-    /// What fen make of the lines of eight places: rounded to fen minus exact, of the rows added up. A rounding line that
-    /// gives it back has the other sign (which sign lines of the cloud have is not published).
+    /// What the rounding lines should come to: exact minus rounded to fen, of the rows added up, so that a bill that is right
+    /// has the same number (which sign lines of the cloud have is not published).
     pub expected_rounding: Amount,
 }
 
@@ -269,7 +269,7 @@ impl Money {
             Amount::checked_sum(self.unpriced().filter_map(|row| row.bill_cost))?;
         let rounding = rows.iter().filter_map(|row| row.expected_cost);
         let rounding: Option<Vec<Amount>> =
-            rounding.map(|cost| cost.to_fen().checked_sub(cost)).collect();
+            rounding.map(|cost| cost.checked_sub(cost.to_fen())).collect();
         self.expected_rounding = Amount::checked_sum(rounding?)?;
         let tags: BTreeSet<String> = self.unpriced().map(|row| row.billing_tag.clone()).collect();
         self.unpriced_tags = tags.into_iter().collect();
@@ -311,6 +311,10 @@ pub struct PackageUse {
     pub bought_on: String,
     /// First day on which it is no longer valid.
     pub expires_on: String,
+    /// First day on which it no longer counted, as it was given back.
+    pub refunded_on: Option<String>,
+    /// size = used_before + used + left. `used` are calls on days of the months that are compared, `left` is what was left
+    /// at the end of the last of them; `used_before` is all else, what the pipeline says of it included.
     pub used_before: i64,
     pub used: i64,
     pub left: i64,
@@ -330,9 +334,11 @@ pub struct Audit {
     pub charged_against_rule: i64,
     /// Free though the rules say charged.
     pub free_against_rule: i64,
-    /// What `charged_against_rule` cost at the price book's unit prices; null without one, or where one of them has
-    /// no price.
+    /// What those of `charged_against_rule` that have a price cost at the price book's postpaid prices, whether or not a package
+    /// covered them; null where none has.
     pub overcharge: Option<Amount>,
+    /// Those of them without a price (or whose cost does not fit): no part of `overcharge`.
+    pub overcharge_unpriced: i64,
     /// Sorted by Seq, cut at a bound.
     pub findings: Vec<AuditFinding>,
     pub findings_total: i64,
@@ -350,5 +356,6 @@ pub struct AuditFinding {
     /// Code of the rule table (edition) and the day from which it holds.
     pub edition: String,
     pub rule_from: String,
+    /// The postpaid price of the price book, before packages, where it was charged against the rule.
     pub money: Option<Amount>,
 }

@@ -220,7 +220,11 @@ fn packages(draft: &mut Draft) -> Option<Vec<Package>> {
 }
 
 fn package(draft: &mut Draft, at: &str) -> Option<Package> {
-    let id = draft.text(&child(at, "id"));
+    let id_at = child(at, "id");
+    let id = draft.text(&id_at);
+    if id.as_deref().is_some_and(|id| id.trim().is_empty()) {
+        draft.mistake(&id_at, "it is empty: give the package a name, such as its resource ID");
+    }
     let tag = tag(draft, &child(at, "tag"));
     let bought_on = day(draft, &child(at, "bought_on"));
     let expires_at = child(at, "expires_on");

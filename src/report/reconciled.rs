@@ -3,7 +3,7 @@
 use super::text::{add_row, printed, table};
 use crate::model::{
     Amount, Beside, BesideKind, Money, Part, PartKind, Period, Reconciled, Status, Variance,
-    grouped, plural,
+    WaterfallRow, grouped, plural,
 };
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -178,6 +178,12 @@ fn headline(r: &Reconciled) -> String {
     if !beside.is_empty() {
         let _ = write!(said, " Besides: {}.", beside.join("; "));
     }
+    let provisional = |money: &Money| money.waterfall.iter().any(|row| row.provisional);
+    if compared && pending < r.rows.len() && r.money.as_ref().is_some_and(provisional) {
+        said.push_str(
+            " Amounts of a month that is not over are provisional: monthly tiers settle at its end.",
+        );
+    }
     if pending > 0 && pending < r.rows.len() {
         let _ = write!(said, " The bill of {} is not out yet.", plural(pending as u64, "row"));
     }
@@ -274,7 +280,7 @@ fn bill_read(r: &Reconciled, text: &mut String) {
 
 fn status_words(status: Status) -> &'static str {
     match status {
-        Status::Matched => "agree",
+        Status::Matched => "calls agree",
         Status::ProviderMore => "the bill counts more",
         Status::OursMore => "we count more",
         Status::ProviderOnly => "on the bill only",
@@ -357,8 +363,9 @@ fn money(r: &Reconciled, text: &mut String) {
         );
         let _ = writeln!(
             text,
-            "rounding  rounding lines of the bill (月度计费精度差异): {} yuan; deducted in fen, minus exact, is expected to be {} yuan",
-            money.bill_rounding, money.expected_rounding
+            "rounding  {} yuan expected (exact amounts minus those deducted in fen), {} yuan in rounding lines of the bill \
+             (月度计费精度差异)",
+            money.expected_rounding, money.bill_rounding
         );
     }
     if let Some(money) = r.money.as_ref().filter(|money| !money.unpriced_tags.is_empty()) {
@@ -403,7 +410,12 @@ fn differences(r: &Reconciled, text: &mut String) {
         if several {
             cells.push(row.account.clone());
         }
-        cells.push(status_words(row.status).to_owned());
+        let money_differs =
+            row.difference == 0 && row.cost_difference().is_some_and(|d| !d.is_zero());
+        cells.push(match (row.status, money_differs) {
+            (Status::Matched, true) => "calls agree, money differs".to_owned(),
+            (status, _) => status_words(status).to_owned(),
+        });
         cells.extend([
             grouped(row.ours_charged),
             or_dash(row.provider_calls.map(grouped)),
@@ -457,7 +469,15 @@ fn others(r: &Reconciled, text: &mut String) {
         );
     }
     if let Some(a) = &r.audit {
-        let cost = a.overcharge.map_or(String::new(), |yuan| format!(" ({yuan} yuan)"));
+        let cost = match (a.overcharge, a.overcharge_unpriced) {
+            (Some(yuan), 0) => format!(" ({yuan} yuan at postpaid prices, before packages)"),
+            (Some(yuan), n) => format!(
+                " ({yuan} yuan at postpaid prices, before packages, and {} without a price)",
+                grouped(n)
+            ),
+            (None, n) if n > 0 && r.money.is_some() => " (without a price)".to_owned(),
+            (None, _) => String::new(),
+        };
         let _ = writeln!(
             text,
             "{}audit     {} held against the published charge rules: {} charged against them{cost}, {} free against them; not \
@@ -482,23 +502,25 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
     let any = |kind| rows.iter().any(|row| row.parts.iter().any(|p| p.kind == kind));
     let status = |status| r.rows.iter().any(|row| row.status == status);
     let beside = |kind| r.beside.iter().any(|b| b.kind == kind && b.over_tolerance);
-    let packages: BTreeSet<(&str, Period, &str)> = r
-        .money
-        .iter()
-        .flat_map(|money| &money.waterfall)
-        .filter(|row| !row.agrees_on_packages())
-        .map(|row| (&*row.account, row.period, &*row.billing_tag_code))
-        .collect();
-    let of_packages =
-        |row: &Variance| packages.contains(&(&*row.account, row.period, &*row.billing_tag_code));
+    let settled = |is: fn(&WaterfallRow) -> bool| -> BTreeSet<(&str, Period, &str)> {
+        let rows = r.money.iter().flat_map(|money| &money.waterfall).filter(|row| is(row));
+        rows.map(|row| (&*row.account, row.period, &*row.billing_tag_code)).collect()
+    };
+    let packages = settled(|row| !row.agrees_on_packages());
+    let provisional = settled(|row| row.provisional);
+    let is_one_of = |rows: &BTreeSet<(&str, Period, &str)>, row: &Variance| {
+        rows.contains(&(&*row.account, row.period, &*row.billing_tag_code))
+    };
     let money_only = || {
         rows.iter().filter(|row| {
             let differs = row.cost_difference().is_some_and(|difference| !difference.is_zero());
             row.difference == 0 && row.status != Status::Adjusted && differs
         })
     };
-    let cost_only = money_only().any(|row| !of_packages(row));
-    let packages_differ = money_only().any(|row| of_packages(row));
+    let packages_differ = money_only().any(|row| is_one_of(&packages, row));
+    let prices = || money_only().filter(|row| !is_one_of(&packages, row));
+    let cost_only = prices().any(|row| !is_one_of(&provisional, row));
+    let cost_provisional = prices().any(|row| is_one_of(&provisional, row));
     let steps = [
         (r.bill.lines == 0, "Give the detail bill (L3, 明细账单) of the months with --bill."),
         (
@@ -596,6 +618,10 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
             "Compare the unit prices on the bill with the contract: the calls agree there and the money does not.",
         ),
         (
+            cost_provisional,
+            "Reconcile again when the month is over: the calls agree, and the prices that its tiers reach are provisional until then.",
+        ),
+        (
             status(Status::Adjusted),
             "Check the adjusted lines against the provider's notice of the adjustment.",
         ),
@@ -614,8 +640,9 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
 /// Characters of Seqs in one cell: a spreadsheet takes 32,767.
 const CELL_CHARS_MAX: usize = 32_000;
 
-/// The differences only, one line per row and part (one with empty part columns for a row without parts). With a byte
-/// order mark, without which Excel takes the Chinese in it for GBK; lines end with CR LF (RFC 4180). Amounts are exact.
+/// The differences only, one line per row and part (one with empty part columns for a row without parts). Counts and
+/// amounts of a row stand on the first of its lines, so that a sum over a column is right; what names it stands on all. With
+/// a byte order mark, without which Excel takes the Chinese in it for GBK; lines end with CR LF (RFC 4180). Amounts are exact.
 /// Seqs are separated by spaces and cut at what a cell holds; `seqs_total` says how many there are.
 pub fn differences_csv(reconciled: &Reconciled) -> String {
     let mut csv = String::from("\u{feff}");
@@ -625,12 +652,14 @@ pub fn differences_csv(reconciled: &Reconciled) -> String {
     );
     for row in reconciled.rows.iter().filter(|row| is_listed(row)) {
         let optional = |value: Option<String>| value.unwrap_or_default();
-        let of_row = [
+        let names = [
             cell(&row.account),
             cell(&row.period.to_string()),
             cell(&row.billing_tag),
             cell(&row.billing_tag_code),
             row.status.code().to_owned(),
+        ];
+        let mut amounts = [
             row.ours_charged.to_string(),
             optional(row.provider_calls.map(|n| n.to_string())),
             row.difference.to_string(),
@@ -650,9 +679,11 @@ pub fn differences_csv(reconciled: &Reconciled) -> String {
             ],
         };
         let mut line = |part| {
-            let cells = [&of_row[..], &of_part(part), std::slice::from_ref(&lines)].concat();
+            let cells =
+                [&names[..], &amounts, &of_part(part), std::slice::from_ref(&lines)].concat();
             csv.push_str(&cells.join(","));
             csv.push_str("\r\n");
+            amounts = Default::default();
         };
         match row.parts.is_empty() {
             true => line(None),

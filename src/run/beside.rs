@@ -213,7 +213,8 @@ impl Job<'_> {
     }
 
     /// Whether the pipeline has the package that a line is about: of its tag, bought on the day from which the line says it
-    /// counts (else that of the bill or of the payment) or given back on a day that the line names, and of no line before.
+    /// counts (else that of the bill or of the payment) or given back on a day that the line names, and of no line before. A
+    /// free package needs no line of a purchase; one that it has costs nothing.
     fn names_package_of(&self, line: &BillLine, told_of: &mut BTreeSet<(bool, usize)>) -> bool {
         let paid = line.pay_time.map(UsageDay::of_instant);
         let bought = line.kind == Some(LineKind::PackagePurchase);
@@ -222,16 +223,21 @@ impl Job<'_> {
             None => [line.usage_from, line.bill_day, paid],
         };
         let on = |day: UsageDay| days.contains(&Some(day));
-        let mut packages = self.pipeline.reconcile.packages.iter().enumerate();
-        let package = packages.find(|(place, package)| {
-            *package.tag == *line.billing_tag_code
-                && !told_of.contains(&(bought, *place))
-                && match bought {
-                    true => !package.free && on(package.bought_on),
-                    false => package.refunded_on.is_some_and(on),
-                }
-        });
-        package.is_some_and(|(place, _)| told_of.insert((bought, place)))
+        let is_given = line.cost.is_none_or(Amount::is_zero);
+        let packages = || {
+            self.pipeline.reconcile.packages.iter().enumerate().filter(|(place, package)| {
+                *package.tag == *line.billing_tag_code
+                    && !told_of.contains(&(bought, *place))
+                    && match bought {
+                        true => (is_given || !package.free) && on(package.bought_on),
+                        false => package.refunded_on.is_some_and(on),
+                    }
+            })
+        };
+        // Of a free one and a paid one of the same day, the line that costs nothing is the free one's.
+        let first = packages().find(|(_, package)| package.free == is_given);
+        let place = first.or_else(|| packages().next()).map(|(place, _)| place);
+        place.is_some_and(|place| told_of.insert((bought, place)))
     }
 }
 

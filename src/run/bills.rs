@@ -119,7 +119,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     bills.read.warnings.extend(gaps.into_iter().map(|(told, _)| told));
     let lines: usize = each.iter().map(|(_, collected)| collected.lines.len()).sum();
     let mut pages = Pages::new();
-    let mut other_products: BTreeMap<String, OtherProduct> = BTreeMap::new();
+    let mut others: Vec<Others> = Vec::new();
     for ((content, collected), standing) in each.into_iter().zip(&standings) {
         if matches!(standing, Standing::NotYet) {
             let name = &content.file.name;
@@ -127,12 +127,11 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
             bills.read.warnings.push(told);
         }
         bills.read.warnings.extend(content.notes);
-        bills.read.lines_other_products += content.file.lines_other_products;
-        for (name, product) in content.other_products {
-            let known = other_products.entry(name).or_default();
-            (known.name, known.like_ours) = (product.name, product.like_ours);
-            known.add(product.lines, product.usage, product.cost, product.cost_gross);
-        }
+        others.push(Others {
+            file: content.file.name.clone(),
+            is_page: content.pages.is_some(),
+            products: content.other_products,
+        });
         bills.uneven += content.uneven;
         bills.parts_missing += content.list_miscounted;
         if matches!(standing, Standing::Counts) {
@@ -173,12 +172,13 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     let (told, missing) = missing_pages(pages);
     bills.read.warnings.extend(told);
     bills.pages_missing = missing;
-    let mut products: Vec<OtherProduct> = other_products.into_values().collect();
-    products.sort_by(|a, b| (b.cost_gross, &a.name).cmp(&(a.cost_gross, &b.name)));
+    tag(pipeline, &mut bills.lines)?;
+    let had_lines = files_with_lines(&bills.lines);
+    let repeated = same_lines::leave_out(&mut bills.lines);
+    let products = other_products(others, &had_lines, &files_with_lines(&bills.lines));
+    bills.read.lines_other_products = products.iter().map(|product| product.lines).sum();
     bills.read.warnings.extend(like_ours(&products));
     bills.read.other_products = products;
-    tag(pipeline, &mut bills.lines)?;
-    let repeated = same_lines::leave_out(&mut bills.lines);
     if repeated.left_out > 0 {
         bills.read.warnings.push(format!(
             "{} in more than one of the files or pages, counted once",
@@ -188,6 +188,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     bills.read.warnings.extend(repeated.alike);
     bills.files_differ += repeated.contradicted;
     bills.read.warnings.extend(repeated.contradictions);
+    doubt_purchases(&mut bills.lines, &wording);
     bills.read.warnings.extend(unknown_kinds(&bills.lines, &wording));
     bills.read.warnings.extend(untagged(&bills.lines));
     bills.read.warnings.extend(unknown_units(&bills.lines));
@@ -254,6 +255,49 @@ fn find(
 /// 1 line, 2 lines.
 fn counted(n: i64) -> String {
     plural(n.unsigned_abs(), "line")
+}
+
+/// Lines of other products in a file.
+struct Others {
+    file: String,
+    is_page: bool,
+    products: BTreeMap<String, OtherProduct>,
+}
+
+/// The files that hold lines, by the names under which they were given, and whether each is an API page.
+fn files_with_lines(lines: &[BillLine]) -> BTreeMap<String, bool> {
+    // Lines of a file mostly follow each other.
+    let chunks = lines.chunk_by(|a, b| Arc::ptr_eq(&a.source_file, &b.source_file));
+    let of_file = |of: &[BillLine]| (same_lines::given_file(&of[0]).to_owned(), of[0].columns == 0);
+    chunks.map(of_file).collect()
+}
+
+/// Lines of other products, the most expensive first, each once: a file of which other files have all lines of ours is a copy
+/// of them, and so is an API page without any beside pages that are copies. `had` are the files with lines, `have` those whose
+/// lines count.
+fn other_products(
+    others: Vec<Others>,
+    had: &BTreeMap<String, bool>,
+    have: &BTreeMap<String, bool>,
+) -> Vec<OtherProduct> {
+    let any_page = |files: &BTreeMap<String, bool>| files.values().any(|is_page| *is_page);
+    let pages_are_copies = any_page(had) && !any_page(have);
+    let is_copy = |of: &Others| {
+        let file = same_lines::given(&of.file);
+        match had.contains_key(file) {
+            true => !have.contains_key(file),
+            false => of.is_page && pages_are_copies,
+        }
+    };
+    let mut products: BTreeMap<String, OtherProduct> = BTreeMap::new();
+    for (name, product) in others.into_iter().filter(|of| !is_copy(of)).flat_map(|of| of.products) {
+        let known = products.entry(name).or_default();
+        (known.name, known.like_ours) = (product.name, product.like_ours);
+        known.add(product.lines, product.usage, product.cost, product.cost_gross);
+    }
+    let mut products: Vec<OtherProduct> = products.into_values().collect();
+    products.sort_by(|a, b| (b.cost_gross, &a.name).cmp(&(a.cost_gross, &b.name)));
+    products
 }
 
 /// Tells of products set aside that may be ours.
@@ -498,6 +542,18 @@ pub fn wording(pipeline: &Pipeline) -> Wording {
         pipeline.reconcile.products.iter().map(String::as_str),
         transactions.map(|(name, kind)| (name.as_str(), *kind)),
     )
+}
+
+/// A line of a package whose transaction nobody knows is taken for a purchase. One that gives money back is none: it is of
+/// unknown kind.
+fn doubt_purchases(lines: &mut [BillLine], wording: &Wording) {
+    let of_packages = lines.iter_mut().filter(|line| line.kind == Some(LineKind::PackagePurchase));
+    for line in of_packages {
+        let gives_back = line.cost.is_some_and(|cost| cost < Amount::ZERO);
+        if gives_back && wording.kind_of(line).is_none() && !bill::is_known_transaction(line) {
+            line.kind = Some(LineKind::Other);
+        }
+    }
 }
 
 /// Whether nobody says what a line is about. What the pipeline itself calls `other` is set aside knowingly.

@@ -68,6 +68,7 @@ pub(super) fn terms<'a>(pipeline: &'a Pipeline, book: &'a PriceBook, as_of: Usag
         account: &pipeline.account.uin,
         packages: &pipeline.reconcile.packages,
         as_of,
+        months: None,
     }
 }
 

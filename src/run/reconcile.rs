@@ -21,7 +21,7 @@ use crate::reconcile::{
     RejectOn, RowKey, SeqJoiner, SeqSeen, Settings, Statistics, Tolerance,
 };
 use crate::report;
-use crate::settle::{self, BillSide, Usage};
+use crate::settle::{self, BillSide, Terms, Usage};
 use crate::sources::KeyPattern;
 use crate::storage::{Lease, Place};
 use crate::write::rows::Answer;
@@ -198,7 +198,7 @@ impl Job<'_> {
         if rows.is_empty() && self.asked.month.is_some() {
             self.is_of_these_months(&months)?;
         }
-        let money = self.money(&usage, &mut rows, &counted)?;
+        let money = self.money(&usage, &mut rows, &counted, &months)?;
         read.warnings.extend(money.as_ref().and_then(unpriced));
         let audit = auditor
             .finish(|label, day| money.as_ref().and_then(|money| money.unit_price(label, day)));
@@ -364,11 +364,13 @@ impl Job<'_> {
         usage: &[Usage],
         rows: &mut [Variance],
         counted: &Counted,
+        months: &BTreeSet<UsageMonth>,
     ) -> Result<Option<Money>, RunError> {
         let Some(book) = self.prices.filter(|book| beside::is_yuan(book)) else { return Ok(None) };
         // Of one account: prices and packages are its own.
         let account = &self.pipeline.account.uin;
         let terms = export::terms(self.pipeline, book, UsageDay::of_instant(self.as_of_ms));
+        let terms = Terms { months: Some(months), ..terms };
         let sides: Vec<BillSide> = rows
             .iter()
             .filter(|row| row.provider_calls.is_some() || row.provider_cost.is_some())

@@ -9,7 +9,11 @@ use std::sync::Arc;
 
 /// The file that was given: of the members of an archive, and of the parts of a long bill that were unpacked, all have one.
 pub fn given_file(line: &BillLine) -> &str {
-    let file = &*line.source_file;
+    given(&line.source_file)
+}
+
+/// The same, of the name of a file.
+pub fn given(file: &str) -> &str {
     let file = file.split_once('!').map_or(file, |(archive, _)| archive);
     match bill::delivery(file).and_then(|named| named.part) {
         Some(_) => file.rsplit_once('_').map_or(file, |(bill, _)| bill),

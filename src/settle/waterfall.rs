@@ -9,7 +9,7 @@ use crate::model::{
     AccountClass, Amount, DayCost, Money, Package, PackageUse, Period, PriceBook, Rate, TierVolume,
     UsageDay, UsageMonth, WaterfallRow,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Charged attempts of one account, day and billing tag. Several of the same are added up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Terms<'a> {
     pub packages: &'a [Package],
     /// The Beijing day on which the figures are taken: a month that has not ended by then is provisional.
     pub as_of: UsageDay,
+    /// The months of which the use of packages is told; `None`: of all days.
+    pub months: Option<&'a BTreeSet<UsageMonth>>,
 }
 
 /// Calls settled: by day, and by period beside the bill.
@@ -68,7 +70,7 @@ pub fn waterfall(
     bill_rounding: Amount,
 ) -> Result<Settled, SettleError> {
     let calls = by_day(usage)?;
-    let (shares, packages) = shares(&calls, terms.packages, terms.account);
+    let (shares, packages) = shares(&calls, terms.packages, terms.account, terms.months);
     let volumes = month_volumes(&shares, terms.book.tier_volume)?;
     let days: Vec<DayCost> =
         shares.iter().map(|share| share.cost(terms, &volumes)).collect::<Result<_, _>>()?;
@@ -120,7 +122,7 @@ pub fn covered(
     account: &str,
 ) -> Result<BTreeMap<(UsageDay, String), i64>, SettleError> {
     let calls = by_day(usage)?;
-    let (shares, _) = shares(&calls, packages, account);
+    let (shares, _) = shares(&calls, packages, account, None);
     let own = shares.iter().filter(|share| share.key.account == account);
     Ok(own
         .map(|share| ((share.key.day, share.key.tag.to_owned()), share.free + share.paid))
@@ -132,8 +134,9 @@ fn shares<'u>(
     calls: &BTreeMap<DayKey<'u>, DayCalls<'u>>,
     packages: &'u [Package],
     account: &str,
+    months: Option<&'u BTreeSet<UsageMonth>>,
 ) -> (Vec<Share<'u>>, Stock<'u>) {
-    let mut stock = Stock::of(packages);
+    let mut stock = Stock::of(packages, months);
     let share = |(key, calls): (&DayKey<'u>, &DayCalls<'u>)| {
         let [free, paid] = match key.account == account {
             true => stock.take(key.tag, key.day, calls.count),
@@ -186,28 +189,45 @@ fn by_day(usage: &[Usage]) -> Result<BTreeMap<DayKey<'_>, DayCalls<'_>>, SettleE
 
 /// Packages and what is left of them, in the order in which they are used.
 struct Stock<'a> {
-    /// Each with the calls left.
-    packages: Vec<(&'a Package, i64)>,
+    packages: Vec<Opened<'a>>,
+    months: Option<&'a BTreeSet<UsageMonth>>,
+}
+
+struct Opened<'a> {
+    package: &'a Package,
+    left: i64,
+    /// Taken on days of the months that are told, and on days after them.
+    used: i64,
+    used_later: i64,
 }
 
 impl<'a> Stock<'a> {
-    fn of(packages: &'a [Package]) -> Stock<'a> {
-        let mut packages: Vec<(&Package, i64)> =
-            packages.iter().map(|p| (p, p.size.saturating_sub(p.used_before).max(0))).collect();
+    fn of(packages: &'a [Package], months: Option<&'a BTreeSet<UsageMonth>>) -> Stock<'a> {
+        let open = |package: &'a Package| {
+            let left = package.size.saturating_sub(package.used_before).max(0);
+            Opened { package, left, used: 0, used_later: 0 }
+        };
+        let mut packages: Vec<Opened<'_>> = packages.iter().map(open).collect();
         // What is lost first is used first.
-        packages.sort_by_key(|(p, _)| (!p.free, p.expires_on, p.bought_on, p.id.as_str()));
-        Stock { packages }
+        packages.sort_by_key(|Opened { package: p, .. }| {
+            (!p.free, p.expires_on, p.bought_on, p.id.as_str())
+        });
+        Stock { packages, months }
     }
 
     /// Takes up to `calls` of a day: from free packages, and from paid ones.
     fn take(&mut self, tag: &str, day: UsageDay, calls: i64) -> [i64; 2] {
         let mut taken = [0, 0];
         let mut open = calls;
-        for (package, left) in &mut self.packages {
+        let is_told = self.months.is_none_or(|months| months.contains(&day.month()));
+        let is_later = self.months.and_then(|m| m.last()).is_some_and(|last| day.month() > *last);
+        for Opened { package, left, used, used_later } in &mut self.packages {
             if package.tag == tag && package.is_valid_on(day) {
                 let part = open.min(*left).max(0);
                 *left -= part;
                 open -= part;
+                *used += if is_told { part } else { 0 };
+                *used_later += if is_later { part } else { 0 };
                 taken[usize::from(!package.free)] += part;
             }
         }
@@ -215,20 +235,22 @@ impl<'a> Stock<'a> {
     }
 
     fn finish(self) -> Vec<PackageUse> {
-        self.packages
-            .into_iter()
-            .map(|(package, left)| PackageUse {
+        let told = |Opened { package, left, used, used_later }| {
+            let left = left + used_later;
+            PackageUse {
                 id: package.id.clone(),
                 billing_tag_code: package.tag.clone(),
                 free: package.free,
                 size: package.size,
                 bought_on: package.bought_on.to_string(),
                 expires_on: package.expires_on.to_string(),
-                used_before: package.used_before,
-                used: package.size.saturating_sub(package.used_before).max(0) - left,
+                refunded_on: package.refunded_on.map(|day| day.to_string()),
+                used_before: package.size - used - left,
+                used,
                 left,
-            })
-            .collect()
+            }
+        };
+        self.packages.into_iter().map(told).collect()
     }
 }
 

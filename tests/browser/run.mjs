@@ -103,6 +103,9 @@ async function numbers() {
       else assert.equal(found[i], "–");
     }
   }
+  const packages = await page.$$eval("#packages tbody tr", (rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent)));
+  assert.deepEqual(packages.map((cells) => cells.slice(3, 6)), data.money.packages.map((p) => [p.bought_on, p.expires_on, p.refunded_on ?? "–"]));
+  assert.deepEqual(packages.map((cells) => cells.slice(6).map(shownCount)), data.money.packages.map((p) => [p.size, p.used_before, p.used, p.left]));
   // The sum of the table is that of the headline and the cards.
   const foot = await page.locator("#waterfall tfoot td.num").allTextContents();
   const inAll = foot.slice(7, 10).map(shown);
@@ -114,6 +117,8 @@ async function numbers() {
   for (const key of ["agree", "flag_differs", "day_differs", "ours_only", "provider_only"]) assert.equal(await number(page, key), data.seqs[key], key);
   for (const key of ["checked", "charged_against_rule", "free_against_rule", "no_table", "not_listed"]) assert.equal(await number(page, key), data.audit[key], key);
   assert.equal(shown(await page.locator('#audit [data-n="overcharge"]').textContent()), units(data.audit.overcharge));
+  assert.match(await page.locator("#overcharge-note").textContent(), /postpaid prices of the price book, before packages/);
+  assert.match(await page.locator("#overcharge-unpriced").textContent(), /: 1,/);
   const groups = await page.$$eval("#join button[data-group]", (bs) => bs.reduce((n, b) => n + Number(b.dataset.count), 0));
   assert.equal(groups, data.seqs.groups.filter((g) => g.status !== "agree").reduce((n, g) => n + g.count, 0), "groups of the join");
   assert.equal(await page.locator("#files tbody tr").count(), data.bill.files.length);
@@ -132,6 +137,13 @@ async function use() {
   const rows = () => page.locator("#list tbody > tr[data-row]");
   const differing = data.rows.filter((r) => !["matched", "covered_by_package", "pending"].includes(r.status) || (r.status !== "pending" && units(r.provider_cost ?? "0") !== units(r.expected_cost)));
   assert.equal(await rows().count(), differing.length, "differences at first");
+  // The month's calls agree, and its money does not.
+  const dear = page.locator("#list tr[data-row]", { hasText: "Calls agree, money differs" });
+  assert.equal(await dear.count(), 1);
+  assert.equal(await dear.locator(".chip.bad").count(), 1);
+  await dear.locator("button").click();
+  assert.match(await page.locator("#list tr.detail").textContent(), /no Seq makes this difference/);
+  await dear.locator("button").click();
   // Biggest first, then by what is asked for, and turned round.
   const column = async (n) => (await texts(page, `#list tbody > tr[data-row] td:nth-child(${n})`)).map(shownCount);
   const sizes = (await column(6)).map(Math.abs);
@@ -254,6 +266,8 @@ async function looks() {
   assert.equal(await printed.locator("#theme").isVisible(), false);
   assert.equal(await printed.locator("#list tr.detail").count(), await printed.locator("#list tbody > tr[data-row]").count());
   assert.ok(await printed.evaluate(() => document.documentElement.scrollWidth) <= 720, "as wide as the paper");
+  // Sums once, at the end of a table that goes over several pages.
+  assert.equal(await printed.evaluate(() => getComputedStyle(document.querySelector("#waterfall tfoot")).display), "table-row-group");
   await picture(printed, "print");
   await printed.pdf({ path: join(screenshots, "print.pdf"), format: "A4", preferCSSPageSize: true });
   await printed.emulateMedia({ media: "screen" });
@@ -305,7 +319,7 @@ async function others() {
   await picture(right, "right");
   await right.context().close();
   const beside = await open("beside.html");
-  assert.match(await beside.locator(".say").textContent(), /The bill is not shown to be right: all of 1 rows agree/);
+  assert.match(await beside.locator(".say").textContent(), /The bill is not shown to be right: all of 1 row agree/);
   assert.match(await beside.locator("#overview").textContent(), /2 lines whose transaction is not known: −1\.20 yuan, and 3\.20 yuan without regard to sign/);
   assert.match(await beside.locator("#overview").textContent(), /Without a price: .* \(2\.50 yuan on the bill\)/);
   assert.match(await beside.locator('#money [data-n="bill_cost_unpriced"]').textContent(), /2\.5/);

@@ -326,6 +326,11 @@ tag = "basic_photo"
 size = 1
 bought_on = 2024-02-02
 sise = 3
+[[reconcile.package]]
+id = ""
+tag = "basic_photo"
+size = 1
+bought_on = 2024-02-02
 "#;
     expect(
         &pipeline(OPENED, more).expect_err("mistakes"),
@@ -348,6 +353,7 @@ sise = 3
             (39, "reconcile.package[1].refunded_on", "before it was bought"),
             (46, "reconcile.package[3].id", "package[2] has this id"),
             (50, "reconcile.package[3].sise", "did you mean \"size\"?"),
+            (52, "reconcile.package[4].id", "it is empty"),
         ],
     );
 }

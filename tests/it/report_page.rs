@@ -236,6 +236,7 @@ fn money(rows: &[Variance]) -> Money {
                 size: 1000,
                 bought_on: "2024-10-01".to_owned(),
                 expires_on: "2025-10-01".to_owned(),
+                refunded_on: None,
                 used_before: 420,
                 used: 580,
                 left: 0,
@@ -247,6 +248,7 @@ fn money(rows: &[Variance]) -> Money {
                 size: 1_000_000,
                 bought_on: "2024-06-15".to_owned(),
                 expires_on: "2025-06-15".to_owned(),
+                refunded_on: Some("2024-12-20".to_owned()),
                 used_before: 12_345,
                 used: 2_600,
                 left: 985_055,
@@ -364,7 +366,8 @@ fn audit() -> Audit {
         published_charge: !charged,
         edition: "plus".to_owned(),
         rule_from: "2024-01-01".to_owned(),
-        money: charged.then(|| yuan("0.9")),
+        // One of a tag without a price.
+        money: (charged && n > 800).then(|| yuan("0.9")),
     };
     Audit {
         checked: 16_204,
@@ -373,7 +376,8 @@ fn audit() -> Audit {
         not_listed: 3,
         charged_against_rule: 4,
         free_against_rule: 1,
-        overcharge: Some(yuan("3.6")),
+        overcharge: Some(yuan("2.7")),
+        overcharge_unpriced: 1,
         findings: (800..804).map(|n| finding(n, true)).chain([finding(804, false)]).collect(),
         findings_total: 5,
     }
@@ -522,6 +526,26 @@ fn the_text_says_what_differs_and_what_to_do() {
     {
         assert!(text.contains(words), "{words}: {text}");
     }
+    assert!(
+        text.contains(
+            "4 charged against them (2.7 yuan at postpaid prices, before packages, and 1 without"
+        ),
+        "{text}"
+    );
+    let row = |line: &&str| line.contains("2024-11 ") && line.contains("1,234");
+    let row = text.lines().find(row).expect("the month");
+    assert!(row.contains("calls agree, money differs"), "{text}");
+    // The calls of the month agree and its money does not: a price that stands, and one of tiers that may still change.
+    let price = "Compare the unit prices on the bill with the contract";
+    let tiers = "Reconcile again when the month is over";
+    assert!(text.contains(price) && !text.contains(tiers), "{text}");
+    let mut goes_on = month();
+    for row in goes_on.money.iter_mut().flat_map(|money| &mut money.waterfall) {
+        row.provisional = row.period.to_string() == "2024-11";
+    }
+    let text = reconciled_text(&goes_on);
+    assert!(text.contains(tiers) && !text.contains(price), "{text}");
+    assert!(text.contains("Amounts of a month that is not over are provisional"), "{text}");
     let nothing = reconciled_text(&Reconciled::default());
     assert!(nothing.contains("NOTHING TO COMPARE"), "{nothing}");
 }
@@ -550,6 +574,15 @@ fn the_csv_holds_the_differences_and_no_formula() {
         .map(|r| r[part].parse().expect("a count"))
         .collect();
     assert_eq!(of_ninth.iter().sum::<i64>(), 41);
+    // A column of the rows adds up to what the headline says: 56 calls more, 69 fewer, 0.64000001 yuan.
+    let of = |name: &str| -> Vec<&str> {
+        let at = column(name);
+        rows.iter().map(|r| &r[at]).filter(|cell| !cell.is_empty()).collect()
+    };
+    let counts = of("difference").into_iter().map(|cell| cell.parse::<i64>().expect("a count"));
+    assert_eq!(counts.sum::<i64>(), -13);
+    let costs = of("cost_difference").into_iter().map(yuan);
+    assert_eq!(total(costs), yuan("0.64000001"));
     let hostile = rows.iter().find(|r| &r[period] == "2024-11-23").expect("the row");
     assert_eq!(&hostile[tag], "'=1+1,\"a\"");
     assert_eq!(&hostile[column("difference")], "-1");

@@ -173,7 +173,7 @@ fn contradictions_are_found_with_what_they_cost() {
     let audit = auditor.clone().finish(unit);
     assert_eq!((audit.checked, audit.no_table, audit.not_listed), (5, 2, 2));
     assert_eq!((audit.charged_against_rule, audit.free_against_rule), (2, 1));
-    assert_eq!(audit.overcharge, Amount::parse("2.4").ok());
+    assert_eq!((audit.overcharge, audit.overcharge_unpriced), (Amount::parse("2.4").ok(), 0));
     let found: Vec<(&str, i32, bool, bool)> = audit
         .findings
         .iter()
@@ -185,7 +185,12 @@ fn contradictions_are_found_with_what_they_cost() {
     assert_eq!((first.edition.as_str(), first.rule_from.as_str()), ("general", "2021-07-19"));
     assert_eq!(first.usage_date, "2024-11-01");
     assert_eq!(first.money, Amount::parse("1.2").ok());
-    assert_eq!(auditor.finish(|_, _| None).overcharge, None);
+    let without = auditor.clone().finish(|_, _| None);
+    assert_eq!((without.overcharge, without.overcharge_unpriced), (None, 2));
+    // One more in a tag without a price: it takes nothing from the others.
+    auditor.see(&AuditedAttempt { billing_tag: "unmapped", ..attempt("k", 1002, true) });
+    let some = auditor.finish(|tag, day| unit(tag, day).filter(|_| tag != "unmapped"));
+    assert_eq!((some.overcharge, some.overcharge_unpriced), (Amount::parse("2.4").ok(), 1));
 }
 
 #[test]

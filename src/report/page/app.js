@@ -12,27 +12,27 @@ const WORDS = {
     list: "Differences", seqsearch: "Search a Seq", join: "Per Seq", audit: "Charge rules", bill: "Bill files",
     theme_auto: "Theme: system", theme_light: "Theme: light", theme_dark: "Theme: dark", language: "中文", print: "Print",
     pipeline: "Pipeline", account: "Account", months: "Months", as_of: "As of", versions: "Table versions", none: "none",
-    right: "The bill is right: all of {n} rows agree.", right_sub: "Every day and product has as many calls on the bill as in our records, and asks what is expected.",
-    right_calls_sub: "Every day and product has as many calls on the bill as in our records. Money was not compared.", right_audit: "Charged against the published rules all the same: {n} attempts (see the audit).",
-    not_all: "The bill is not shown to be right: all of {n} rows agree, but not all of it could be compared.", yuan_of: "{y} yuan", gross_of: "{g} yuan without regard to sign",
-    b_no_day: "Not compared: {n} lines of usage without a day", b_other_month: "Not compared: {n} lines of usage of months that are not compared", b_pages_missing: "Not compared: {n} lines on pages that were not given", b_parts_missing: "Not given: {n} parts of the provider's list or of a bill", b_files_differ: "Contradicting: {n} lines on which files differ that should say the same",
-    b_other_payer: "Money not compared: {n} lines of other payers", b_seqs_differ: "{n} Seqs on which the provider's list and ours differ",
-    b_unknown_kind: "Not compared: {n} lines whose transaction is not known", b_rejected: "Not compared: {n} lines of the bill that could not be read",
-    b_product_like_ours: "Not compared: {n} lines of products that may be ours", b_no_count: "Not compared: {n} lines without a whole number of calls",
-    b_payments_disagree: "{n} lines whose payments do not add up to their cost",
-    b_measures_disagree: "{n} lines contradict themselves: usage minus deducted is not what is billed",
-    b_rounding_too_large: "{n} rounding lines ask more than the lines of the bill could be rounded by",
-    b_package_not_named: "Not compared: {n} lines of packages that the pipeline file does not name", b_package: "{n} lines of packages, whose own prices are not checked", b_packages_differ: "{n} calls deducted otherwise than the packages of the pipeline file give",
-    b_currency: "Money not compared in rows with {n} lines that are not in yuan", b_no_price: "Left out of the money: what has no price in the price book", b_price_book_currency: "Money not compared: the price book is not in yuan",
+    right: "The bill is right: all of {n:row} agree.", right_sub: "Every day and product has as many calls on the bill as in our records, and asks what is expected.",
+    right_calls_sub: "Every day and product has as many calls on the bill as in our records. Money was not compared.", right_audit: "Charged against the published rules all the same: {n:attempt} (see the audit).",
+    not_all: "The bill is not shown to be right: all of {n:row} agree, but not all of it could be compared.", yuan_of: "{y} yuan", gross_of: "{g} yuan without regard to sign",
+    b_no_day: "Not compared: {n:line} of usage without a day", b_other_month: "Not compared: {n:line} of usage of months that are not compared", b_pages_missing: "Not compared: {n:line} on pages that were not given", b_parts_missing: "Not given: {n:part} of the provider's list or of a bill", b_files_differ: "Contradicting: {n:line} on which files differ that should say the same",
+    b_other_payer: "Money not compared: {n:line} of other payers", b_seqs_differ: "{n:Seq} on which the provider's list and ours differ",
+    b_unknown_kind: "Not compared: {n:line} whose transaction is not known", b_rejected: "Not compared: {n:line} of the bill that could not be read",
+    b_product_like_ours: "Not compared: {n:line} of products that may be ours", b_no_count: "Not compared: {n:line} without a whole number of calls",
+    b_payments_disagree: "{n:line} whose payments do not add up to their cost",
+    b_measures_disagree: "{n:line} of which usage minus deducted is not what is billed",
+    b_rounding_too_large: "{n:rounding line} for more than the lines of the bill could be rounded by",
+    b_package_not_named: "Not compared: {n:line} of packages that the pipeline file does not name", b_package: "{n:line} of packages, whose own prices are not checked", b_packages_differ: "{n:call} deducted otherwise than the packages of the pipeline file give",
+    b_currency: "Money not compared in rows with {n:line} that are not in yuan", b_no_price: "Left out of the money: what has no price in the price book", b_price_book_currency: "Money not compared: the price book is not in yuan",
     unpriced_note: "Without a price: {tags} ({y} yuan on the bill).", bill_cost_unpriced: "Billed without a price, yuan",
     nothing: "Nothing to compare.", nothing_sub: "Neither our records nor the bill have anything for these months.",
-    pending_only: "The bill is not out yet.", pending_only_sub: "None of the {n} rows can be compared so far.",
-    differs: "The bill differs from our records{how}.", changed: "The bill was changed{how}.", how_more: "it counts {n} calls more", how_less: "it counts {n} calls fewer",
-    how_both: "it counts {n} calls more in some rows and {m} fewer in others", how_same: "it counts as many calls as our records",
+    pending_only: "The bill is not out yet.", pending_only_sub: "None of the {n:row} can be compared so far.",
+    differs: "The bill differs from our records{how}.", changed: "The bill was changed{how}.", how_more: "it counts {n:call} more", how_less: "it counts {n:call} fewer",
+    how_both: "it counts {n:call} more in some rows and {m} fewer in others", how_same: "it counts as many calls as our records",
     money_more: "asks {y} yuan more than expected", money_less: "asks {y} yuan less than expected", money_same: "asks what is expected",
     and: ", and ", colon: ": ",
-    tolerance: "{n} of {m} rows are over the tolerance of {t} a row.", within: "No row is over the tolerance of {t} a row.", t_calls: "{n} calls", t_both: "{n} calls and {y} yuan",
-    pending_note: "The bill of {n} rows is not out yet; they are left out of the difference.",
+    tolerance: "Over the tolerance of {t} a row: {n} of {m:row}.", within: "No row is over the tolerance of {t} a row.", t_calls: "{n:call}", t_both: "{n:call} and {y} yuan",
+    pending_note: "The bill of {n:row} is not out yet: left out of the difference.",
     provisional_note: "Amounts of a month that is not over are provisional: monthly tiers settle at its end.",
     next: "What to do next", ours_charged: "Ours charged", bill_calls: "Bill calls", difference: "Difference", rows: "Rows",
     rows_differ: "Rows that differ", net: "Net difference", expected_cost: "Expected, yuan", bill_cost: "Billed, yuan", cost_difference: "Difference, yuan",
@@ -44,14 +44,14 @@ const WORDS = {
     money_sub: "Each call is taken from the free package first, then from paid packages; the rest is paid per call.",
     waterfall_label: "From all charged calls to what is paid per call", calls: "Calls", free_package: "Free package", paid_package: "Paid package",
     postpaid: "Postpaid", bill_deducted: "Bill: deducted", bill_billed: "Bill: billed", unit_price: "Unit price", provisional: "provisional",
-    price_book: "Price book", bill_rounding: "Rounding lines of the bill", expected_rounding: "Deducted in fen, minus exact, expected", rounding_row: "Rounding (8 places to fen)", not_billed_note: "Of the amount expected, {y} yuan are not billed yet: they are in no difference.", packages: "Packages",
-    package: "Package", kind: "Kind", free: "free", paid: "paid", size: "Size", bought_on: "Bought on", expires_on: "Expires on",
-    used_before: "Used before", used: "Used", left: "Left", no_price_book: "No price book, or amounts that are not in yuan (see the warnings): only counts were compared. reconcile.prices in the pipeline file names one.",
+    price_book: "Price book", bill_rounding: "Rounding lines of the bill", expected_rounding: "Rounding lines expected: exact minus deducted in fen", rounding_row: "Rounding (8 places to fen)", not_billed_note: "Of the amount expected, {y} yuan are not billed yet: they are in no difference.", packages: "Packages",
+    package: "Package", kind: "Kind", free: "free", paid: "paid", size: "Size", bought_on: "Bought on", expires_on: "Expires on", refunded_on: "Given back on",
+    used_before: "Used before", used: "Used in these months", left: "Left at their end", no_price_book: "No price book, or amounts that are not in yuan (see the warnings): only counts were compared. reconcile.prices in the pipeline file names one.",
     list_sub: "Choose a row to see why it differs and which attempts make the difference.", search_text: "Text or Seq",
     clear: "Clear filters", show: "Show", page_of: "{a}–{b} of {n}", previous: "Previous", following: "Next", details: "Details",
     no_match: "Nothing fits the filters.", no_differences: "No differences.", no_rows: "No rows.", no_bill: "No line of the bill was read for this product. Give the detail bill (L3, 明细账单) with --bill.",
-    parts: "Why", no_parts: "No reason is recorded for this row.", seqs_n: "{n} Seqs", seqs_cut: "{a} of {n} Seqs stand in this report; all of them are rows of liveness_detail of that day and billing tag.",
-    copy: "Copy", copied: "Copied", copy_seqs: "Copy {n} Seqs", copy_command: "Copy command", explain: "Explain", show_more: "Show {n} more",
+    parts: "Why", no_parts: "No reason is recorded for this row.", no_parts_money: "The calls agree and the money does not, so no Seq makes this difference: compare prices and packages.", seqs_n: "{n:Seq}", seqs_cut: "{a} of {n:Seq} stand in this report; all of them are rows of liveness_detail of that day and billing tag.",
+    copy: "Copy", copied: "Copied", copy_seqs: "Copy {n:Seq}", copy_command: "Copy command", explain: "Explain", show_more: "Show {n} more",
     explain_hint: "Where this attempt stands (object, record, byte), asked from where this report was made:", objects: "Objects", bill_lines: "Lines of the bill",
     attempts: "Attempts", charged: "Charged", unknown: "Unknown", deducted: "Deducted by packages", billed: "Billed",
     more_than: "There are more Seqs here than the difference: counts alone do not say which of them.",
@@ -66,12 +66,12 @@ const WORDS = {
     our_day: "Our day", provider_day: "Provider's day", our_charge: "Ours", provider_charge: "Provider's", yes: "charged", no: "free", source: "Where ours stands",
     audit_sub: "The published charging codes held against IsNeedCharge of every attempt.", no_audit: "The published charge rules were not checked in this run.",
     checked: "Checked", charged_against: "Charged against the rule", free_against: "Free against the rule", no_table: "No published table", not_listed: "Code not in its table", flag_unknown: "Flag not known",
-    overcharge: "Overcharge, yuan", published: "Published rule", edition: "Edition", from: "From", code: "Code", is_need_charge: "IsNeedCharge", money_yuan: "Yuan", no_findings: "No contradiction with the published rules.",
+    overcharge: "At postpaid prices, yuan", overcharge_note: "The amounts are postpaid prices of the price book, before packages: a call that a package covered cost one call of it.", overcharge_unpriced: "Charged against the rule without a price in the price book: {n}, in no amount.", published: "Published rule", edition: "Edition", from: "From", code: "Code", is_need_charge: "IsNeedCharge", money_yuan: "Postpaid price, yuan", no_findings: "No contradiction with the published rules.",
     bill_sub: "What was read, and what could not be.", file: "File", encoding: "Encoding", lines: "Lines", other_products: "Other products", rejects: "Rejects",
-    replaced_by: "Replaced by {f}", row: "Row", column: "Column", reason: "Reason", message: "What is wrong", no_files: "No file of a bill was given.", counts: "counts", line_count: "{n} lines",
+    replaced_by: "Replaced by {f}", row: "Row", column: "Column", reason: "Reason", message: "What is wrong", no_files: "No file of a bill was given.", counts: "counts", line_count: "{n:line}",
     footer: "Made by faceledger. This file is complete in itself and asks nothing of any network. Amounts are exact to eight places.",
     print_cut: "The first {n} of {m} are printed.", filtered: "Filtered",
-    s_matched: "Agrees", s_provider_more: "Bill counts more", s_ours_more: "We count more", s_provider_only: "On the bill only", s_ours_only: "In our records only",
+    s_matched: "Calls agree", money_differs: "Calls agree, money differs", s_provider_more: "Bill counts more", s_ours_more: "We count more", s_provider_only: "On the bill only", s_ours_only: "In our records only",
     s_pending: "Bill not out yet", s_covered_by_package: "Covered by a package", s_unmapped: "No billing tag", s_adjusted: "Adjusted",
     p_midnight: "Near midnight: balances with the neighbouring day", p_unknown_flag: "Charged or not is unknown", p_not_final: "Pulled before the result was final",
     p_duplicate: "The same Seq counted twice", p_reject: "Records of ours that were set aside", p_flag_differs: "Charged there and free here, or the other way",
@@ -100,6 +100,7 @@ const WORDS = {
     n_ticket: "Send the Seqs on which the lists differ to the provider: open the row, copy the Seqs.",
     n_unexplained: "Ask the provider for its list per Seq of the days with an unexplained part, and give it with --bill.",
     n_price: "Compare the unit prices on the bill with the contract: the calls agree there and the money does not.",
+    n_provisional: "Reconcile again when the month is over: the calls agree, and the prices that its tiers reach are provisional until then.",
     n_adjusted: "Check the adjusted lines against the provider's notice of the adjustment.",
     n_audit: "Send the findings of the charge rules to the provider: charged though the published rules say free.",
     n_pending: "Reconcile again when the bill is out: a daily bill comes between 08:00 and 12:00 the next day.",
@@ -141,13 +142,13 @@ const WORDS = {
     money_sub: "每次调用先抵扣免费资源包，再抵扣付费资源包，其余按量付费。",
     waterfall_label: "从全部计费调用到按量付费", calls: "调用次数", free_package: "免费资源包", paid_package: "付费资源包",
     postpaid: "按量付费", bill_deducted: "账单：抵扣", bill_billed: "账单：计费", unit_price: "单价", provisional: "暂估",
-    price_book: "价目表", bill_rounding: "账单的月度计费精度差异行", expected_rounding: "预期按分扣款与精确金额之差", rounding_row: "精度差异（8 位小数到分）", not_billed_note: "预期金额中有 {y} 元尚未出账，不计入差异。", packages: "资源包",
-    package: "资源包", kind: "类型", free: "免费", paid: "付费", size: "总量", bought_on: "购买日", expires_on: "到期日",
-    used_before: "此前已用", used: "本期使用", left: "剩余", no_price_book: "只核对了次数：未指定价目表（任务文件中的 reconcile.prices），或金额不是人民币（见警告）。",
+    price_book: "价目表", bill_rounding: "账单的月度计费精度差异行", expected_rounding: "预期精度差异：精确金额减按分扣款", rounding_row: "精度差异（8 位小数到分）", not_billed_note: "预期金额中有 {y} 元尚未出账，不计入差异。", packages: "资源包",
+    package: "资源包", kind: "类型", free: "免费", paid: "付费", size: "总量", bought_on: "购买日", expires_on: "到期日", refunded_on: "退订日",
+    used_before: "此前已用", used: "所核对月份使用", left: "期末剩余", no_price_book: "只核对了次数：未指定价目表（任务文件中的 reconcile.prices），或金额不是人民币（见警告）。",
     list_sub: "选择一行，查看差异原因及对应的调用。", search_text: "文字或 Seq",
     clear: "清除筛选", show: "显示", page_of: "第 {a}–{b} 条，共 {n} 条", previous: "上一页", following: "下一页", details: "详情",
     no_match: "没有符合筛选条件的内容。", no_differences: "没有差异。", no_rows: "没有数据。", no_bill: "没有读到该产品的账单行。请用 --bill 提供 L3 明细账单。",
-    parts: "原因", no_parts: "该行没有记录原因。", seqs_n: "{n} 个 Seq", seqs_cut: "本报告列出 {n} 个 Seq 中的 {a} 个；全部都是 liveness_detail 中该日该计费项的行。",
+    parts: "原因", no_parts: "该行没有记录原因。", no_parts_money: "次数一致而金额不一致，与具体的 Seq 无关：请核对单价和资源包。", seqs_n: "{n} 个 Seq", seqs_cut: "本报告列出 {n} 个 Seq 中的 {a} 个；全部都是 liveness_detail 中该日该计费项的行。",
     copy: "复制", copied: "已复制", copy_seqs: "复制 {n} 个 Seq", copy_command: "复制命令", explain: "定位", show_more: "再显示 {n} 个",
     explain_hint: "查看该调用所在位置（对象、记录、字节），请在生成本报告时所在的目录运行：", objects: "对象", bill_lines: "账单行",
     attempts: "调用", charged: "计费", unknown: "未知", deducted: "资源包抵扣", billed: "计费用量",
@@ -163,12 +164,12 @@ const WORDS = {
     our_day: "我方日期", provider_day: "服务商日期", our_charge: "我方", provider_charge: "服务商", yes: "计费", no: "免费", source: "我方数据位置",
     audit_sub: "用公布的计费错误码核查每次调用的 IsNeedCharge。", no_audit: "本次未核查公布的计费规则。",
     checked: "已核查", charged_against: "按规则应免费却计费", free_against: "按规则应计费却免费", no_table: "没有公布的规则表", not_listed: "规则表中没有的错误码", flag_unknown: "计费标识未知",
-    overcharge: "多收金额（元）", published: "公布规则", edition: "版本", from: "生效日", code: "错误码", is_need_charge: "IsNeedCharge", money_yuan: "金额（元）", no_findings: "与公布的规则没有矛盾。",
+    overcharge: "以按量付费单价计（元）", overcharge_note: "金额按价目表的按量付费单价计算，未计资源包：由资源包抵扣的调用，多扣的是资源包次数。", overcharge_unpriced: "按规则应免费却计费、价目表中没有价格：{n} 次，未计入金额。", published: "公布规则", edition: "版本", from: "生效日", code: "错误码", is_need_charge: "IsNeedCharge", money_yuan: "按量付费单价（元）", no_findings: "与公布的规则没有矛盾。",
     bill_sub: "已读取的内容，以及无法读取的内容。", file: "文件", encoding: "编码", lines: "行数", other_products: "其他产品", rejects: "无法读取",
     replaced_by: "已被 {f} 取代", row: "行", column: "列", reason: "原因代码", message: "问题说明", no_files: "没有提供账单文件。", counts: "计入", line_count: "{n} 行",
     footer: "由 faceledger 生成。本文件自成一体，不访问任何网络。金额精确到八位小数。",
     print_cut: "打印 {m} 条中的前 {n} 条。", filtered: "已筛选",
-    s_matched: "一致", s_provider_more: "账单多计", s_ours_more: "我方多计", s_provider_only: "仅账单有", s_ours_only: "仅我方有",
+    s_matched: "次数一致", money_differs: "次数一致，金额不一致", s_provider_more: "账单多计", s_ours_more: "我方多计", s_provider_only: "仅账单有", s_ours_only: "仅我方有",
     s_pending: "尚未出账", s_covered_by_package: "资源包抵扣", s_unmapped: "无计费项", s_adjusted: "有调账",
     p_midnight: "临近零点：与相邻日抵平", p_unknown_flag: "是否计费未知", p_not_final: "拉取时结果尚未最终确定",
     p_duplicate: "同一 Seq 重复计数", p_reject: "我方未能采用的记录", p_flag_differs: "对方计费而我方免费，或相反",
@@ -197,6 +198,7 @@ const WORDS = {
     n_ticket: "把两边不一致的 Seq 发给服务商：展开该行并复制 Seq。",
     n_unexplained: "向服务商索取原因不明日期的逐笔清单，并用 --bill 提供。",
     n_price: "对照合同检查账单单价：次数一致而金额不一致。",
+    n_provisional: "月末后重新核对：次数一致，阶梯单价在月末前为暂估。",
     n_adjusted: "对照服务商的调账通知检查有调账的行。",
     n_audit: "把计费规则核查结果发给服务商：公布规则为免费却计了费。",
     n_pending: "出账后再核对一次：日账单于次日 08:00 至 12:00 出账。",
@@ -208,7 +210,9 @@ for (const key of new Set([...Object.keys(WORDS.en), ...Object.keys(WORDS.zh)]))
 function t(key, values) {
   const text = WORDS[state.lang][key];
   if (text === undefined) { console.error(`faceledger: no words for ${key}`); return key; }
-  return values ? text.replace(/\{(\w+)\}/g, (_, name) => String(values[name])) : text;
+  // {n:line}: 1 line, 2 lines.
+  const counted = (value, noun) => (noun ? `${value} ${noun}${value === "1" ? "" : "s"}` : value);
+  return values ? text.replace(/\{(\w+)(?::([^}]+))?\}/g, (_, name, noun) => counted(String(values[name]), noun)) : text;
 }
 // A code that this page does not know yet is shown as it is.
 const named = (prefix, code) => (prefix + code in WORDS.en ? t(prefix + code) : code);
@@ -298,6 +302,9 @@ const h = (name, attributes, ...children) => fill(document.createElement(name), 
 const s = (name, attributes, ...children) => fill(document.createElementNS(SVG, name), attributes, children);
 const chip = (text, mood) => h("span", { class: "chip " + (mood || "") }, text);
 const mood = (status) => (status === "matched" || status === "agree" ? "good" : ["pending", "covered_by_package"].includes(status) ? "" : "bad");
+// A row whose calls agree agrees only where its money does.
+const onlyMoney = (r) => r.difference === 0 && r.costDifference !== null && r.costDifference !== 0n;
+const statusChip = (r) => (r.status === "matched" && onlyMoney(r) ? chip(t("money_differs"), "bad") : chip(named("s_", r.status), mood(onlyMoney(r) ? "" : r.status)));
 const direction = (n) => (n > 0n ? "more" : n < 0n ? "less" : "");
 const section = (id, title, ...children) => h("section", { id, "aria-labelledby": "h-" + id }, h("h2", { id: "h-" + id }, title), ...children);
 const scroll = (label, ...children) => h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, ...children);
@@ -429,22 +436,24 @@ function besideWords(b) {
   const net = units(b.cost), gross = units(b.cost_gross), amounts = [];
   if (net !== null) amounts.push(t("yuan_of", { y: signedYuan(net) }));
   if (gross !== null && gross !== abs(net)) amounts.push(t("gross_of", { g: yuan(gross) }));
-  return named("b_", b.kind).replace("{n}", count(b.lines)) + (amounts.length ? t("colon") + amounts.join(t("and")) : "");
+  return ("b_" + b.kind in WORDS.en ? t("b_" + b.kind, { n: count(b.lines) }) : b.kind) + (amounts.length ? t("colon") + amounts.join(t("and")) : "");
 }
 
 function nextSteps(differing) {
   const part = (...kinds) => differing.some((r) => r.parts.some((p) => kinds.includes(p.kind) && p.count !== 0));
   const status = (name) => ROWS.some((r) => r.status === name), beside = (kind) => DATA.beside.some((b) => b.kind === kind && b.over_tolerance);
   const key = (r) => `${r.account} ${r.period} ${r.billing_tag_code}`;
-  const disagree = new Set(DATA.money ? DATA.money.waterfall.filter((w) => (units(w.bill_deducted) ?? 0n) !== BigInt(w.free_package + w.paid_package) * ONE).map(key) : []);
+  const settled = (is) => new Set(DATA.money ? DATA.money.waterfall.filter(is).map(key) : []);
+  const disagree = settled((w) => (units(w.bill_deducted) ?? 0n) !== BigInt(w.free_package + w.paid_package) * ONE), provisional = settled((w) => w.provisional);
   const moneyOnly = differing.filter((r) => r.difference === 0 && r.status !== "adjusted" && r.costDifference), ofPackages = (r) => disagree.has(key(r));
+  const prices = moneyOnly.filter((r) => !ofPackages(r)), isProvisional = (r) => provisional.has(key(r));
   return [["n_bill", !DATA.bill.lines], ["n_rejects", DATA.bill.rejects_total > 0], ["n_product_like_ours", beside("product_like_ours")], ["n_package_not_named", beside("package_not_named")],
     ["n_contradicts", beside("measures_disagree") || beside("payments_disagree") || beside("no_count")], ["n_rounding", beside("rounding_too_large")], ["n_currency", beside("currency") || beside("price_book_currency")], ["n_unknown_kind", beside("unknown_kind")],
     ["n_unpriced", DATA.money && DATA.money.unpriced_tags.length > 0], ["n_unmapped", status("unmapped")], ["n_reject", differing.some((r) => r.parts.some((p) => p.kind === "reject"))],
     ["n_not_final", part("not_final")], ["n_unknown_flag", part("unknown_flag")], ["n_midnight", part("midnight")], ["n_duplicate", part("duplicate")],
     ["n_ticket", part("flag_differs", "provider_only", "ours_only") || beside("seqs_differ")], ["n_unexplained", part("unexplained")],
     ["n_packages", moneyOnly.some(ofPackages)], ["n_no_day", beside("no_day") || beside("other_month")], ["n_pages", beside("pages_missing") || beside("parts_missing")], ["n_files", beside("files_differ")], ["n_other_payer", beside("other_payer")],
-    ["n_price", moneyOnly.some((r) => !ofPackages(r))], ["n_adjusted", status("adjusted")],
+    ["n_price", prices.some((r) => !isProvisional(r))], ["n_provisional", prices.some(isProvisional)], ["n_adjusted", status("adjusted")],
     ["n_audit", DATA.audit && DATA.audit.charged_against_rule > 0], ["n_pending", status("pending")]].filter(([, needed]) => needed).map(([key]) => key);
 }
 
@@ -607,7 +616,7 @@ function money() {
   const cells = (w) => [count(w.calls), count(w.free), count(w.paid), count(w.post), usage(w.deducted), usage(w.billed), w.prices.slice(0, 3).map((p) => yuan(units(p))).join(" / ") + (w.prices.length > 3 ? " …" : "") || "–", yuan(w.expected), yuan(w.cost), signedYuan(w.difference)];
   const line = (tag, w) => h("tr", { "data-tag": tag }, h("td", {}, tag, w.provisional ? [" ", chip(t("provisional"))] : ""), cells(w).map((c, i) => h("td", { class: "num " + (i === 9 && w.difference !== null ? direction(w.difference) : "") }, c)));
   const card = (id, label, value) => h("div", { class: "card" }, h("div", { class: "n", "data-n": id }, value), h("div", { class: "l" }, label));
-  // Of the whole bill, whatever the filter; the signs of the two differ, so that they are not taken from each other.
+  // Of the whole bill, whatever the filter.
   const rounding = h("tr", { "data-tag": "rounding" }, h("td", {}, t("rounding_row")), Array.from({ length: 10 }, (_, i) => h("td", { class: "num" }, i === 7 ? yuan(units(m.expected_rounding)) : i === 8 ? yuan(units(m.bill_rounding)) : "–")));
   return section("money", t("money"), h("p", { class: "muted" }, t("money_sub"), " ", t("price_book"), t("colon"), m.price_book), later !== 0n && h("p", { class: "muted" }, t("not_billed_note", { y: yuan(later) })), filterNote(),
     h("div", { class: "cards" }, compared && card("expected_cost", t("expected_cost"), yuan(units(m.expected_cost))), compared && card("bill_cost", t("bill_cost"), yuan(units(m.bill_cost))),
@@ -615,8 +624,8 @@ function money() {
     rows.length ? [scroll(t("waterfall_label"), svg), scroll(t("money"), h("table", { id: "waterfall" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("tag")),
       ["calls", "free_package", "paid_package", "postpaid", "bill_deducted", "bill_billed", "unit_price", "expected_cost", "bill_cost", "cost_difference"].map((k) => h("th", { scope: "col", class: "num" }, t(k))))),
       h("tbody", {}, tags.filter((x) => byTag.has(x)).map((x) => line(x, totals(byTag.get(x))))), h("tfoot", {}, line(t("total"), { ...all, prices: [] }), rounding)))] : empty(t("no_match")),
-    m.packages.length > 0 && [h("h3", {}, t("packages")), scroll(t("packages"), h("table", { id: "packages" }, h("thead", {}, h("tr", {}, ["package", "tag", "kind", "bought_on", "expires_on"].map((k) => h("th", { scope: "col" }, t(k))), ["size", "used_before", "used", "left"].map((k) => h("th", { scope: "col", class: "num" }, t(k))))),
-      h("tbody", {}, m.packages.map((p) => h("tr", {}, [p.id, p.billing_tag_code, p.free ? t("free") : t("paid"), p.bought_on, p.expires_on].map((x) => h("td", {}, x)), [p.size, p.used_before, p.used, p.left].map((n) => h("td", { class: "num" }, count(n))))))))]);
+    m.packages.length > 0 && [h("h3", {}, t("packages")), scroll(t("packages"), h("table", { id: "packages" }, h("thead", {}, h("tr", {}, ["package", "tag", "kind", "bought_on", "expires_on", "refunded_on"].map((k) => h("th", { scope: "col" }, t(k))), ["size", "used_before", "used", "left"].map((k) => h("th", { scope: "col", class: "num" }, t(k))))),
+      h("tbody", {}, m.packages.map((p) => h("tr", {}, [p.id, p.billing_tag_code, p.free ? t("free") : t("paid"), p.bought_on, p.expires_on, p.refunded_on ?? "–"].map((x) => h("td", {}, x)), [p.size, p.used_before, p.used, p.left].map((n) => h("td", { class: "num" }, count(n))))))))]);
 }
 function filterNote() {
   if (!state.tag && !state.period) return null;
@@ -644,7 +653,7 @@ function list() {
   const columns = [
     { key: "period", label: t("period"), by: true, cell: (r) => h("span", { class: "mono" }, r.period) }, { key: "tag", label: t("tag"), by: true, wrap: true, cell: (r) => r.billing_tag },
     several && { key: "account", label: t("account"), by: true, cell: (r) => r.account },
-    { key: "status", label: t("status"), by: true, cell: (r) => chip(named("s_", r.status), mood(r.status)) },
+    { key: "status", label: t("status"), by: true, cell: statusChip },
     { key: "ours", label: t("ours_charged"), num: true, by: true, cell: (r) => count(r.ours_charged) }, { key: "bill", label: t("bill_calls"), num: true, by: true, cell: (r) => orDash(r.provider_calls) },
     { key: "difference", label: t("difference"), num: true, by: true, tone: (r) => direction(big(r.difference)), cell: (r) => signed(r.difference) },
     DATA.money && { key: "cost", label: t("cost_difference"), num: true, by: true, tone: (r) => direction(r.costDifference ?? 0n), cell: (r) => signedYuan(r.costDifference) },
@@ -663,7 +672,7 @@ function detail(row) {
   const fact = (label, value) => h("div", {}, h("dt", {}, label), h("dd", {}, value));
   return [h("dl", { class: "facts" }, fact(t("account"), row.account), fact(t("attempts"), count(row.ours_attempts)), fact(t("charged"), count(row.ours_charged)), fact(t("free"), count(row.ours_free)), fact(t("unknown"), count(row.ours_unknown)),
     fact(t("deducted"), usage(units(row.provider_deducted))), fact(t("billed"), usage(units(row.provider_billed))), DATA.money && fact(t("expected_cost"), yuan(row.expected)), fact(t("bill_cost"), yuan(row.cost))),
-    h("h3", {}, t("parts")), row.parts.length ? row.parts.map((p) => part(p, row)) : h("p", { class: "muted" }, t("no_parts")),
+    h("h3", {}, t("parts")), row.parts.length ? row.parts.map((p) => part(p, row)) : h("p", { class: "muted" }, t(onlyMoney(row) ? "no_parts_money" : "no_parts")),
     row.lines.length > 0 && [h("h3", {}, t("bill_lines")), texts(row.lines, null)]];
 }
 function part(p) {
@@ -771,6 +780,8 @@ function audit() {
   const card = (id, label, value) => h("div", { class: "card" }, h("div", { class: "n", "data-n": id }, value), h("div", { class: "l" }, label));
   return section("audit", t("audit"), h("p", { class: "muted" }, t("audit_sub")), h("div", { class: "cards" }, card("checked", t("checked"), count(a.checked)), card("charged_against_rule", t("charged_against"), count(a.charged_against_rule)), card("free_against_rule", t("free_against"), count(a.free_against_rule)),
     card("no_table", t("no_table"), count(a.no_table)), card("not_listed", t("not_listed"), count(a.not_listed)), card("unknown_flag", t("flag_unknown"), count(a.unknown_flag)), a.overcharge !== null && card("overcharge", t("overcharge"), yuan(units(a.overcharge)))),
+    a.overcharge !== null && h("p", { class: "muted", id: "overcharge-note" }, t("overcharge_note")),
+    a.overcharge_unpriced > 0 && DATA.money && h("p", { class: "muted", id: "overcharge-unpriced" }, t("overcharge_unpriced", { n: count(a.overcharge_unpriced) })),
     a.findings.length > 0 && copyButton(t("copy_seqs", { n: count(a.findings.length) }), () => a.findings.map((f) => f.seq).join("\n")),
     paged("audit", a.findings, [{ label: "Seq", wrap: true, cell: (f) => [h("span", { class: "mono" }, f.seq), h("div", { class: "noprint" }, seqTools(f.seq))] }, { label: t("period"), cell: (f) => f.usage_date }, { label: t("tag"), wrap: true, cell: (f) => f.billing_tag }, { label: t("code"), num: true, cell: (f) => String(f.errcode) },
       { label: t("is_need_charge"), cell: (f) => chip(flag(f.is_need_charge), f.is_need_charge ? "bad" : "") }, { label: t("published"), cell: (f) => flag(f.published_charge) }, { label: t("edition"), wrap: true, cell: (f) => f.edition }, { label: t("from"), cell: (f) => f.rule_from }, { label: t("money_yuan"), num: true, cell: (f) => yuan(units(f.money)) }], { empty: t("no_findings") }),

@@ -71,7 +71,7 @@ fn settle(usage: &[Usage], book: &PriceBook, packages: &[Package]) -> Settled {
 
 fn settle_as_of(usage: &[Usage], book: &PriceBook, packages: &[Package], as_of: &str) -> Settled {
     let class = AccountClass::Daily;
-    let terms = Terms { book, class, account: ACCOUNT, packages, as_of: day(as_of) };
+    let terms = Terms { book, class, account: ACCOUNT, packages, as_of: day(as_of), months: None };
     waterfall(usage, &terms, &[], Amount::ZERO).unwrap()
 }
 
@@ -157,6 +157,37 @@ fn a_package_covers_from_the_day_it_is_bought_to_the_day_before_it_expires() {
     bought.expires_on = day("2025-05-10");
     bought.refunded_on = Some(day("2024-05-13"));
     assert_eq!(shares(&settle(&usages, &flat("t", "2"), &[bought])), expected);
+}
+
+/// 100 calls, 5 of them before the first day loaded; then 10 in April, 20 in May, 30 in June.
+#[test]
+fn the_use_of_packages_is_that_of_the_months_told() {
+    let mut bought = package("p", "t", 100, false, "2024-04-01");
+    (bought.used_before, bought.refunded_on) = (5, Some(day("2024-08-01")));
+    let packages = [bought];
+    let usages =
+        [usage("2024-04-30", "t", 10), usage("2024-05-01", "t", 20), usage("2024-06-01", "t", 30)];
+    let prices = flat("t", "1");
+    let told = |months: &[&str]| {
+        let months = months.iter().map(|month| UsageMonth::parse(month).unwrap()).collect();
+        let terms = Terms {
+            book: &prices,
+            class: AccountClass::Daily,
+            account: ACCOUNT,
+            packages: &packages,
+            as_of: day("2024-07-01"),
+            months: Some(&months),
+        };
+        let money = waterfall(&usages, &terms, &[], Amount::ZERO).unwrap().money;
+        let package = &money.packages[0];
+        assert_eq!(package.refunded_on.as_deref(), Some("2024-08-01"));
+        (package.used_before, package.used, package.left)
+    };
+    assert_eq!(told(&["2024-04"]), (5, 10, 85));
+    assert_eq!(told(&["2024-05"]), (15, 20, 65));
+    assert_eq!(told(&["2024-06"]), (35, 30, 35));
+    assert_eq!(told(&["2024-04", "2024-05"]), (5, 30, 65));
+    assert_eq!(told(&["2024-03"]), (5, 0, 95));
 }
 
 #[test]
@@ -266,7 +297,14 @@ fn without_a_price_nothing_is_said_but_what_packages_cover() {
     // Another class of accounts has no price here either.
     let prices = flat("t", "1");
     let (class, account) = (AccountClass::Monthly2021, ACCOUNT);
-    let terms = Terms { book: &prices, class, account, packages: &[], as_of: day("2024-05-01") };
+    let terms = Terms {
+        book: &prices,
+        class,
+        account,
+        packages: &[],
+        as_of: day("2024-05-01"),
+        months: None,
+    };
     let settled = waterfall(&usages[1..], &terms, &[], Amount::ZERO).unwrap();
     assert_eq!(settled.days[0].cost, None);
 }
@@ -289,6 +327,7 @@ fn what_the_bill_asks_without_a_price_is_held_against_nothing() {
         account: ACCOUNT,
         packages: &[],
         as_of: day("2024-05-01"),
+        months: None,
     };
     // t has a price, and no calls of ours: 0 is expected of it. u and v have none; of v we know no calls either.
     let bill = [side("t", "1"), side("u", "2"), side("v", "4")];
@@ -335,6 +374,7 @@ fn rows_stand_beside_the_bill() {
         account: ACCOUNT,
         packages: &[],
         as_of: day("2024-05-01"),
+        months: None,
     };
     let usages = [usage("2024-04-01", "t", 1), usage("2024-04-02", "t", 3)];
     // A refund of 0.5 on the 2nd, and a line of a day that we know nothing of.
@@ -369,8 +409,8 @@ fn rows_stand_beside_the_bill() {
     );
     assert_eq!(money.waterfall[2].billing_tag, "T");
     assert_eq!((money.expected_cost, money.bill_cost), (yuan("0.5"), yuan("7.125")));
-    // 0.125 -> 0.13 and 0.375 -> 0.38: half a fen more, each.
-    assert_eq!((money.expected_rounding, money.bill_rounding), (yuan("0.01"), yuan("-0.01")));
+    // 0.125 -> 0.13 and 0.375 -> 0.38: half a fen more, each, which a rounding line gives back.
+    assert_eq!((money.expected_rounding, money.bill_rounding), (yuan("-0.01"), yuan("-0.01")));
 }
 
 #[test]
@@ -382,6 +422,7 @@ fn what_does_not_fit_is_an_error_that_says_where() {
         account: ACCOUNT,
         packages: &[],
         as_of: day("2024-05-01"),
+        months: None,
     };
     let fails =
         |usages: &[Usage]| waterfall(usages, &terms, &[], Amount::ZERO).unwrap_err().to_string();
