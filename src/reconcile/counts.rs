@@ -375,7 +375,7 @@ fn variance(
     };
     let nothing_billed = sum.billed.is_none_or(Amount::is_zero)
         && sum.deducted.is_some_and(|deducted| deducted > Amount::ZERO);
-    let status = if code == UNMAPPED {
+    let status = if code == UNMAPPED && (has_lines || !pending) {
         Status::Unmapped
     } else if sum.adjusting_lines > 0 {
         Status::Adjusted

@@ -8,6 +8,7 @@
 use super::{Found, OurRow};
 use crate::model::{
     PartKind, ProviderAttempt, SeqDifference, SeqGroup, SeqJoin, SeqStatus, UsageDay, UsageMonth,
+    plural,
 };
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -263,7 +264,8 @@ impl SeqJoiner {
         let mut warnings = Vec::new();
         if conflicts_total > 0 {
             warnings.push(format!(
-                "{conflicts_total} Seqs stand twice in the provider's list and say different things; the later row counts: {}",
+                "{} twice in the provider's list, with different things said; the later row counts: {}",
+                plural(conflicts_total.unsigned_abs(), "Seq"),
                 named.join(", ")
             ));
         }

@@ -116,7 +116,8 @@ fn each_status_by_hand() {
     assert_eq!(status_of(ours(3), vec![], "2024-11-06"), (Status::Pending, 0));
     assert_eq!(status_of(ours(3), vec![], "2024-11-07"), (Status::OursOnly, -3));
     let unmapped = Some(charge(d, "unmapped", 3, 0, 0));
-    assert_eq!(status_of(unmapped, vec![], "2024-11-06"), (Status::Unmapped, 0));
+    assert_eq!(status_of(unmapped.clone(), vec![], "2024-11-06"), (Status::Pending, 0));
+    assert_eq!(status_of(unmapped, vec![], "2024-11-07"), (Status::Unmapped, -3));
     let mut refund = line(d, TAG, -1, 0);
     refund.kind = Some(LineKind::Refund);
     let lines = vec![line(d, TAG, 4, 0), refund];

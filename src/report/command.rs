@@ -15,7 +15,7 @@ use clap::CommandFactory;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -229,6 +229,7 @@ fn reconcile(args: &ReconcileArgs, json: bool) -> Result<(), Failed> {
     for (flag, path) in named {
         if let Some(path) = path {
             can_be_written(flag, path)?;
+            is_no_input(flag, path, args, &pipeline)?;
         }
     }
     if args.html.is_some() && args.html == args.csv {
@@ -286,6 +287,34 @@ fn can_be_written(flag: &str, path: &str) -> Result<(), RunError> {
     match tried {
         Ok(()) => Ok(()),
         Err(error) => mistake(format!("cannot be written: {error}; give a file that can be")),
+    }
+}
+
+/// Refuses to write over what is read: the pipeline file, the price book, the bills, the source.
+fn is_no_input(
+    flag: &str,
+    path: &str,
+    args: &ReconcileArgs,
+    pipeline: &Pipeline,
+) -> Result<(), RunError> {
+    let local = |url: &str| -> Option<PathBuf> {
+        let path = url.strip_prefix("file://").unwrap_or(url);
+        (!path.contains("://")).then(|| std::fs::canonicalize(path).ok()).flatten()
+    };
+    let given = Path::new(path);
+    let folder = given.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok();
+    let file = given.canonicalize().ok().or(folder.zip(given.file_name()).map(|(f, n)| f.join(n)));
+    let file = file.unwrap_or_else(|| given.to_owned());
+    let inputs =
+        [Some(&args.pipeline.pipeline), pipeline.reconcile.prices.as_ref()].into_iter().flatten();
+    let inputs = inputs.chain([&pipeline.source.url]).chain(&args.bills);
+    // Of a folder every file is read.
+    match inputs.filter_map(|url| local(url)).any(|input| file.starts_with(input)) {
+        false => Ok(()),
+        true => Err(RunError::Usage(format!(
+            "{flag} {path}: is read by this command (pipeline, price book, bills and source are): give another file"
+        ))),
     }
 }
 

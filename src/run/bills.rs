@@ -148,7 +148,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
             let all = pages.entry((month, held.total)).or_default();
             all.push((content.file.name.clone(), held));
         }
-        if content.file.kind == "wechat_json" && content.file.rejects > 0 {
+        if content.file.kind == bill::LIST_KIND && content.file.rejects > 0 {
             bills.read.warnings.push(format!(
                 "{}: {} of the provider's list could not be read: Seqs that only ours has may stand there",
                 content.file.name,

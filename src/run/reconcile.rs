@@ -11,6 +11,7 @@ use super::{
     take_lease,
 };
 use crate::classify::{AuditedAttempt, Auditor, Catalogue, TagId};
+use crate::decode::bill::LIST_KIND;
 use crate::model::{
     Amount, BillLine, BillRead, DailyCharge, LineKind, Money, Period, PriceBook, Reconciled,
     SeqDifference, SeqJoin, Settlement, Status, UsageDay, UsageMonth, Variance, plural,
@@ -118,6 +119,14 @@ pub(super) struct Job<'j> {
 impl Job<'_> {
     fn go(mut self) -> Result<(Reconciled, Told), RunError> {
         let catalogue = Catalogue::get();
+        let mut read = self.bills.read.files.iter().filter(|file| !file.kind.is_empty());
+        if !self.bills.attempts.is_empty() && read.all(|file| file.kind == LIST_KIND) {
+            return Err(RunError::Usage(
+                "--bill: the provider's list (GetWeChatBillDetails) alone, which has no line of a bill: give the detail bill \
+                 (明细账单) of its days, too"
+                    .into(),
+            ));
+        }
         let mut months = self.months();
         if months.is_empty() {
             return Err(RunError::Usage(self.nothing_in_it()));

@@ -978,6 +978,75 @@ impl Right {
     }
 }
 
+/// What no billing tag is known of is named as the bill names it, with the line to add.
+#[test]
+fn sub_products_without_a_billing_tag_are_named() {
+    let right = Right::loaded();
+    let new = "新产品（权威库）";
+    let mut lines = right_lines();
+    for calls in ["4", "3"] {
+        let usage = [calls, "0", calls, "次"];
+        lines.push(right_line([PRODUCT, new, "按量计费日结", "-"], usage, "1", "CNY"));
+    }
+    let (_, found) = right.says(&lines, &[], 4);
+    let told = warnings(&found).join("\n");
+    let due = "2 lines of usage (7 calls) of 新产品（权威库）, of which no billing tag is known";
+    assert!(told.contains(due) && told.contains(&format!("\"{new}\" = \"…\"")), "{told}");
+}
+
+/// One bill in two files that name another project in every line: both count, as two projects would, and it is told.
+#[test]
+fn files_of_the_same_usage_that_agree_in_no_line_are_told() {
+    let right = Right::loaded();
+    let of_project = |project: &str| -> Vec<String> {
+        right_lines().iter().map(|line| format!("{line},{project}")).collect()
+    };
+    let one = right.file_with("one.csv", ",项目名称", &of_project("甲"));
+    let other = right.file_with("other.csv", ",项目名称", &of_project("乙"));
+    let found = right.month.reconcile(&[&one, &other], &["--as-of", AS_OF, "--dry-run"], 4);
+    assert_eq!(found["bill"]["lines"], 6);
+    assert!(warnings(&found).join("\n").contains("should say the same"), "{found:#}");
+    // Another quantity: two projects.
+    let mut lines = of_project("乙");
+    lines[0] = lines[0].replace(",3,0,3,", ",4,0,4,");
+    let other = right.file_with("other.csv", ",项目名称", &lines);
+    let found = right.month.reconcile(&[&one, &other], &["--as-of", AS_OF, "--dry-run"], 4);
+    assert!(!warnings(&found).join("\n").contains("should say the same"), "{found:#}");
+}
+
+#[test]
+fn a_list_alone_is_no_bill() {
+    let right = Right::loaded();
+    let output = right.month.output();
+    let words = ["reconcile", "pipelines/demo.toml", "--bill", LIST, "--set", &output];
+    let refused = faceledger_in(root(), &words, &[]).exits(2);
+    assert!(refused.stderr.contains("the provider's list"), "{}", refused.stderr);
+}
+
+/// Reports are never written over what is read, nor among it.
+#[test]
+fn reports_are_not_written_over_what_is_read() {
+    let right = Right::loaded();
+    let bill = right.file("bill.csv", &right_lines());
+    let before = fs::read(&bill).expect("the bill");
+    let output = right.month.output();
+    let source = format!("source.url={}", right.results().display());
+    let among = right.results().join("dt=2024-12-22.ndjson");
+    let folder = right.month.folder.path().to_str().expect("UTF-8");
+    for (flag, path) in [
+        ("--csv", bill.clone()),
+        ("--html", format!("{folder}/results/../bill.csv")),
+        ("--html", among.display().to_string()),
+    ] {
+        let words = ["reconcile", "pipelines/demo.toml", "--bill", &bill, "--set", &output];
+        let more = ["--set", &source, "--dry-run", flag, &path];
+        let refused = faceledger_in(root(), &[&words[..], &more].concat(), &[]).exits(2).stderr;
+        assert!(refused.contains(flag) && refused.contains("is read by this command"), "{refused}");
+    }
+    assert_eq!(fs::read(&bill).expect("the bill"), before);
+    assert!(!among.exists());
+}
+
 #[test]
 fn a_bill_is_right_only_where_all_of_it_was_compared() {
     let right = Right::loaded();

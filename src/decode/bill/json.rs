@@ -70,7 +70,8 @@ pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), B
     if pages.pages == 0 && pages.error_pages == 0 {
         return Err(BillRefused::NotABillJson { file: name.to_owned() });
     }
-    let kind = if pages.bill_pages > 0 || pages.pages == 0 { "detail_json" } else { "wechat_json" };
+    let kind =
+        if pages.bill_pages > 0 || pages.pages == 0 { "detail_json" } else { super::LIST_KIND };
     reading.content.file.kind = kind.to_owned();
     if pages.bill_pages > 0 {
         reading.note_measures(name, pages.says_total, pages.says_deducted || pages.says_total);

@@ -35,6 +35,9 @@ pub const UNPACKED_BYTES_MAX: u64 = 4 << 30;
 /// A row longer than this has a quotation mark that is never closed: real ones have some hundred bytes.
 pub const ROW_BYTES_MAX: usize = 1 << 20;
 
+/// The kind of a file that holds the provider's own list.
+pub const LIST_KIND: &str = "wechat_json";
+
 /// Everything of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
