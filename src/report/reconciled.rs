@@ -584,8 +584,8 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
                 || part(PartKind::ProviderOnly)
                 || part(PartKind::OursOnly)
                 || beside(BesideKind::SeqsDiffer),
-            "Send the Seqs on which the lists differ to the provider (the table seq_difference and the page have them; \
-             `faceledger explain` shows where each of ours stands).",
+            "Look up the Seqs on which the lists differ (in the table seq_difference and the page; `faceledger explain` of one shows \
+             where it stands, or that it was set aside): mend and load what is ours, send the others to the provider.",
         ),
         (
             part(PartKind::Unexplained),
