@@ -779,7 +779,7 @@ fn newest_versions(inputs: &OpenTable) -> HashMap<String, i64> {
     newest
 }
 
-/// Works through items on plain threads, results in order. For work that waits for a store, and for work that
+/// Works through items on plain threads, one after the other, results in order. For work whose order matters, that waits for a store, or that
 /// calls Polars: from a worker of our pool it would wait inside Polars' pool, and steal from ours the next
 /// item that calls Polars, and so on until the stack ends (at some 400 days).
 fn on_threads<I: Sync, T: Send>(
