@@ -5,7 +5,7 @@
 //! that while the list is sorted), and about 250 for each of ours that does not agree: its object key is held with it. Of
 //! ours that agrees nothing is held.
 
-use super::{Found, OurRow};
+use super::{Found, OurRow, UNMAPPED};
 use crate::model::{
     PartKind, ProviderAttempt, SeqDifference, SeqGroup, SeqJoin, SeqStatus, UsageDay, UsageMonth,
     plural,
@@ -451,8 +451,10 @@ impl SeqJoiner {
         SeqOutcome { join, differences, facts, conflicts, warnings }
     }
 
+    /// That none is known of ours tells nothing.
     fn tag_of_rule(&self, listed: &Listed) -> Option<&str> {
-        self.tags.get(self.name(listed.rule)?)?.as_deref()
+        let tag = self.tags.get(self.name(listed.rule)?)?.as_deref();
+        tag.filter(|tag| *tag != UNMAPPED)
     }
 
     fn name(&self, number: u32) -> Option<&str> {

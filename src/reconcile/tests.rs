@@ -692,6 +692,10 @@ fn what_the_list_alone_holds_has_the_tag_of_its_rule() {
     assert_eq!(tag.as_deref(), Some(TAG));
     assert_eq!(parts, [vec![(rest, 2)], vec![(only, 1), (ours, -1), (rest, 1)]]);
     assert_eq!(told(&world, "8").0, None);
+    // None of ours of that rule has a tag.
+    world.rows.iter_mut().for_each(|row| row.tag = "unmapped");
+    assert_eq!(told(&world, "7").0, None);
+    world.rows.iter_mut().for_each(|row| row.tag = TAG);
     // Of two tags: none is told, and the one that the list speaks of takes it.
     world.rows[1].tag = "basic_photo";
     let (tag, parts) = told(&world, "7");
