@@ -61,6 +61,11 @@ fn is_listed(row: &Variance) -> bool {
     is_difference(row) || !row.parts.is_empty()
 }
 
+/// Whether the calls agree and the money does not.
+fn only_money_differs(row: &Variance) -> bool {
+    row.difference == 0 && row.cost_difference().is_some_and(|difference| !difference.is_zero())
+}
+
 /// `+3`, `-3`, `0`.
 fn signed(n: i64) -> String {
     format!("{}{}", if n > 0 { "+" } else { "" }, grouped(n))
@@ -410,9 +415,7 @@ fn differences(r: &Reconciled, text: &mut String) {
         if several {
             cells.push(row.account.clone());
         }
-        let money_differs =
-            row.difference == 0 && row.cost_difference().is_some_and(|d| !d.is_zero());
-        cells.push(match (row.status, money_differs) {
+        cells.push(match (row.status, only_money_differs(row)) {
             (Status::Matched, true) => "calls agree, money differs".to_owned(),
             (status, _) => status_words(status).to_owned(),
         });
@@ -511,12 +514,8 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
     let is_one_of = |rows: &BTreeSet<(&str, Period, &str)>, row: &Variance| {
         rows.contains(&(&*row.account, row.period, &*row.billing_tag_code))
     };
-    let money_only = || {
-        rows.iter().filter(|row| {
-            let differs = row.cost_difference().is_some_and(|difference| !difference.is_zero());
-            row.difference == 0 && row.status != Status::Adjusted && differs
-        })
-    };
+    let money_only =
+        || rows.iter().filter(|row| row.status != Status::Adjusted && only_money_differs(row));
     let packages_differ = money_only().any(|row| is_one_of(&packages, row));
     let prices = || money_only().filter(|row| !is_one_of(&packages, row));
     let cost_only = prices().any(|row| !is_one_of(&provisional, row));
