@@ -3,7 +3,7 @@
 //! Takes bytes; gives offsets. It forgives everything: it is asked about text that is not JSON. What it
 //! answers depends on the bytes alone, never on where a buffer happens to end.
 
-use super::json::BYTE_ORDER_MARK;
+use super::json::{BYTE_ORDER_MARK, Cursor, Scalar};
 
 /// Where a search stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,6 +272,7 @@ pub struct Way {
     indent: Indent,
     beginnings: Beginnings,
     found_by_line: bool,
+    named: Named,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,12 +287,24 @@ enum Inside {
 
 impl Way {
     pub fn new(indent: Indent, beginnings: Beginnings) -> Way {
-        Way { depth: 0, inside: Inside::Brackets, indent, beginnings, found_by_line: false }
+        Way {
+            depth: 0,
+            inside: Inside::Brackets,
+            indent,
+            beginnings,
+            found_by_line: false,
+            named: Named::default(),
+        }
     }
 
     /// The indentation of the record that was found.
-    pub fn indent_found(self) -> Indent {
-        if self.found_by_line { self.indent } else { Indent::none() }
+    pub fn indent_found(&self) -> Indent {
+        if self.found_by_line { self.indent.clone() } else { Indent::none() }
+    }
+
+    /// The Seqs met on the way.
+    pub fn seqs(self) -> Vec<String> {
+        self.named.finish()
     }
 
     /// Goes on at `at`, which must be where the last step stopped (the record's first byte at first).
@@ -351,9 +364,118 @@ impl Way {
                 (Inside::BlockCommentStar, _) => Inside::BlockComment,
                 (inside, _) => inside,
             };
+            self.named.pass(*byte);
             at += 1;
         }
         Search::More(bytes.len())
+    }
+}
+
+/// The Seqs that `text`, which is no result, names.
+pub fn seqs_named(text: &[u8]) -> Vec<String> {
+    let mut named = Named::default();
+    text.iter().for_each(|byte| named.pass(*byte));
+    named.finish()
+}
+
+/// Seqs told of one record that is set aside: far more than a result holds, and a bound for what is none.
+const SEQS_TOLD_MAX: usize = 100_000;
+/// A value longer than this is no Seq, but text whose quote was lost.
+const SEQ_BYTES_MAX: usize = 256;
+
+/// Finds the members called `Seq` in text that need not be JSON, byte by byte: those behind the name
+/// `LivenessDetail`, or all where that is not met (its head was lost).
+#[derive(Clone, Debug, Default)]
+struct Named {
+    list: Pattern,
+    name: Pattern,
+    /// The name `LivenessDetail` was met.
+    in_list: bool,
+    value: Value,
+    /// The text of a value, quotes included.
+    text: Vec<u8>,
+    found: Vec<String>,
+}
+
+/// How many bytes of a name were met.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pattern(usize);
+
+impl Pattern {
+    /// Whether `byte` is the last of `name`, which begins with a quote and has one more at its end.
+    fn met(&mut self, name: &[u8], byte: u8) -> bool {
+        self.0 = if name[self.0] == byte { self.0 + 1 } else { usize::from(byte == b'"') };
+        let whole = self.0 == name.len();
+        if whole {
+            self.0 = 0;
+        }
+        whole
+    }
+}
+
+/// What stands behind the name of a Seq.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Value {
+    #[default]
+    None,
+    Colon,
+    Quote,
+    Inside,
+    Escape,
+    /// Behind its closing quote, if the quote is that: what follows tells.
+    Closed,
+}
+
+impl Named {
+    fn pass(&mut self, byte: u8) {
+        let blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+        self.value = match (self.value, byte) {
+            (Value::None, _) => Value::None,
+            (Value::Colon | Value::Quote, _) if blank => self.value,
+            (Value::Colon, b':') => Value::Quote,
+            (Value::Quote, b'"') => {
+                self.text.clear();
+                Value::Inside
+            }
+            (Value::Inside, b'"') => Value::Closed,
+            (Value::Inside | Value::Escape, _) if self.text.len() > SEQ_BYTES_MAX => Value::None,
+            (Value::Inside, b'\\') => Value::Escape,
+            (Value::Inside | Value::Escape, _) => Value::Inside,
+            (Value::Closed, _) => {
+                if blank || matches!(byte, b',' | b'}' | b']' | b'{') {
+                    self.take();
+                }
+                Value::None
+            }
+            _ => Value::None,
+        };
+        if self.value != Value::None {
+            self.text.push(byte);
+        }
+        if self.list.met(b"\"LivenessDetail\"", byte) && !self.in_list {
+            self.in_list = true;
+            self.found.clear();
+        }
+        if self.name.met(b"\"Seq\"", byte) {
+            self.value = Value::Colon;
+        }
+    }
+
+    fn take(&mut self) {
+        let text = str::from_utf8(&self.text).unwrap_or_default();
+        if let Ok(Scalar::Text(seq)) = Cursor::new(text, 0).scalar()
+            && !seq.is_empty()
+            && self.found.len() < SEQS_TOLD_MAX
+        {
+            self.found.push(seq.into_owned());
+        }
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        if self.value == Value::Closed {
+            self.take();
+        }
+        self.found
     }
 }
 

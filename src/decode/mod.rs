@@ -20,7 +20,7 @@ pub use record::Wanted;
 pub use skim::{Ask, END_LOOK_BYTES, Layout, Layouts, Skim, Why};
 
 use crate::model::{Attempt, Compression, Format, Record, Reject, RejectReason, Tally};
-use frame::{Beginnings, Indent, Search, Way, blank_run};
+use frame::{Beginnings, Indent, Search, Way, blank_run, seqs_named};
 use json::{BYTE_ORDER_MARK, Fault};
 use record::{Draft, Outcome, Trace, UnknownMembers, Unusable};
 use std::borrow::Cow;
@@ -126,10 +126,10 @@ enum Place {
 
 /// What is passed over, because no record can be read there.
 enum Lost {
-    /// The rest of a broken record.
-    Record(Way),
+    /// The rest of a broken record, which is told at its end.
+    Record(Box<(Way, Aside)>),
     /// The record that begins next: a byte order mark stands before it.
-    Marked,
+    Marked(Aside),
     /// Closing braces that a broken record had too many of.
     Braces,
     /// What begins no record, up to what may.
@@ -155,21 +155,18 @@ enum One {
     Read(usize),
     /// It goes on beyond the buffer.
     Cut,
-    /// It is no JSON: nothing was told of it yet. Offsets count from the buffer's start.
-    Broken(Broken),
+    /// It is no JSON, or no more than a part of a record: nothing was told of it yet. Offsets count from the buffer's
+    /// start.
+    Broken(Fault),
 }
 
-/// A record that is no JSON.
-struct Broken {
+/// A record that is set aside, and not yet told.
+struct Aside {
+    json_path: String,
+    /// From the beginning of the object.
+    at: i64,
     fault: Fault,
-    /// Of the attempts before the fault, where they begin and their Seqs.
-    seqs: Vec<(usize, String)>,
-}
-
-impl From<Fault> for Broken {
-    fn from(fault: Fault) -> Broken {
-        Broken { fault, seqs: Vec::new() }
-    }
+    seqs: Vec<String>,
 }
 
 /// Records of an object whose beginnings are looked at, to know the next one by after a broken one.
@@ -267,15 +264,35 @@ impl<'w> Decoder<'w> {
             match self.one(input, at, end, whole, sink) {
                 One::Read(after) => at = after,
                 One::Cut => return at,
-                One::Broken(broken) => {
-                    self.reject_broken(bytes, at, broken, sink);
-                    if !whole {
+                One::Broken(fault) => {
+                    at = self.broken_in_line(&bytes[..end], (start, at), fault, sink);
+                    if at == end && !whole {
                         self.lost = Some(Lost::Line);
                     }
-                    return end;
                 }
             }
         }
+    }
+
+    /// Sets aside what stands at `at` of the line that begins at `start`, up to the next record in it that begins like it
+    /// or like the line; gives where that is, or the line's end.
+    fn broken_in_line(
+        &mut self,
+        line: &[u8],
+        (start, at): (usize, usize),
+        fault: Fault,
+        sink: &mut impl Sink,
+    ) -> usize {
+        let known = Beginnings::default().and(&line[start..at]).and(&line[at..fault.at.max(at)]);
+        let next = match known.find(line, at + 1, line.len(), true) {
+            Search::Found(next) => next,
+            _ => line.len(),
+        };
+        let fault = if next < fault.at { next_too_early(next) } else { fault };
+        let mut aside = self.aside(line, at, fault);
+        aside.seqs = seqs_named(&line[at..next]);
+        self.tell(aside, sink);
+        next
     }
 
     fn documents(&mut self, input: &mut Checked<'_>, last: bool, sink: &mut impl Sink) -> usize {
@@ -283,7 +300,7 @@ impl<'w> Decoder<'w> {
         let mut at = 0;
         while at < bytes.len() {
             let step = match self.lost.take() {
-                Some(lost) => self.pass_over(lost, bytes, at, 0, last),
+                Some(lost) => self.pass_over(lost, bytes, at, 0, last, sink),
                 None => self.step(input, at, last, sink),
             };
             match step {
@@ -291,14 +308,19 @@ impl<'w> Decoder<'w> {
                 Step::More(from) => return from,
             }
         }
-        if last && self.place != Place::Open && !matches!(self.lost, Some(Lost::Record(_))) {
-            let message = "the input ends inside its array: records after this may be lost";
-            let fault = Fault {
-                at: bytes.len(),
-                reason: RejectReason::Truncated,
-                message: Cow::Borrowed(message),
-            };
-            self.reject_broken(bytes, bytes.len(), fault.into(), sink);
+        if last {
+            let end = self.lost.take().and_then(Lost::ended).or_else(|| {
+                let message = "the input ends inside its array: records after this may be lost";
+                let fault = Fault {
+                    at: bytes.len(),
+                    reason: RejectReason::Truncated,
+                    message: Cow::Borrowed(message),
+                };
+                (self.place != Place::Open).then(|| self.aside(bytes, bytes.len(), fault))
+            });
+            if let Some(aside) = end {
+                self.tell(aside, sink);
+            }
             self.place = Place::Open;
         }
         bytes.len()
@@ -328,7 +350,7 @@ impl<'w> Decoder<'w> {
                     reason: RejectReason::TrailingComma,
                     message: Cow::Borrowed("a comma before the closing bracket"),
                 };
-                self.reject_record("$".to_owned(), comma, fault, Vec::new(), sink);
+                self.tell(Aside::at(comma, fault), sink);
                 return self.token(Place::Open, at);
             }
             (b']', Place::ArrayBegun | Place::ElementEnded) => return self.token(Place::Open, at),
@@ -338,33 +360,33 @@ impl<'w> Decoder<'w> {
             (_, Place::ElementEnded) => return self.comma_missing(bytes, at, last, sink),
             _ => {}
         }
-        let broken = match self.one(input, at, bytes.len(), last, sink) {
+        let fault = match self.one(input, at, bytes.len(), last, sink) {
             One::Read(after) => {
                 self.record_ended();
                 return Step::At(after);
             }
             One::Cut => return Step::More(at),
-            One::Broken(broken) => broken,
+            One::Broken(fault) => fault,
         };
         if matches!(first, b'{' | b'[') {
-            return self.broken(bytes, at, broken, last, sink);
+            return self.broken(bytes, at, fault, last, sink);
         }
-        let (place, reason) = (broken.fault.at, broken.fault.reason);
+        let (place, reason) = (fault.at, fault.reason);
+        if reason == RejectReason::ByteOrderMark {
+            self.lost = Some(Lost::Marked(self.aside(bytes, at, fault)));
+            return Step::At(place + BYTE_ORDER_MARK.len());
+        }
         self.lost = Some(match reason {
             RejectReason::Comment => match Lost::comment(bytes, place, last) {
                 Some(lost) => lost,
                 None => return Step::More(at),
             },
-            RejectReason::ByteOrderMark => Lost::Marked,
             _ => Lost::Rubble,
         });
-        let marked = reason == RejectReason::ByteOrderMark;
-        let passed = if marked { BYTE_ORDER_MARK.len() } else { 0 };
-        if !marked {
-            self.indent.spoil();
-        }
-        self.reject_broken(bytes, at, broken, sink);
-        Step::At(place + passed)
+        self.indent.spoil();
+        let aside = self.aside(bytes, at, fault);
+        self.tell(aside, sink);
+        Step::At(place)
     }
 
     /// A bracket or a comma between records.
@@ -396,7 +418,8 @@ impl<'w> Decoder<'w> {
             },
             _ => self.lost = Some(Lost::Rubble),
         }
-        self.reject_broken(bytes, at, fault.into(), sink);
+        let aside = self.aside(bytes, at, fault);
+        self.tell(aside, sink);
         Step::At(at)
     }
 
@@ -405,11 +428,10 @@ impl<'w> Decoder<'w> {
         &mut self,
         bytes: &[u8],
         start: usize,
-        broken: Broken,
+        fault: Fault,
         last: bool,
         sink: &mut impl Sink,
     ) -> Step {
-        let Broken { fault, mut seqs } = broken;
         let own = self.beginnings.and(&bytes[start..fault.at]);
         // A cut record swallows those behind it up to where the grammar no longer holds.
         let next = match own.find(bytes, start + 1, fault.at, last) {
@@ -419,21 +441,16 @@ impl<'w> Decoder<'w> {
             Search::Ended(_) => self.indent.same_at(bytes, start, fault.at).then_some(fault.at),
         };
         if let Some(next) = next {
-            let fault = Fault {
-                at: next,
-                reason: RejectReason::Truncated,
-                message: Cow::Borrowed("the record is not at its end where the next one begins"),
-            };
-            seqs.retain(|(at, _)| *at < next);
-            self.reject_broken(bytes, start, Broken { fault, seqs }, sink);
+            let mut aside = self.aside(bytes, start, next_too_early(next));
+            aside.seqs = seqs_named(&bytes[start..next]);
+            self.tell(aside, sink);
             self.next_begins(Indent::of(&bytes[start..next]));
             return Step::At(next);
         }
         let from = fault.at;
         let indent = if bytes[start] == b'{' { self.indent.clone() } else { Indent::none() };
-        let way = Way::new(indent, own);
-        self.reject_broken(bytes, start, Broken { fault, seqs }, sink);
-        self.pass_over(Lost::Record(way), bytes, start, from, last)
+        let lost = Lost::record(Way::new(indent, own), self.aside(bytes, start, fault));
+        self.pass_over(lost, bytes, start, from, last, sink)
     }
 
     /// The next record begins, though the last has not ended.
@@ -445,34 +462,55 @@ impl<'w> Decoder<'w> {
     }
 
     /// Places before `from` are known to be inside what is passed over.
-    fn pass_over(&mut self, lost: Lost, bytes: &[u8], at: usize, from: usize, last: bool) -> Step {
+    fn pass_over(
+        &mut self,
+        mut lost: Lost,
+        bytes: &[u8],
+        at: usize,
+        from: usize,
+        last: bool,
+        sink: &mut impl Sink,
+    ) -> Step {
         let in_array = self.place != Place::Open;
         let rest = &bytes[at..];
-        let found = match lost {
-            Lost::Record(mut way) => match way.go(bytes, at, from, last) {
-                Search::Found(next) => {
-                    self.next_begins(way.indent_found());
-                    return Step::At(next);
+        let found = match &mut lost {
+            Lost::Record(record) => {
+                let way = &mut record.0;
+                let step = match way.go(bytes, at, from, last) {
+                    Search::More(next) => {
+                        self.lost = Some(lost);
+                        return if next == bytes.len() { Step::At(next) } else { Step::More(next) };
+                    }
+                    Search::Found(next) => {
+                        self.next_begins(way.indent_found());
+                        next
+                    }
+                    Search::Ended(end) => {
+                        self.lost = Some(Lost::Braces);
+                        self.record_ended();
+                        end
+                    }
+                };
+                if let Some(aside) = lost.ended() {
+                    self.tell(aside, sink);
                 }
-                Search::Ended(end) => {
-                    self.lost = Some(Lost::Braces);
-                    self.record_ended();
-                    return Step::At(end);
-                }
-                Search::More(next) => {
-                    self.lost = Some(Lost::Record(way));
-                    return if next == bytes.len() { Step::At(next) } else { Step::More(next) };
-                }
-            },
-            Lost::Marked => {
+                return Step::At(step);
+            }
+            Lost::Marked(_) => {
                 let blanks = blank_run(rest);
                 self.indent.pass(&rest[..blanks]);
-                if rest.get(blanks) == Some(&b'{') {
-                    let at = at + blanks;
-                    let way = Way::new(self.indent.clone(), self.beginnings.clone());
-                    return self.pass_over(Lost::Record(way), bytes, at, at + 1, last);
+                let Some(first) = rest.get(blanks) else {
+                    self.lost = Some(lost);
+                    return Step::At(bytes.len());
+                };
+                let (at, is_record) = (at + blanks, *first == b'{');
+                let Some(aside) = lost.ended() else { return Step::At(at) };
+                if !is_record {
+                    self.tell(aside, sink);
+                    return Step::At(at);
                 }
-                (blanks < rest.len()).then_some(blanks)
+                let way = Way::new(self.indent.clone(), self.beginnings.clone());
+                return self.pass_over(Lost::record(way, aside), bytes, at, at + 1, last, sink);
             }
             Lost::Braces => {
                 let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\r' | b'\n');
@@ -550,11 +588,6 @@ impl<'w> Decoder<'w> {
             }
             read => read,
         };
-        let broken = |fault| {
-            let seqs = record::seqs_met(text, self.wanted);
-            let seqs = seqs.into_iter().map(|(at, seq)| (start + at, seq)).collect();
-            One::Broken(Broken { fault, seqs })
-        };
         match read {
             Ok((after, Ok(outcome))) => {
                 if outcome == Outcome::Result && draft.trace.is_some() {
@@ -567,16 +600,29 @@ impl<'w> Decoder<'w> {
                 self.keep(&text[..after], start, &mut draft, outcome, sink);
                 One::Read(start + after)
             }
+            // A line that has lost its head: what follows is the rest of the same record.
+            Ok((after, Err(Fault { reason: RejectReason::NotAResult, .. })))
+                if self.framing == Framing::Lines
+                    && !matches!(text[after..].trim_start().as_bytes(), [] | [b'{', ..]) =>
+            {
+                let at = start + after + blank_run(&text.as_bytes()[after..]);
+                One::Broken(json::breach(input.bytes, at, "the line should end here"))
+            }
             Ok((after, Err(fault))) => {
-                let path = json::path_of(&text.as_bytes()[..after], fault.at);
-                let at = self.offset + (start + fault.at) as i64;
-                let seqs = record::seqs_met(&text[..after], self.wanted);
-                let seqs = seqs.into_iter().map(|(_, seq)| seq).collect();
-                self.reject_record(path, at, fault, seqs, sink);
+                let record = &text.as_bytes()[..after];
+                let aside = Aside {
+                    json_path: json::path_of(record, fault.at),
+                    at: self.offset + (start + fault.at) as i64,
+                    fault,
+                    seqs: seqs_named(record),
+                };
+                self.tell(aside, sink);
                 One::Read(start + after)
             }
-            Err(fault) if fault.at < text.len() => broken(Fault { at: start + fault.at, ..fault }),
-            Err(_) if bounded => broken(Fault {
+            Err(fault) if fault.at < text.len() => {
+                One::Broken(Fault { at: start + fault.at, ..fault })
+            }
+            Err(_) if bounded => One::Broken(Fault {
                 at: start + text.len(),
                 reason: RejectReason::RecordTooLarge,
                 message: Cow::Borrowed("a record of more than 512 MiB"),
@@ -586,8 +632,8 @@ impl<'w> Decoder<'w> {
                 let cut = sound_end == end || end == input.bytes.len() && input.cut_at(sound_end);
                 match (cut, whole) {
                     (true, false) => One::Cut,
-                    (true, true) => broken(Fault { at: end, ..fault }),
-                    (false, _) => broken(Fault {
+                    (true, true) => One::Broken(Fault { at: end, ..fault }),
+                    (false, _) => One::Broken(Fault {
                         at: start + sound.len(),
                         reason: RejectReason::InvalidUtf8,
                         message: Cow::Borrowed(
@@ -649,9 +695,8 @@ impl<'w> Decoder<'w> {
         }
     }
 
-    /// Sets aside what begins at `start` and breaks at the fault; both offsets count from the buffer's start.
-    fn reject_broken(&mut self, bytes: &[u8], start: usize, broken: Broken, sink: &mut impl Sink) {
-        let Broken { mut fault, seqs } = broken;
+    /// What is told of what begins at `start` and breaks at the fault; both offsets count from the buffer's start.
+    fn aside(&mut self, bytes: &[u8], start: usize, mut fault: Fault) -> Aside {
         if self.stream_broken && fault.reason == RejectReason::Truncated && fault.at == bytes.len()
         {
             fault = stream_break(fault.at);
@@ -660,20 +705,12 @@ impl<'w> Decoder<'w> {
         let at = if fault.reason == RejectReason::RecordTooLarge { start } else { fault.at };
         // A name that begins at the fault is shown if it is whole.
         let end = bytes.len().min(at + 128);
-        let path = json::path_of(&bytes[start..end], at - start);
-        let seqs = seqs.into_iter().map(|(_, seq)| seq).collect();
-        self.reject_record(path, self.offset + at as i64, fault, seqs, sink);
+        let json_path = json::path_of(&bytes[start..end], at - start);
+        Aside { json_path, at: self.offset + at as i64, fault, seqs: Vec::new() }
     }
 
-    /// `at` counts from the beginning of the object.
-    fn reject_record(
-        &mut self,
-        json_path: String,
-        at: i64,
-        fault: Fault,
-        seqs: Vec<String>,
-        sink: &mut impl Sink,
-    ) {
+    fn tell(&mut self, aside: Aside, sink: &mut impl Sink) {
+        let Aside { json_path, at, fault, seqs } = aside;
         let number = self.record;
         self.record += 1;
         self.tally.records_seen += 1;
@@ -690,7 +727,38 @@ impl<'w> Decoder<'w> {
     }
 }
 
+impl Aside {
+    /// Of no record: at this offset of the object.
+    fn at(at: i64, fault: Fault) -> Aside {
+        Aside { json_path: "$".to_owned(), at, fault, seqs: Vec::new() }
+    }
+}
+
+fn next_too_early(at: usize) -> Fault {
+    Fault {
+        at,
+        reason: RejectReason::Truncated,
+        message: Cow::Borrowed("the record is not at its end where the next one begins"),
+    }
+}
+
 impl Lost {
+    fn record(way: Way, aside: Aside) -> Lost {
+        Lost::Record(Box::new((way, aside)))
+    }
+
+    /// What is to be told of it where it ends.
+    fn ended(self) -> Option<Aside> {
+        match self {
+            Lost::Record(record) => {
+                let (way, aside) = *record;
+                Some(Aside { seqs: way.seqs(), ..aside })
+            }
+            Lost::Marked(aside) => Some(aside),
+            _ => None,
+        }
+    }
+
     /// In the comment that begins at `at`; `None` when the next byte must be seen to tell of what kind it is.
     fn comment(bytes: &[u8], at: usize, last: bool) -> Option<Lost> {
         match (bytes[at], bytes.get(at + 1)) {
@@ -858,14 +926,14 @@ fn read_plain(
     let mut decoder = decoder.unwrap_or_else(|| Decoder::new(wanted, Framing::Documents, 0));
     let end = decoder.offset;
     if broken && !decoder.stream_break_told {
-        decoder.reject_record("$".to_owned(), end, stream_break(0), Vec::new(), sink);
+        decoder.tell(Aside::at(end, stream_break(0)), sink);
     } else if decoder.records() == 0 && !decoder.array_opened {
         let fault = Fault {
             at: 0,
             reason: RejectReason::EmptyObject,
             message: Cow::Borrowed("the object holds no record"),
         };
-        decoder.reject_record("$".to_owned(), 0, fault, Vec::new(), sink);
+        decoder.tell(Aside::at(0, fault), sink);
     }
     Ok(decoder.finish())
 }

@@ -71,14 +71,9 @@ pub struct Draft<'a> {
 /// An attempt that cannot be used, and why.
 #[derive(Debug)]
 pub struct Unusable<'a> {
-    /// Where it begins.
-    pub start: usize,
     pub fault: Fault,
     pub seq: Option<Cow<'a, str>>,
 }
-
-/// Seqs that are told of a record set aside: more than any result holds, and a bound for what is none.
-const SEQS_TOLD_MAX: usize = 1_000;
 
 impl Draft<'_> {
     /// Makes it as good as new, and keeps its room.
@@ -243,29 +238,6 @@ pub fn read_record<'a>(text: &'a str, wanted: &Wanted, draft: &mut Draft<'a>) ->
     }
     let outcome = read_result(&mut cursor, wanted, draft)?;
     Ok((cursor.pos(), outcome))
-}
-
-/// The Seqs of a record that [`read_record`] does not take, up to where it breaks, and where their attempts begin.
-pub fn seqs_met(text: &str, wanted: &Wanted) -> Vec<(usize, String)> {
-    let mut cursor = Cursor::new(text, 0);
-    if let Some(pointers) = &wanted.envelope {
-        let mut found = envelope::Found::default();
-        // Why it is not taken has been told.
-        let _ = envelope::open(&mut cursor, pointers, &mut found, &mut None);
-        cursor = match found.response {
-            Some(envelope::Response { at, depth, .. }) => Cursor::inside(text, at, depth),
-            None => Cursor::new(text, 0),
-        };
-    }
-    let mut draft = Draft::default();
-    let _ = read_result(&mut cursor, wanted, &mut draft);
-    let usable = draft.attempts.iter().map(|a| (a.byte_offset as usize, &a.seq));
-    let unusable = draft.unusable.iter().filter_map(|u| Some((u.start, u.seq.as_ref()?)));
-    let mut met: Vec<(usize, String)> =
-        usable.chain(unusable).map(|(at, seq)| (at, seq.to_string())).collect();
-    met.sort_by_key(|(at, _)| *at);
-    met.truncate(SEQS_TOLD_MAX);
-    met
 }
 
 /// What stands where the envelope's response should be; its grammar has been checked.
@@ -650,7 +622,7 @@ impl<'a> Reader<'_, 'a> {
             let at = cursor.pos();
             if cursor.peek() != Some(b'{') {
                 let fault = wrong_type(at, "an element of LivenessDetail should be an object");
-                self.draft.unusable.push(Unusable { start: at, fault, seq: None });
+                self.draft.unusable.push(Unusable { fault, seq: None });
                 return cursor.skip();
             }
             self.detail(cursor, index, at)?;
@@ -662,7 +634,7 @@ impl<'a> Reader<'_, 'a> {
     }
 
     /// One attempt, which goes to those of the draft, or to the unusable ones. The error is a breach of the grammar: the
-    /// record is lost, and what was read of the attempt is unusable.
+    /// record is lost.
     fn detail(&mut self, cursor: &mut Cursor<'a>, index: i32, start: usize) -> Parsed<()> {
         let mut attempt = Attempt { index, byte_offset: start as i64, ..Attempt::default() };
         let mut seen = Seen::default();
@@ -670,7 +642,7 @@ impl<'a> Reader<'_, 'a> {
         let wanted = self.wanted;
         let Draft { unknown, trace, .. } = &mut *self.draft;
         let mut found = DetailFound::default();
-        let read = cursor.object(|cursor, key_at, key| {
+        cursor.object(|cursor, key_at, key| {
             let member = DETAIL_MEMBERS.iter().position(|name| *name == key);
             let Some(member) = member.map(|place| place as u32) else {
                 unknown.note(Place::Detail, &key);
@@ -696,18 +668,19 @@ impl<'a> Reader<'_, 'a> {
                 first.get_or_insert(Fault { at, reason, message: Cow::Borrowed(message) });
             }
             Ok(())
-        });
+        })?;
         let missing = || {
             let (reason, message) = found.missing()?;
             Some(Fault { at: start, reason, message: Cow::Borrowed(message) })
         };
-        let Some(fault) = read.as_ref().err().cloned().or(first).or_else(missing) else {
-            self.draft.attempts.push(attempt);
-            return Ok(());
-        };
-        let seq = Some(attempt.seq).filter(|seq| !seq.is_empty() && !seq_twice);
-        self.draft.unusable.push(Unusable { start, fault, seq });
-        read
+        match first.or_else(missing) {
+            None => self.draft.attempts.push(attempt),
+            Some(fault) => {
+                let seq = Some(attempt.seq).filter(|seq| !seq.is_empty() && !seq_twice);
+                self.draft.unusable.push(Unusable { fault, seq });
+            }
+        }
+        Ok(())
     }
 }
 

@@ -630,8 +630,58 @@ fn breaches_between_records() {
 fn two_records_on_one_line() {
     let text = format!("{} {}x{}\n{}\n", result("a"), result("b"), result("lost"), result("c"));
     let seen = decode_every_way(text.as_bytes(), Framing::Lines, &Wanted::default());
-    assert_eq!(seen.seqs(), ["a", "b", "c"]);
+    assert_eq!(seen.seqs(), ["a", "b", "lost", "c"]);
     assert_eq!(seen.places(), [(2, text.find("x{").unwrap() as i64, "$", R::InvalidJson)]);
+}
+
+/// A record that is cut at any byte and a whole one behind it on its line: known by the beginning that it shares with the
+/// cut one, or with the first of the line.
+#[test]
+fn a_whole_record_behind_a_cut_one_on_its_line() {
+    let cut_record = result("cut");
+    let named = cut_record.find("\"cut\"").expect("its Seq") + "\"cut\"".len();
+    let third_name = cut_record.find("\"LivenessDetail\":").expect("a name");
+    for (first, from) in [("", third_name + 17), (&*result("first"), 1)] {
+        for cut in from..cut_record.len() {
+            let text = format!("{first}{}{}\n{}\n", &cut_record[..cut], result("b"), result("c"));
+            let seen = decode_every_way(text.as_bytes(), Framing::Lines, &Wanted::default());
+            let mut whole = vec!["b", "c"];
+            if !first.is_empty() {
+                whole.insert(0, "first");
+            }
+            assert_eq!(seen.seqs(), whole, "{text}");
+            let [reject] = &seen.rejects[..] else { panic!("{text}\n{:?}", seen.rejects) };
+            let seqs: &[&str] = if cut >= named { &["cut"] } else { &[] };
+            assert_eq!(reject.seqs, seqs, "{text}");
+            assert_eq!(reject.record, i64::from(!first.is_empty()), "{text}");
+        }
+    }
+}
+
+/// A line that lost its head, at any byte, is one reject with the Seqs that are left.
+#[test]
+fn a_line_without_its_head() {
+    let record = result("a").replace("[{", "[{\"ReqTime\":\"1730444265275\",\"Seq\":\"b\"},{");
+    let (b, a) = (record.find("\"Seq\":\"b\"").unwrap(), record.rfind("\"Seq\"").unwrap());
+    assert!(b < a);
+    for cut in 1..record.len() - 1 {
+        let text = format!("{}\n{}\n", &record[cut..], result("next"));
+        let seen = decode_every_way(text.as_bytes(), Framing::Lines, &Wanted::default());
+        if ["{\"Text\":", "{\"ErrCode\":"].iter().any(|bare| record[cut..].starts_with(bare)) {
+            // What is left begins with a whole result, of a shape without a wrapper.
+            assert_eq!(seen.seqs(), ["b", "a", "next"], "{text}");
+            assert_eq!(seen.rejects.len(), 1, "{text}");
+            continue;
+        }
+        assert_eq!(seen.seqs(), ["next"], "{text}");
+        let [reject] = &seen.rejects[..] else { panic!("{text}\n{:?}", seen.rejects) };
+        let seqs: &[&str] = match cut {
+            _ if cut <= b => &["b", "a"],
+            _ if cut <= a => &["a"],
+            _ => &[],
+        };
+        assert_eq!(reject.seqs, seqs, "{text}");
+    }
 }
 
 /// In a scalar the bracket of the next record is not its own.
@@ -719,7 +769,7 @@ fn rejects_tell_the_seqs_that_could_be_read() {
     let attempts = attempts.each_ref().map(String::as_str);
     let of_text = text(&attempts);
     told(of_text.strip_suffix('}').unwrap(), "}", &[&["aé"], &["b"], &[], &[], &[], &["e"], &[]]);
-    // Records that cannot: for a member of Text, at the end, in an attempt, in its Seq.
+    // Records that cannot: for a member of Text, at the end, in an attempt, in its Seq. Those behind the fault are told too.
     let of_text = text(&[&good, attempts[0]]);
     let code = of_text.replacen('{', r#"{"ErrCode":"x","#, 1);
     told(code.strip_suffix('}').unwrap(), "}", &[&["good", "aé"]]);
@@ -727,6 +777,18 @@ fn rejects_tell_the_seqs_that_could_be_read() {
     let of_text = text(&[&good, &attempt(r#""cut""#, r#","Errcode":0"#)]);
     told(&of_text[..of_text.len() - 4], "", &[&["good", "cut"]]);
     told(&of_text[..of_text.find("cut").unwrap() + 2], "", &[&["good"]]);
+    told(&of_text[..of_text.find("cut").unwrap() + 4], "", &[&["good", "cut"]]);
+    let of_text = text(&[&good, &attempt(r#""fault""#, ","), &attempt(r#" "a\u00e9" "#, "")]);
+    told(of_text.strip_suffix('}').unwrap(), "}", &[&["good", "fault", "aé"]]);
+    // A lost quote: what follows the value says that it is none.
+    let of_text = text(&[&good, &attempt("\"open", ""), &attempt(r#""c""#, "")]);
+    told(of_text.strip_suffix('}').unwrap(), "}", &[&["good", "c"]]);
+    // A member of the same name beside the attempts is none of theirs.
+    let of_text = text(&[&good, &attempt(r#""d""#, ",")]).replacen('{', r#"{"Seq":"other","#, 1);
+    told(of_text.strip_suffix('}').unwrap(), "}", &[&["good", "d"]]);
+    // Too long for a Seq.
+    let of_text = text(&[&good, &attempt(&format!("\"{}\"", "x".repeat(1000)), ",")]);
+    told(of_text.strip_suffix('}').unwrap(), "}", &[&["good"]]);
     // Cut where the next record is taken for a part of it: those of the next are its own.
     told(r#"{"ErrCode":0,"Text":"#, "", &[&[]]);
 }
