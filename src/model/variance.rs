@@ -144,6 +144,8 @@ pub struct Variance {
     pub expected_cost: Option<Amount>,
     pub difference: i64,
     pub parts: Vec<Part>,
+    /// The provider's list per Seq was given of all of it.
+    pub listed: bool,
     /// Line ids (else file and row) of the bill.
     pub lines: Vec<String>,
 }

@@ -411,6 +411,7 @@ fn variance(
         expected_cost: None,
         difference,
         parts: Vec::new(),
+        listed: false,
         lines: sum.lines,
     })
 }

@@ -415,7 +415,8 @@ pub fn explain(
     work.duplicates(duplicates, evidence.limits.seqs_max);
     work.rejects(rejects, evidence.limits.seqs_max);
     work.unexplained();
-    for row in rows {
+    for (row, rest) in work.rows.iter_mut().zip(&work.rests) {
+        row.listed = rest.listed;
         let sum: i64 = row.parts.iter().map(|part| part.count).sum();
         assert_eq!(sum, row.difference, "the parts of {} {}", row.period, row.billing_tag_code);
     }

@@ -290,7 +290,7 @@ fn can_be_written(flag: &str, path: &str) -> Result<(), RunError> {
     }
 }
 
-/// Refuses to write over what is read: the pipeline file, the price book, the bills, the source.
+/// Refuses to write over what is read (the pipeline file, the price book, the bills, the source) or among the tables.
 fn is_no_input(
     flag: &str,
     path: &str,
@@ -310,11 +310,19 @@ fn is_no_input(
         [Some(&args.pipeline.pipeline), pipeline.reconcile.prices.as_ref()].into_iter().flatten();
     let inputs = inputs.chain([&pipeline.source.url]).chain(&args.bills);
     // Of a folder every file is read.
-    match inputs.filter_map(|url| local(url)).any(|input| file.starts_with(input)) {
-        false => Ok(()),
-        true => Err(RunError::Usage(format!(
+    if inputs.filter_map(|url| local(url)).any(|input| file.starts_with(input)) {
+        return Err(RunError::Usage(format!(
             "{flag} {path}: is read by this command (pipeline, price book, bills and source are): give another file"
+        )));
+    }
+    // A folder of the output is a table's, or holds what the job keeps.
+    let of_output = local(&pipeline.output.url)
+        .and_then(|output| Some(file.strip_prefix(output).ok()?.components().count() > 1));
+    match of_output {
+        Some(true) => Err(RunError::Usage(format!(
+            "{flag} {path}: lies in a folder of output.url, among the tables: give a file elsewhere"
         ))),
+        _ => Ok(()),
     }
 }
 

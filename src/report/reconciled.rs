@@ -503,6 +503,10 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
     let part =
         |kind| rows.iter().any(|row| row.parts.iter().any(|p| p.kind == kind && p.count != 0));
     let any = |kind| rows.iter().any(|row| row.parts.iter().any(|p| p.kind == kind));
+    let unexplained = |listed| {
+        let mut rows = rows.iter().filter(|row| row.listed == listed);
+        rows.any(|row| row.parts.iter().any(|p| p.kind == PartKind::Unexplained && p.count != 0))
+    };
     let status = |status| r.rows.iter().any(|row| row.status == status);
     let beside = |kind| r.beside.iter().any(|b| b.kind == kind && b.over_tolerance);
     let settled = |is: fn(&WaterfallRow) -> bool| -> BTreeSet<(&str, Period, &str)> {
@@ -587,8 +591,13 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
              where it stands, or that it was set aside): mend and load what is ours, send the others to the provider.",
         ),
         (
-            part(PartKind::Unexplained),
+            unexplained(false),
             "Ask the provider for its list per Seq of the days with an unexplained part and give it with --bill.",
+        ),
+        (
+            unexplained(true),
+            "Send the rows with an unexplained part and the provider's own list of these days to the provider: what its bill counts \
+             there is not what its list holds.",
         ),
         (
             packages_differ,

@@ -79,7 +79,7 @@ pub struct Batches<'r> {
     inventory: Option<&'r Inventory>,
     /// Keys that a refresh of some days reads whatever their date.
     contributors: BTreeSet<String>,
-    /// Keys that a retry reads.
+    /// Keys that a retry reads, as far as they were not found yet.
     retried: BTreeSet<String>,
     /// What was listed so far; it holds no objects.
     pub counts: Selection,
@@ -177,6 +177,11 @@ impl<'r> Batches<'r> {
         }
     }
 
+    /// Objects with rejects that a retry has not found, once all is handed out.
+    pub fn gone(&self) -> &BTreeSet<String> {
+        &self.retried
+    }
+
     /// Dates not yet handed out: how many, the first and the last.
     pub fn left(&self) -> Option<(usize, UsageDay, UsageDay)> {
         let dates: BTreeSet<UsageDay> = self
@@ -218,6 +223,11 @@ impl<'r> Batches<'r> {
     fn queue(&mut self, objects: Objects) {
         if objects.is_empty() {
             return;
+        }
+        if !self.retried.is_empty() {
+            for place in 0..objects.len() {
+                self.retried.remove(objects.key(place));
+            }
         }
         let mut dates: BTreeMap<Option<UsageDay>, Objects> = BTreeMap::new();
         // Mostly they are all of one, and stay as they are.

@@ -535,6 +535,15 @@ impl<'p> Run<'p> {
                 }
             ));
         }
+        if let Some(key) = batches.gone().first() {
+            report::note(&format!(
+                "{} with rejects no longer at the source, such as {key}: the rejects stay as they are; put the object back there, mended, and run",
+                match batches.gone().len() {
+                    1 => "1 object is".to_owned(),
+                    n => format!("{n} objects are"),
+                }
+            ));
+        }
         let tally = &mut state.sum.tally;
         tally.objects_known = batches.counts.known;
         tally.objects_listed += batches.counts.known;

@@ -116,6 +116,12 @@ fn rejects_are_listed_and_retried() {
     let retried = world.faceledger(&["rejects", "pipeline.toml", "--retry", "--json"]).exits(0);
     assert_eq!((retried.tally("objects_parsed"), retried.tally("details_duplicate")), (1, 1));
     assert_eq!(world.table("rejects").rows().len(), 1);
+    assert!(!retried.stderr.contains("no longer at the source"), "{}", retried.stderr);
+    // Gone: said, and kept.
+    std::fs::rename(world.path("source/bad.ndjson"), world.path("bad")).expect("moved");
+    let gone = world.faceledger(&["rejects", "pipeline.toml", "--retry"]).exits(0).stderr;
+    assert!(gone.contains("1 object is with rejects no longer at the source"), "{gone}");
+    assert_eq!(world.table("rejects").rows().len(), 1);
     // Mended at the source: it is another object, and its reject goes.
     world.put(&Object::new(
         "bad.ndjson",

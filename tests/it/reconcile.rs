@@ -1045,6 +1045,30 @@ fn reports_are_not_written_over_what_is_read() {
     }
     assert_eq!(fs::read(&bill).expect("the bill"), before);
     assert!(!among.exists());
+    // Nor among the tables.
+    let path = right.month.folder.path().join("out/liveness_detail/x.csv").display().to_string();
+    let words = ["reconcile", "pipelines/demo.toml", "--bill", &bill, "--set", &output];
+    let refused = faceledger_in(root(), &[&words[..], &["--csv", &path]].concat(), &[]).exits(2);
+    assert!(refused.stderr.contains("among the tables"), "{}", refused.stderr);
+}
+
+/// Whoever has given the provider's list is not asked for it: it contradicts the bill.
+#[test]
+fn a_list_that_was_given_is_not_asked_for() {
+    let right = Right::loaded();
+    let mut lines = right_lines();
+    lines[0] = lines[0].replace(",3,0,3,", ",4,0,4,").replace(",3.6,", ",4.8,");
+    let bill = right.file("bill.csv", &lines);
+    let (ask, send) =
+        ("Ask the provider for its list per Seq", "the provider's own list of these days");
+    let output = right.month.output();
+    let words =
+        ["reconcile", "pipelines/demo.toml", "--as-of", AS_OF, "--bill", &bill, "--set", &output];
+    let alone = faceledger_in(root(), &words, &[]).exits(4).stdout;
+    assert!(alone.contains(ask) && !alone.contains(send), "{alone}");
+    let with_list =
+        faceledger_in(root(), &[&words[..], &["--bill", LIST]].concat(), &[]).exits(4).stdout;
+    assert!(!with_list.contains(ask) && with_list.contains(send), "{with_list}");
 }
 
 #[test]

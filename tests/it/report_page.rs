@@ -62,6 +62,7 @@ fn row(period: Period, tag: usize, ours: i64, bill: Option<i64>, status: Status)
         expected_cost: Some(cost(ours)),
         difference: bill.unwrap_or(0) - ours,
         parts: Vec::new(),
+        listed: false,
         lines: bill.map(|_| format!("20241102{tag:04}")).into_iter().collect(),
     }
 }

@@ -99,6 +99,7 @@ const WORDS = {
     n_duplicate: "Send the Seqs that were counted twice to the provider: one Seq is one attempt and one charge.",
     n_ticket: "Look up the Seqs on which the lists differ (open the row, copy them; `faceledger explain` of one says where it stands, or that it was set aside): mend what is ours, send the others to the provider.",
     n_unexplained: "Ask the provider for its list per Seq of the days with an unexplained part, and give it with --bill.",
+    n_listed: "Send the rows with an unexplained part and the provider's own list of these days to the provider: what its bill counts there is not what its list holds.",
     n_price: "Compare the unit prices on the bill with the contract: the calls agree there and the money does not.",
     n_provisional: "Reconcile again when the month is over: the calls agree, and the prices that its tiers reach are provisional until then.",
     n_adjusted: "Check the adjusted lines against the provider's notice of the adjustment.",
@@ -197,6 +198,7 @@ const WORDS = {
     n_duplicate: "把重复计数的 Seq 发给服务商：一个 Seq 是一次调用，只计费一次。",
     n_ticket: "核对两边不一致的 Seq（展开该行并复制；`faceledger explain` 可查其位置，或是否未能采用）：属于我方的先修正并加载，其余发给服务商。",
     n_unexplained: "向服务商索取原因不明日期的逐笔清单，并用 --bill 提供。",
+    n_listed: "把有原因不明部分的行与服务商自己的逐笔清单一并发给服务商：账单次数与其清单不符。",
     n_price: "对照合同检查账单单价：次数一致而金额不一致。",
     n_provisional: "月末后重新核对：次数一致，阶梯单价在月末前为暂估。",
     n_adjusted: "对照服务商的调账通知检查有调账的行。",
@@ -441,6 +443,7 @@ function besideWords(b) {
 
 function nextSteps(differing) {
   const part = (...kinds) => differing.some((r) => r.parts.some((p) => kinds.includes(p.kind) && p.count !== 0));
+  const unexplained = (listed) => differing.some((r) => r.listed === listed && r.parts.some((p) => p.kind === "unexplained" && p.count !== 0));
   const status = (name) => ROWS.some((r) => r.status === name), beside = (kind) => DATA.beside.some((b) => b.kind === kind && b.over_tolerance);
   const key = (r) => `${r.account} ${r.period} ${r.billing_tag_code}`;
   const settled = (is) => new Set(DATA.money ? DATA.money.waterfall.filter(is).map(key) : []);
@@ -451,7 +454,7 @@ function nextSteps(differing) {
     ["n_contradicts", beside("measures_disagree") || beside("payments_disagree") || beside("no_count")], ["n_rounding", beside("rounding_too_large")], ["n_currency", beside("currency") || beside("price_book_currency")], ["n_unknown_kind", beside("unknown_kind")],
     ["n_unpriced", DATA.money && DATA.money.unpriced_tags.length > 0], ["n_unmapped", status("unmapped")], ["n_reject", differing.some((r) => r.parts.some((p) => p.kind === "reject"))],
     ["n_not_final", part("not_final")], ["n_unknown_flag", part("unknown_flag")], ["n_midnight", part("midnight")], ["n_duplicate", part("duplicate")],
-    ["n_ticket", part("flag_differs", "provider_only", "ours_only") || beside("seqs_differ")], ["n_unexplained", part("unexplained")],
+    ["n_ticket", part("flag_differs", "provider_only", "ours_only") || beside("seqs_differ")], ["n_unexplained", unexplained(false)], ["n_listed", unexplained(true)],
     ["n_packages", moneyOnly.some(ofPackages)], ["n_no_day", beside("no_day") || beside("other_month")], ["n_pages", beside("pages_missing") || beside("parts_missing")], ["n_files", beside("files_differ")], ["n_other_payer", beside("other_payer")],
     ["n_price", prices.some((r) => !isProvisional(r))], ["n_provisional", prices.some(isProvisional)], ["n_adjusted", status("adjusted")],
     ["n_audit", DATA.audit && DATA.audit.charged_against_rule > 0], ["n_pending", status("pending")]].filter(([, needed]) => needed).map(([key]) => key);
