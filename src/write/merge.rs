@@ -157,7 +157,7 @@ impl SeqSet {
 /// Merges. `shifts` are, by piece, the records of its object that lie before it; `replaced` are days that this run
 /// makes anew: of their stored rows none counts, but those that are among the rows tell of earlier pulls.
 pub fn merge(held: Held, shifts: Vec<i64>, replaced: &BTreeSet<i32>) -> Result<Merged, WriteError> {
-    let (part, mut source) = match held.finish()? {
+    let (part, source) = match held.finish()? {
         Gathered::Memory(rows) => merge_held(rows, &shifts, replaced),
         Gathered::Spilled(runs) => {
             let (spilled, part) = Spilled::new(runs, shifts, replaced)?;
@@ -168,11 +168,18 @@ pub fn merge(held: Held, shifts: Vec<i64>, replaced: &BTreeSet<i32>) -> Result<M
     changed_days.extend(replaced);
     keep_first(&mut changes);
     let days = changed_days.iter().map(|day| (*day, rows.get(day).copied().unwrap_or(0))).collect();
-    if let Source::Memory { rows, days } = &mut source {
-        days.retain(|day, _| changed_days.contains(day));
-        days.par_iter_mut().for_each(|(_, day)| sort_day(rows, day));
-    }
     Ok(Merged { days, fates, changes, replaced: replaced.clone(), source })
+}
+
+/// A row among those of its shard, with what is asked of every row: to go and look for it where the row stands is
+/// to wait for memory, again and again.
+#[derive(Clone, Copy)]
+struct Hashed {
+    hash: u64,
+    row: RowRef,
+    req_time: i64,
+    day: i32,
+    stored: bool,
 }
 
 /// What is all in memory.
@@ -182,7 +189,7 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64], replaced: &BTreeSet<i32>) -> 
         rows.shift_records(shifts.get(piece as usize).copied().unwrap_or(0));
     }
     // By batch and shard.
-    let hashed: Vec<Vec<Vec<(u64, RowRef)>>> = rows
+    let hashed: Vec<Vec<Vec<Hashed>>> = rows
         .par_iter()
         .enumerate()
         .map(|(batch, rows)| {
@@ -190,8 +197,13 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64], replaced: &BTreeSet<i32>) -> 
             let mut shards: Vec<_> = (0..SHARDS).map(|_| Vec::with_capacity(room)).collect();
             for row in 0..rows.len() {
                 let hash = rows.seq(row).hash();
-                let place = RowRef { batch: batch as u32, row: row as u32 };
-                shards[(hash >> (64 - SHARDS.ilog2())) as usize].push((hash, place));
+                shards[(hash >> (64 - SHARDS.ilog2())) as usize].push(Hashed {
+                    hash,
+                    row: RowRef { batch: batch as u32, row: row as u32 },
+                    req_time: rows.req_time[row],
+                    day: rows.usage_date(row),
+                    stored: rows.stored,
+                });
             }
             shards
         })
@@ -204,7 +216,8 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64], replaced: &BTreeSet<i32>) -> 
             merge_shard(of_shard, &rows, replaced)
         })
         .collect();
-    let mut days: BTreeMap<i32, Vec<RowRef>> = BTreeMap::new();
+    drop(hashed);
+    let mut days: BTreeMap<i32, Vec<(i64, RowRef)>> = BTreeMap::new();
     let mut all = Part::default();
     for (part, winners) in merged {
         for (day, mut winners) in winners.days {
@@ -215,16 +228,14 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64], replaced: &BTreeSet<i32>) -> 
         }
         all = all.merge(part);
     }
-    (all, Source::Memory { rows, days })
-}
-
-fn sort_day(rows: &[Rows], day: &mut Vec<RowRef>) {
-    // The time beside the place: most comparisons need not go and look for it.
-    let mut timed: Vec<(i64, RowRef)> =
-        day.par_iter().map(|r| (rows[r.batch as usize].req_time[r.row as usize], *r)).collect();
+    days.retain(|day, _| all.changed_days.contains(day) || replaced.contains(day));
     let seq = |r: &RowRef| rows[r.batch as usize].seq(r.row as usize);
-    timed.par_sort_unstable_by(|(t, a), (u, b)| t.cmp(u).then_with(|| seq(a).cmp(&seq(b))));
-    *day = timed.into_iter().map(|(_, r)| r).collect();
+    let sorted = |mut timed: Vec<(i64, RowRef)>| {
+        timed.par_sort_unstable_by(|(t, a), (u, b)| t.cmp(u).then_with(|| seq(a).cmp(&seq(b))));
+        timed.into_iter().map(|(_, row)| row).collect()
+    };
+    let days = days.into_par_iter().map(|(day, timed)| (day, sorted(timed))).collect();
+    (all, Source::Memory { rows, days })
 }
 
 /// What was found of a part of the Seqs.
@@ -280,24 +291,21 @@ impl Part {
 /// The rows of a shard that count.
 #[derive(Default)]
 struct Winners {
-    days: BTreeMap<i32, Vec<RowRef>>,
+    /// With their times, by which days are sorted.
+    days: BTreeMap<i32, Vec<(i64, RowRef)>>,
     /// Of those of which an earlier pull has become known, all of these.
     earlier: Vec<(RowRef, Box<[Pull]>)>,
 }
 
-fn merge_shard(
-    mut shard: Vec<(u64, RowRef)>,
-    rows: &[Rows],
-    replaced: &BTreeSet<i32>,
-) -> (Part, Winners) {
-    let at = |r: RowRef| (&rows[r.batch as usize], r.row as usize);
-    let seq = |r: RowRef| rows[r.batch as usize].seq(r.row as usize);
-    let snapshot = |r: &RowRef| {
-        let (rows, row) = at(*r);
+fn merge_shard(mut shard: Vec<Hashed>, rows: &[Rows], replaced: &BTreeSet<i32>) -> (Part, Winners) {
+    let at = |h: &Hashed| (&rows[h.row.batch as usize], h.row.row as usize);
+    let seq = |h: &Hashed| rows[h.row.batch as usize].seq(h.row.row as usize);
+    let snapshot = |h: &Hashed| {
+        let (rows, row) = at(h);
         let object = rows.keys[rows.source_key[row] as usize].object;
         Snapshot {
-            stored: rows.stored,
-            day: rows.usage_date(row),
+            stored: h.stored,
+            day: h.day,
             facts: facts((rows, row)),
             own: Pull::of(rows.flags[row], rows.rank_time[row], rows.said(row).errcode),
             earlier: rows.earlier(row),
@@ -305,31 +313,24 @@ fn merge_shard(
             seq: rows.seq(row),
         }
     };
-    let brief = |r: &RowRef| {
-        let (rows, row) = at(*r);
-        (rows.stored, rows.usage_date(row))
-    };
-    shard.sort_unstable();
+    shard.sort_unstable_by_key(|h| (h.hash, h.row));
     let (mut part, mut winners) = (Part::default(), Winners::default());
-    let mut refs: Vec<RowRef> = Vec::new();
-    for same_hash in shard.chunk_by_mut(|a, b| a.0 == b.0) {
+    for same_hash in shard.chunk_by_mut(|a, b| a.hash == b.hash) {
         if same_hash.len() > 1 {
-            same_hash.sort_unstable_by(|(_, a), (_, b)| {
+            same_hash.sort_unstable_by(|a, b| {
                 // The same place read again: what was just read counts.
-                let stored = |r: &RowRef| rows[r.batch as usize].stored;
-                seq(*a)
-                    .cmp(&seq(*b))
-                    .then_with(|| rank(at(*a), at(*b)))
-                    .then_with(|| stored(b).cmp(&stored(a)))
+                seq(a)
+                    .cmp(&seq(b))
+                    .then_with(|| rank(at(a), at(b)))
+                    .then_with(|| b.stored.cmp(&a.stored))
             });
         }
-        refs.clear();
-        refs.extend(same_hash.iter().map(|(_, row)| *row));
-        for snapshots in refs.chunk_by(|a, b| seq(*a) == seq(*b)) {
+        for snapshots in same_hash.chunk_by(|a, b| seq(a) == seq(b)) {
+            let brief = |h: &Hashed| (h.stored, h.day);
             let won = settle_one(&mut part, snapshots, replaced, &brief, &snapshot);
             if let Some((won, winner)) = won.zip(snapshots.last()) {
-                winners.days.entry(won.day).or_default().push(*winner);
-                winners.earlier.extend(won.earlier.map(|earlier| (*winner, earlier)));
+                winners.days.entry(won.day).or_default().push((winner.req_time, winner.row));
+                winners.earlier.extend(won.earlier.map(|earlier| (winner.row, earlier)));
             }
         }
     }

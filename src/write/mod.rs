@@ -5,6 +5,7 @@
 //! what they replace is deleted.
 
 pub mod delta;
+mod dictionary;
 pub mod ids;
 pub mod merge;
 pub mod parquet;

@@ -3,10 +3,11 @@
 //! Takes rows in their final order; gives the bytes of a data file and its name, both functions of the
 //! rows and the schema version alone: no clock, host, run or thread count goes into them.
 
+use super::dictionary::Chunk;
 use super::schema::Table;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Int32Type, Int64Type, SchemaRef};
 use bytes::{Buf, Bytes};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
@@ -102,27 +103,43 @@ impl<'t> Encoder<'t> {
     /// Adds a row group, its columns encoded side by side.
     pub fn write(&mut self, group: &impl Columns) -> Result<(), WriteError> {
         let fields = self.table.file_schema.fields();
+        let (descr, properties) = (self.writer.schema_descr(), self.writer.properties());
         let mut writers = self.groups.create_column_writers(self.written)?.into_iter();
         let of_fields: Vec<Vec<ArrowColumnWriter>> = fields
             .iter()
             .map(|field| writers.by_ref().take(leaves(field.data_type())).collect())
             .collect();
-        let chunks: Vec<Vec<ArrowColumnChunk>> = of_fields
+        let count = |next: &mut usize, writers: &Vec<ArrowColumnWriter>| {
+            Some(std::mem::replace(next, *next + writers.len()))
+        };
+        let firsts: Vec<usize> = of_fields.iter().scan(0, count).collect();
+        let chunks: Vec<Vec<EncodedColumn>> = of_fields
             .into_par_iter()
-            .zip(fields.par_iter())
+            .zip(fields.par_iter().zip(firsts))
             .enumerate()
-            .map(|(place, (writers, field))| {
-                let leaves = compute_leaves(field, &group.column(place)?)?;
+            .map(|(place, (writers, (field, first)))| {
+                let column = group.column(place)?;
+                if let Some(column) = column.as_dictionary_opt::<Int32Type>()
+                    && let Some(chunk) = Chunk::of(column, &descr.column(first), properties)?
+                {
+                    return Ok(vec![EncodedColumn::Dictionary(chunk)]);
+                }
+                let leaves = compute_leaves(field, &column)?;
                 let each = writers.into_iter().zip(leaves).map(|(mut writer, leaf)| {
                     writer.write(&leaf)?;
-                    Ok(writer.close()?)
+                    Ok(EncodedColumn::Other(writer.close()?))
                 });
                 each.collect()
             })
             .collect::<Result<_, WriteError>>()?;
         let mut row_group = self.writer.next_row_group()?;
         for chunk in chunks.into_iter().flatten() {
-            chunk.append_to_row_group(&mut row_group)?;
+            match chunk {
+                EncodedColumn::Dictionary(chunk) => {
+                    row_group.append_column(&chunk.bytes, chunk.close)?;
+                }
+                EncodedColumn::Other(chunk) => chunk.append_to_row_group(&mut row_group)?,
+            }
         }
         row_group.close()?;
         self.written += 1;
@@ -144,6 +161,12 @@ impl<'t> Encoder<'t> {
         let digest = digest(&bytes);
         Ok(Encoded { bytes: Bytes::from(bytes), digest, rows: self.rows })
     }
+}
+
+/// A column of a row group, by who encoded it.
+enum EncodedColumn {
+    Dictionary(Chunk),
+    Other(ArrowColumnChunk),
 }
 
 /// First 16 hex digits of the SHA-256.
