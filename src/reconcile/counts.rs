@@ -383,7 +383,7 @@ fn variance(
         Status::Pending
     } else if covered || has_lines && difference == 0 && nothing_billed {
         Status::CoveredByPackage
-    } else if sum.charged == 0 && difference > 0 {
+    } else if sum.attempts == 0 && difference > 0 {
         Status::ProviderOnly
     } else if !has_lines && sum.charged > 0 {
         Status::OursOnly

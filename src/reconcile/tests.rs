@@ -105,7 +105,8 @@ fn each_status_by_hand() {
     assert_eq!(status_of(ours(3), bill(2, 1), late), (Status::Matched, 0));
     assert_eq!(status_of(ours(3), bill(5, 0), late), (Status::ProviderMore, 2));
     assert_eq!(status_of(ours(3), bill(1, 0), late), (Status::OursMore, -2));
-    assert_eq!(status_of(ours(0), bill(4, 0), late), (Status::ProviderOnly, 4));
+    // What we have is free: there is something on our side.
+    assert_eq!(status_of(ours(0), bill(4, 0), late), (Status::ProviderMore, 4));
     assert_eq!(status_of(None, bill(4, 0), late), (Status::ProviderOnly, 4));
     assert_eq!(status_of(ours(3), vec![], late), (Status::OursOnly, -3));
     assert_eq!(status_of(ours(0), vec![], late), (Status::Matched, 0));

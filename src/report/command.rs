@@ -453,7 +453,7 @@ fn print(
 /// Data to stdout. A reader that has gone away (`| head`) is no failure of ours; a full disk is one.
 fn put(text: &str) -> Result<(), Failed> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(super::plain(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failed::Unprinted(error))
         }

@@ -1,5 +1,6 @@
 //! The outcome of a reconciliation for people: a summary on the terminal, a CSV of the differences for a spreadsheet.
 
+use super::one_line;
 use super::text::{add_row, printed, table};
 use crate::model::{
     Amount, Beside, BesideKind, Money, Part, PartKind, Period, Reconciled, Status, Variance,
@@ -206,7 +207,7 @@ fn beside_words(beside: &Beside) -> String {
         BesideKind::Rejected => format!("{lines} of the bill that could not be read"),
         BesideKind::ProductLikeOurs => format!("{lines} of products that may be ours"),
         BesideKind::NoDay => format!("{lines} of usage without a day"),
-        BesideKind::OtherMonth => format!("{lines} of usage of months that are not compared"),
+        BesideKind::OtherMonth => format!("{lines} of months that are not compared"),
         BesideKind::PagesMissing => format!("{lines} on pages that were not given"),
         BesideKind::PartsMissing => format!(
             "{} of the provider's list or of a bill that {} not given",
@@ -268,7 +269,7 @@ fn bill_read(r: &Reconciled, text: &mut String) {
         plural(r.bill.rejects_total.unsigned_abs(), "reject")
     );
     for warning in &r.bill.warnings {
-        let _ = writeln!(text, "WARNING   {warning}");
+        let _ = writeln!(text, "WARNING   {}", one_line(warning));
     }
     for reject in r.bill.rejects.iter().take(5) {
         let column = match reject.column.as_str() {
@@ -278,7 +279,9 @@ fn bill_read(r: &Reconciled, text: &mut String) {
         let _ = writeln!(
             text,
             "reject    {} row {}{column}: {}",
-            reject.file, reject.row, reject.message
+            one_line(&reject.file),
+            reject.row,
+            one_line(&reject.message)
         );
     }
 }

@@ -1,5 +1,6 @@
 //! What people read: tables for a terminal, a summary of a run.
 
+use super::one_line;
 use crate::classify::Catalogue;
 use crate::model::{grouped, plural};
 use crate::run::{
@@ -471,7 +472,7 @@ pub fn explained(found: &Explained) -> String {
     }
     let source = &found.source;
     let _ = writeln!(text, "read from");
-    let _ = writeln!(text, "  object             {} in {}", source.key, source.url);
+    let _ = writeln!(text, "  object             {} in {}", one_line(&source.key), source.url);
     let _ = writeln!(
         text,
         "  record             {} (from 0), attempt {} of it (from 0)",
@@ -504,7 +505,7 @@ fn billed(bill: &Billed) -> String {
         Some(row) => {
             let _ = writeln!(
                 text,
-                "  {:<18} {}: {} charged of ours, {} calls on the bill, difference {}",
+                "  {:<18} {}: {} charged of ours, {} calls on the bill, difference {} (as last reconciled)",
                 of(row, "status"),
                 row.get("usage_date").map_or("the month", String::as_str),
                 of(row, "ours_charged"),
@@ -578,7 +579,11 @@ pub fn rejects(counts: &[RejectCount], rows: &[RejectRow], limit: usize) -> Stri
         let _ = write!(
             text,
             "{}: record {}, byte {}, {}: {}",
-            row.source_key, row.source_record, row.byte_offset, row.json_path, row.reason
+            one_line(&row.source_key),
+            row.source_record,
+            row.byte_offset,
+            row.json_path,
+            row.reason
         );
         let seqs = if row.seqs.is_empty() { "" } else { ", Seq " };
         let _ = writeln!(text, "{seqs}{}", row.seqs.join(", "));

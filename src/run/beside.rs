@@ -70,6 +70,14 @@ fn is_of_package(line: &BillLine) -> bool {
     line.kind == Some(LineKind::PackagePurchase) || given_back && line.is_of_package()
 }
 
+/// Whether what a line costs, or what a call of it does, is no whole number of fen. All others are deducted as they are.
+fn may_be_rounded(line: &BillLine) -> bool {
+    let amounts = [line.cost, line.contract_price, line.list_price];
+    line.is_of_usage()
+        && line.cost.is_some_and(|cost| !cost.is_zero())
+        && amounts.iter().flatten().any(|amount| amount.units() % FEN != 0)
+}
+
 impl Job<'_> {
     /// One per kind that occurs, in the order of [`BesideKind::ALL`]. Amounts are compared where the price book is in yuan.
     pub(super) fn beside(
@@ -157,8 +165,8 @@ impl Job<'_> {
         }
         told.extend(sum.told(BesideKind::PaymentsDisagree, over(&sum)));
         let sum = Sum::of(lines().filter(|line| line.kind == Some(LineKind::Rounding)));
-        let all = read.lines.saturating_add(read.lines_other_products);
-        let most = Amount::from_units(FEN.saturating_mul(i128::from(all))).unwrap_or(Amount::ZERO);
+        let rounded = lines().filter(|line| may_be_rounded(line)).count() as i128;
+        let most = Amount::from_units(FEN.saturating_mul(rounded)).unwrap_or(Amount::ZERO);
         if most.checked_add(tolerance.amount).is_none_or(|most| sum.gross > most) {
             told.extend(sum.told(BesideKind::RoundingTooLarge, true));
         }

@@ -114,7 +114,9 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     }
     let cut = cut_lists(each.iter().map(|(content, _)| content));
     let that_count = files.iter().zip(&standings).filter(|(_, s)| **s == Standing::Counts);
-    let gaps = missing_parts(that_count.map(|(file, _)| &*file.name));
+    let counting = standings.iter().zip(&each).filter(|(s, _)| **s == Standing::Counts);
+    let members = counting.flat_map(|(_, (content, _))| content.members.iter().map(String::as_str));
+    let gaps = missing_parts(that_count.map(|(file, _)| &*file.name).chain(members));
     bills.parts_missing = cut.iter().chain(&gaps).map(|(_, n)| n).sum();
     bills.read.warnings.extend(gaps.into_iter().map(|(told, _)| told));
     let lines: usize = each.iter().map(|(_, collected)| collected.lines.len()).sum();
@@ -462,7 +464,9 @@ fn cut_lists<'c>(contents: impl Iterator<Item = &'c BillContent> + Clone) -> Vec
 fn missing_parts<'n>(names: impl Iterator<Item = &'n str>) -> Vec<(String, i64)> {
     let mut parts: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
     for name in names {
-        if let Some(part) = bill::delivery(name).and_then(|named| named.part)
+        // A member of an archive is named behind it.
+        let own = name.rsplit('!').next().unwrap_or(name);
+        if let Some(part) = bill::delivery(own).and_then(|named| named.part)
             && let Some((stem, _)) = name.rsplit_once('_')
         {
             parts.entry(stem).or_default().insert(part);

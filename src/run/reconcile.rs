@@ -211,8 +211,9 @@ impl Job<'_> {
         read.warnings.extend(money.as_ref().and_then(unpriced));
         let audit = auditor
             .finish(|label, day| money.as_ref().and_then(|money| money.unit_price(label, day)));
-        let totals = reconcile::totals(&rows)
-            .ok_or_else(|| RunError::Damaged("sums of the differences do not fit".into()))?;
+        let totals = reconcile::totals(&rows).ok_or_else(|| {
+            RunError::Usage("the bill's calls do not fit 64 bits: look at its usage".into())
+        })?;
         let tolerance = self.tolerance();
         let over_tolerance = rows.iter().filter(|row| tolerance.is_passed_by(row)).count() as i64;
         let beside = self.beside(&read, &counted, &rows, joined.as_ref(), money.as_ref(), &months);

@@ -410,8 +410,7 @@ fn alike(lines: &[BillLine], files: &[usize]) -> Option<String> {
         ),
     };
     Some(format!(
-        "{count} of the lines of usage say the same as another of their file but for their ids, and count: look whether they are \
-         charged twice ({places}{})",
+        "{count} of the lines of usage say the same as another of their file, and count: look whether they are charged twice ({places}{})",
         if count > 1 { ", …" } else { "" }
     ))
 }

@@ -5,7 +5,7 @@
 //! the text of every row to find the place that is known here.
 
 use super::WriteError;
-use arrow::array::{Array, AsArray, DictionaryArray};
+use arrow::array::{Array, AsArray, DictionaryArray, StringArray};
 use arrow::datatypes::Int32Type;
 use bytes::Bytes;
 use parquet::basic::{BoundaryOrder, Compression, Encoding, EncodingMask, PageType, Type};
@@ -32,8 +32,8 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Of a column whose dictionary holds texts. None where they are more than a dictionary page may hold (other
-    /// writers begin with a dictionary then, and go on without), or where pages are compressed by another codec.
+    /// Of a column whose dictionary holds texts. None where they are more than a dictionary page may hold (the
+    /// parquet crate then begins with a dictionary and goes on without), or where pages are compressed by another codec.
     pub fn of(
         column: &DictionaryArray<Int32Type>,
         descr: &ColumnDescPtr,
@@ -42,18 +42,20 @@ impl Chunk {
         let Compression::ZSTD(level) = properties.compression(descr.path()) else {
             return Ok(None);
         };
-        let (words, places) = distinct(column);
+        let texts = column.values().as_string::<i32>();
+        if 4 * texts.len() + texts.value_data().len()
+            > properties.column_dictionary_page_size_limit(descr.path())
+        {
+            return Ok(None);
+        }
+        let (words, places) = distinct(column, texts);
         let nullable = descr.max_def_level() > 0;
         if !nullable && places.contains(&NULL) {
             let message = format!("a null in column {}, which has none", descr.name());
             return Err(ParquetError::General(message).into());
         }
-        let bytes: usize = words.iter().map(|word| 4 + word.len()).sum();
-        if bytes > properties.column_dictionary_page_size_limit(descr.path()) {
-            return Ok(None);
-        }
         let mut pages = Pages::new(level.compression_level())?;
-        let mut page = Vec::with_capacity(bytes);
+        let mut page = Vec::new();
         for word in &words {
             page.extend_from_slice(&(word.len() as u32).to_le_bytes());
             page.extend_from_slice(word.as_bytes());
@@ -135,8 +137,10 @@ impl Chunk {
 
 /// The texts that rows have, each once, in the order in which rows have them; and of each row the place of its text.
 /// A dictionary may hold texts that no row has, and one text twice.
-fn distinct(column: &DictionaryArray<Int32Type>) -> (Vec<&str>, Vec<u32>) {
-    let texts = column.values().as_string::<i32>();
+fn distinct<'t>(
+    column: &DictionaryArray<Int32Type>,
+    texts: &'t StringArray,
+) -> (Vec<&'t str>, Vec<u32>) {
     let mut words: Vec<&str> = Vec::new();
     let mut place_of_word: HashMap<&str, u32> = HashMap::new();
     let mut place_of_key: Vec<Option<u32>> = vec![None; texts.len()];
@@ -317,7 +321,7 @@ fn boundary_order(extents: &[Extent]) -> BoundaryOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+    use arrow::array::{ArrayRef, Int32Array, RecordBatch};
     use arrow::compute::{cast, concat};
     use arrow::datatypes::{DataType, Field, Schema};
     use parquet::arrow::ArrowWriter;

@@ -119,7 +119,8 @@ fn uuid_bits(text: &[u8; UUID_LEN]) -> u128 {
 
 #[inline(always)]
 fn uuid_text(bits: u128, capital: bool) -> [u8; UUID_LEN] {
-    let [a, b, c, d] = [96, 64, 32, 0].map(|shift| digits((bits >> shift) as u32, capital));
+    let eight = |shift: u32| digits((bits >> shift) as u32, capital);
+    let (a, b, c, d) = (eight(96), eight(64), eight(32), eight(0));
     let mut text = [b'-'; UUID_LEN];
     text[..8].copy_from_slice(&a);
     text[9..13].copy_from_slice(&b[..4]);

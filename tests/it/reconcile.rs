@@ -1163,9 +1163,27 @@ fn a_bill_is_right_only_where_all_of_it_was_compared() {
         assert!(beside(&found, kind).is_some_and(|told| told.3), "{kind}: {}", found["beside"]);
         assert!(!headline.contains("IS RIGHT") && headline.contains("Besides: "), "{headline}");
     }
-    // What rounding of four lines can make is none of it.
-    let rounding = right_line([PRODUCT, "-", "月度计费精度差异", "-"], none, "0.04", "CNY");
-    right.says(&[clean.clone(), vec![rounding]].concat(), &[], 0);
+    // Rounding of the one line that costs no whole number of fen (1.13333333) makes up to a fen, whatever other lines there
+    // are: of ours without an amount, of other products.
+    let rounding = |cost| right_line([PRODUCT, "-", "月度计费精度差异", "-"], none, cost, "CNY");
+    right.says(&[clean.clone(), vec![rounding("0.01")]].concat(), &[], 0);
+    let mut padded = [clean.clone(), vec![rounding("0.02")]].concat();
+    padded.extend(
+        (0..9)
+            .map(|_| right_line(["对象存储 COS", "x", "按量计费日结", "-"], none, "1.005", "CNY")),
+    );
+    padded.extend((0..9).map(|_| right_line(day(H5_NAME), no_calls, "0", "CNY")));
+    let (headline, found) = right.says(&padded, &[], 4);
+    assert_eq!(beside(&found, "rounding_too_large"), some(1, "0.02", "0.02", true), "{headline}");
+
+    // What a bill says neither moves the cursor of a terminal nor begins a line of its own.
+    let hostile = "\"\u{1b}[2J\r\nTHE BILL IS RIGHT\u{9b}8m\"";
+    let lines =
+        [clean.clone(), vec![right_line(day(hostile), ["1", "0", "1", "次"], "1", "CNY")]].concat();
+    let text = right.month.told("pipelines/demo.toml", &right.file("bill.csv", &lines), 4);
+    assert!(text.contains("?[2J??THE BILL IS RIGHT?8m"), "{text}");
+    let raw = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    assert!(!text.contains(raw) && !text.lines().any(|line| line.starts_with("THE BILL IS RIGHT")));
 
     // What the lines themselves say: 2 - 0 is not 1; 3 times ten thousand calls.
     let mut uneven = clean.clone();
@@ -1535,6 +1553,14 @@ fn the_members_of_an_archive_are_one_bill() {
     let found = right.month.reconcile(&[&part(1), &part(2), &part(3)], &as_of, 0);
     assert_eq!(beside(&found, "parts_missing"), None);
     let found = right.month.reconcile(&[&part(1), &part(3)], &as_of, 4);
+    assert_eq!(beside(&found, "parts_missing"), Some((1, None, None, true)));
+    warning(&found, "1 file of its numbered parts missing (_2)");
+    // So it is of members of an archive, where no file is there to miss.
+    let member = |n: u32| format!("{UIN}-20241223-by_used_time-bill_details_{n}.csv");
+    let zip = format!("{UIN}-20241223-by_used_time-bill_details.zip");
+    let members = [(member(1), csv(&lines[..2])), (member(3), csv(&lines[2..]))];
+    let members = members.each_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+    let found = right.month.reconcile(&[&zipped(&right, &zip, &members)], &as_of, 4);
     assert_eq!(beside(&found, "parts_missing"), Some((1, None, None, true)));
     warning(&found, "1 file of its numbered parts missing (_2)");
     // A sub-product of ours under a product of another name.

@@ -29,6 +29,9 @@ pub fn read_within(
         cause: cause.to_string(),
     };
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| damaged(&error))?;
+    if listed_members(bytes).is_some_and(|listed| listed > archive.len()) {
+        return Err(damaged(&"members have the name of others, which hides them"));
+    }
     if archive.len() > MEMBERS_MAX {
         return Err(BillRefused::TooManyMembers { file: file(), members: archive.len() });
     }
@@ -79,12 +82,19 @@ pub fn read_within(
             CHUNK_BYTES,
             Bounded { input: unpacked, left: &mut left, passed: false },
         );
-        let outcome = bill.read(reading, &inside, &mut input, bytes);
+        let mut outcome = bill.read(reading, &inside, &mut input, bytes);
+        if matches!(outcome, Ok(Err(_))) {
+            // What is damaged looks like no bill. Its checksum is asked for at its end.
+            outcome = io::copy(&mut input, &mut io::sink()).and(outcome);
+        }
         if input.get_ref().passed {
             return Err(BillRefused::TooLarge { file: file() });
         }
         match outcome.map_err(|error| damaged(&error))? {
-            Ok(()) => read_any = true,
+            Ok(()) => {
+                read_any = true;
+                reading.content.members.push(inside);
+            }
             // A bill pack holds the other levels, too.
             Err(refused @ BillRefused::NotDetail { .. }) => passed.push(refused),
             // A text beside the bill need not be one.
@@ -125,6 +135,14 @@ pub fn read_within(
         reading.note(format_args!("{name}: passed over, being no CSV: {what}"));
     }
     bill.finish(reading)
+}
+
+/// How many members an archive says that it lists, by its last record (4.3.16 of the zip specification). None where that
+/// says that another record does.
+fn listed_members(bytes: &[u8]) -> Option<usize> {
+    let record = &bytes[memchr::memmem::rfind(bytes, b"PK\x05\x06")?..];
+    let count = record.get(10..12).map(|count| u16::from_le_bytes([count[0], count[1]]))?;
+    (count != u16::MAX).then_some(usize::from(count))
 }
 
 /// Whether a name ends as names of files do.

@@ -20,6 +20,8 @@ pub struct Rows<R> {
     /// Unquoted cells, one behind the other, and where each ends.
     cells: Vec<u8>,
     ends: Vec<usize>,
+    /// The file ends within quotes: the row has been cut.
+    cut: bool,
 }
 
 /// Why a row could not be had.
@@ -45,7 +47,15 @@ enum Within {
 
 impl<R: BufRead> Rows<R> {
     pub fn new(input: R) -> Rows<R> {
-        Rows { input, next_line: 1, line: 1, raw: Vec::new(), cells: Vec::new(), ends: Vec::new() }
+        Rows {
+            input,
+            next_line: 1,
+            line: 1,
+            raw: Vec::new(),
+            cells: Vec::new(),
+            ends: Vec::new(),
+            cut: false,
+        }
     }
 
     /// The next row that is not blank; false at the end.
@@ -76,7 +86,7 @@ impl<R: BufRead> Rows<R> {
                 return Err(Broken::TooLong { row: self.line });
             }
             if read == 0 {
-                // The end closes what is open.
+                self.cut = within == Within::Quoted;
                 if any {
                     self.ends.push(self.cells.len());
                 }
@@ -389,6 +399,10 @@ impl Bill {
                 return;
             }
             _ => {}
+        }
+        if rows.cut {
+            let what = "the file ends within quotes: it has been cut off; download it again";
+            return refuse(reading, "", "row_cut", what.into());
         }
         if rows.len() < header.width {
             let what = format!("{} cells, where the header has {}", rows.len(), header.cells.len());

@@ -52,6 +52,8 @@ pub struct Collected {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BillContent {
     pub file: BillFile,
+    /// Members of an archive that were read as bills.
+    pub members: Vec<String>,
     /// Lines that add up others (合计).
     pub totals: i64,
     /// Attempts of the provider's own list.

@@ -445,6 +445,52 @@ fn times_are_beijing_times() {
 }
 
 #[test]
+fn a_row_that_ends_within_quotes_has_been_cut() {
+    // Whole, the last row reads 15 of what comes last; cut, it would read 1.
+    let text = csv(&[row(&[]), row(&[])]);
+    let whole = text.trim_end().to_owned();
+    let quoted = |end: &str| format!("{whole},\"15{end}");
+    let (_, collected) = read_text(&quoted("\""));
+    assert_eq!((collected.lines.len(), collected.rejects.len()), (1, 1));
+    assert_eq!(collected.rejects[0].reason, "row_long");
+    let (_, collected) = read_text(&quoted(""));
+    let rejects: Vec<_> = collected.rejects.iter().map(|r| (r.row, r.reason)).collect();
+    assert_eq!((collected.lines.len(), rejects), (1, vec![(3, "row_cut")]));
+    // Within the last cell that the header has.
+    let (before, last) = whole.rsplit_once(',').expect("cells");
+    let (_, collected) = read_text(&format!("{before},\"{last}"));
+    let rejects: Vec<_> = collected.rejects.iter().map(|r| (r.row, r.reason)).collect();
+    assert_eq!((collected.lines.len(), rejects), (1, vec![(3, "row_cut")]));
+    assert_eq!(read_text(&format!("{before},\"{last}\"")).1.lines.len(), 2);
+}
+
+#[test]
+fn an_archive_that_hides_or_breaks_a_member_is_refused() {
+    let text = csv(&[row(&[])]);
+    let both = zipped(&[("a.csv", text.as_bytes()), ("b.csv", text.as_bytes())]);
+    let (_, collected) = read("x.zip", &both, &Wording::default()).expect("a bill");
+    assert_eq!(collected.lines.len(), 2);
+    // Both with one name: of these the second alone would be read.
+    let mut one_name = both.clone();
+    while let Some(at) = memchr::memmem::find(&one_name, b"b.csv") {
+        one_name[at] = b'a';
+    }
+    let refused = read("x.zip", &one_name, &Wording::default()).expect_err("a refusal");
+    assert!(refused.to_string().contains("have the name of others"), "{refused}");
+    // A byte of the first member's header, behind its local record of 30 bytes and its name, is another: it looks like no
+    // bill, but is damaged.
+    let mut stored = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    stored.start_file("a.csv", options).expect("begins");
+    stored.write_all(text.as_bytes()).expect("writes");
+    let mut stored = stored.finish().expect("ends").into_inner();
+    stored[35 + 1] ^= 1;
+    let refused = read("x.zip", &stored, &Wording::default()).expect_err("a refusal");
+    assert!(refused.to_string().contains("a damaged zip archive"), "{refused}");
+}
+
+#[test]
 fn rows_of_any_shape_are_counted() {
     let short = "100001,人脸核身,x".to_owned();
     let long = format!("{},more", row(&[]));
