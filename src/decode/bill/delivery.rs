@@ -98,7 +98,9 @@ fn without_copy(stem: &str) -> (&str, u32) {
 
 /// A name without the number of a part of a long bill (`_2`), and that number.
 fn without_part(stem: &str) -> (&str, Option<u32>) {
-    match stem.rsplit_once('_').map(|(stem, n)| (stem, n.parse())) {
+    // A longer number is a day or a time.
+    let part = stem.rsplit_once('_').filter(|(_, n)| n.len() <= 4);
+    match part.map(|(stem, n)| (stem, n.parse())) {
         Some((stem, Ok(n))) => (stem, Some(n)),
         _ => (stem, None),
     }

@@ -728,6 +728,8 @@ fn names_of_deliveries_tell_what_they_hold() {
     assert_eq!(named("1-20241208-by_used_time-bill_details (1).zip"), december(None));
     assert_eq!(named("1-20241208-by_used_time-bill_details(12).zip"), december(None));
     assert_eq!(named("1-20241208-by_used_time-bill_details_2.csv"), december(Some(2)));
+    // A day or a time behind the name is no part: it would ask for as many as its number says.
+    assert_eq!(named("1-20241208-by_used_time-bill_details_1735689600.csv"), None);
     assert_eq!(named("1-20241208-by_used_time-bill_details_2 (1).csv"), december(Some(2)));
     for name in [
         "bill.zip",
