@@ -201,6 +201,12 @@ impl BillLine {
         let is_k = latin.strip_prefix('k').is_some_and(|rest| !digits.is_empty() || rest == "次");
         let thousand = (is_k || latin.starts_with("thousand")).then_some(1_000);
         let times = word.or(thousand).unwrap_or(1);
+        // A number of another form (十万次, 1.5万次, 次/万) is not guessed at.
+        let said = words.iter().find_map(|(word, _)| behind.strip_prefix(word)).unwrap_or(behind);
+        let more = |c: char| c.is_ascii_digit() || ".十百千万萬亿億两兩半".contains(c);
+        if said.contains(more) || ["million", "hundred"].iter().any(|word| latin.contains(word)) {
+            return None;
+        }
         Some(number.filter(|n| *n > 0).and_then(|n| n.checked_mul(times)).unwrap_or(1))
     }
 

@@ -293,7 +293,9 @@ fn units_of_many_calls_are_told_apart() {
         assert_eq!(many.calls(), Some(calls), "{unit:?}");
         assert_eq!(many.unknown_unit(), unit.filter(|unit| *unit == "个"));
     }
-    for unit in ["KB", "分钟", "10 GB"] {
+    // Time and bytes; numbers of a form that is not read.
+    let not_read = ["十万次", "1.5万次", "萬次", "两万次", "次(万)", "次/万", "million calls"];
+    for unit in ["KB", "分钟", "10 GB"].into_iter().chain(not_read) {
         many.usage_unit = Some(unit.into());
         assert_eq!((many.calls(), many.unknown_unit()), (None, None), "{unit}");
     }
