@@ -170,12 +170,13 @@ impl BillLine {
         self.in_calls(total)?.as_count()
     }
 
-    /// A measure of usage in single calls; None where that does not fit, and where the unit measures time or bytes.
+    /// A measure of usage in single calls; None where that does not fit, and where the unit says of no number of calls.
     pub fn in_calls(&self, usage: Amount) -> Option<Amount> {
         usage.checked_mul_count(self.calls_of_unit()?)
     }
 
-    /// Calls of one unit (组件用量单位): 1, unless it begins with a number or a word for one (万次, 千次, 1000 次).
+    /// Calls of one unit (组件用量单位): 1, unless it begins with a number or a word for one (万次, 千次, 1000 次). None where
+    /// it measures time or bytes, and where it holds a number of another form.
     fn calls_of_unit(&self) -> Option<i64> {
         // Nearly every line has it, and is asked several times.
         let Some(unit) = self.usage_unit.as_deref().filter(|unit| *unit != "次") else {
@@ -193,16 +194,15 @@ impl BillLine {
             ("千", 1_000),
             ("百", 100),
         ];
-        let word = words.iter().find(|(word, _)| behind.starts_with(word)).map(|(_, times)| *times);
+        let word = words.iter().find_map(|(word, n)| Some((*n, behind.strip_prefix(word)?)));
         let latin = behind.to_ascii_lowercase();
         if !unit.contains('次') && NO_COUNTS.iter().any(|end| latin.ends_with(end)) {
             return None;
         }
         let is_k = latin.strip_prefix('k').is_some_and(|rest| !digits.is_empty() || rest == "次");
         let thousand = (is_k || latin.starts_with("thousand")).then_some(1_000);
-        let times = word.or(thousand).unwrap_or(1);
+        let (times, said) = word.unwrap_or((thousand.unwrap_or(1), behind));
         // A number of another form (十万次, 1.5万次, 次/万) is not guessed at.
-        let said = words.iter().find_map(|(word, _)| behind.strip_prefix(word)).unwrap_or(behind);
         let more = |c: char| c.is_ascii_digit() || ".十百千万萬亿億两兩半".contains(c);
         if said.contains(more) || ["million", "hundred"].iter().any(|word| latin.contains(word)) {
             return None;
