@@ -92,6 +92,8 @@ pub struct BillLine {
     pub told_apart: [Option<NonZeroU32>; 6],
     /// The columns of its file, a bit each; none for API pages.
     pub columns: u64,
+    /// Calls of one unit of its usage, where the pipeline says it (`reconcile.usage_units`).
+    pub calls_of_unit: Option<i64>,
     /// Place of its component in the line of the bill, where that lists several.
     pub component_at: u32,
     /// The file (within a zip: `archive.zip!member.csv`), and the row in it: the line of a CSV from 1, header included;
@@ -170,14 +172,19 @@ impl BillLine {
         self.in_calls(total)?.as_count()
     }
 
+    /// Whether it says a usage that is not nothing, counted in calls or not.
+    pub fn says_usage(&self) -> bool {
+        self.usage_total.or(self.usage_billed).is_some_and(|usage| !usage.is_zero())
+    }
+
     /// A measure of usage in single calls; None where that does not fit, and where the unit says of no number of calls.
     pub fn in_calls(&self, usage: Amount) -> Option<Amount> {
-        usage.checked_mul_count(self.calls_of_unit()?)
+        usage.checked_mul_count(self.calls_of_unit.or_else(|| self.told_by_unit())?)
     }
 
     /// Calls of one unit (组件用量单位): 1, unless it begins with a number or a word for one (万次, 千次, 1000 次). None where
     /// it measures time or bytes, and where it holds a number of another form.
-    fn calls_of_unit(&self) -> Option<i64> {
+    fn told_by_unit(&self) -> Option<i64> {
         // Nearly every line has it, and is asked several times.
         let Some(unit) = self.usage_unit.as_deref().filter(|unit| *unit != "次") else {
             return Some(1);
@@ -213,11 +220,14 @@ impl BillLine {
     /// A unit of its usage that says neither that it counts calls nor that it does not: each counts as one call.
     pub fn unknown_unit(&self) -> Option<&str> {
         let unit = self.usage_unit.as_deref().filter(|unit| !unit.contains('次'))?;
+        if self.calls_of_unit.is_some() {
+            return None;
+        }
         let latin = unit.to_ascii_lowercase();
         let mut words = latin.split(|c: char| !c.is_ascii_alphabetic()).filter(|w| !w.is_empty());
         let counts = words.any(|word| CALLS.contains(&word))
             || unit.is_ascii() && !latin.contains(|c: char| c.is_ascii_alphabetic());
-        (!counts && self.calls_of_unit().is_some()).then_some(unit)
+        (!counts && self.told_by_unit().is_some()).then_some(unit)
     }
 
     /// The day on which its usage stands.
@@ -258,11 +268,21 @@ impl BillLine {
         }
     }
 
-    /// What its payments come to, where the bill says what was paid in cash: a cost is voucher + incentive + transfer + cash
-    /// (BillDetailComponent of the billing API), of which `-` is nothing. None, too, where they do not fit.
-    pub fn paid(&self) -> Option<Amount> {
-        let others = [self.voucher, self.incentive, self.transfer].into_iter().flatten();
-        Amount::checked_sum(others.chain([self.cash?]))
+    /// What its payments come to more than its cost: a cost is voucher + incentive + transfer + cash (BillDetailComponent of the
+    /// billing API), of which `-` is nothing. None where they say nothing, or do not fit. Where nothing is said of cash, as much
+    /// of it may have been paid as is left of the cost.
+    pub fn overpaid(&self) -> Option<Amount> {
+        let payments = [self.voucher, self.incentive, self.transfer, self.cash];
+        if payments.iter().all(Option::is_none) {
+            return None;
+        }
+        let cost = self.cost.unwrap_or_default();
+        let more = Amount::checked_sum(payments.into_iter().flatten())?.checked_sub(cost)?;
+        let is_left = match cost >= Amount::ZERO {
+            true => more <= Amount::ZERO,
+            false => more >= Amount::ZERO,
+        };
+        (self.cash.is_some() || !is_left).then_some(more)
     }
 
     /// Whether its amounts are yuan.

@@ -3,6 +3,7 @@
 use super::{Amount, BillReject, Period, SeqDifference, SeqStatus, Status, UsageDay, Variance};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 codes! {
     /// What a bill asks or says that is in no row, or of which a row holds only a part against our records. A bill with
@@ -33,6 +34,8 @@ codes! {
         SeqsDiffer = "seqs_differ",
         /// Usage lines that give no whole number of calls: counted as none.
         NoCount = "no_count",
+        /// Usage lines in a unit that is not known: each counts as one call.
+        UnknownUnit = "unknown_unit",
         /// Usage lines whose three measures contradict each other (before packages - deducted is not billed).
         MeasuresDisagree = "measures_disagree",
         /// Lines whose payments (voucher, incentive, transfer, cash) are a fen or more off their cost; `cost` is what is paid more.
@@ -57,12 +60,16 @@ codes! {
 }
 
 impl OtherProduct {
-    /// Adds so many lines. Told, and added up nowhere else: what does not fit stays out.
-    pub fn add(&mut self, lines: i64, usage: Amount, cost: Amount, cost_gross: Amount) {
-        self.lines += lines;
-        for (sum, part) in
-            [(&mut self.usage, usage), (&mut self.cost, cost), (&mut self.cost_gross, cost_gross)]
-        {
+    /// Adds the lines of another one. Told, and added up nowhere else: what does not fit stays out.
+    pub fn add(&mut self, more: &OtherProduct) {
+        self.lines += more.lines;
+        self.lines_without_cost += more.lines_without_cost;
+        self.like_ours |= more.like_ours;
+        for (sum, part) in [
+            (&mut self.usage, more.usage),
+            (&mut self.cost, more.cost),
+            (&mut self.cost_gross, more.cost_gross),
+        ] {
             *sum = sum.checked_add(part).unwrap_or(*sum);
         }
     }
@@ -93,8 +100,13 @@ pub struct OtherProduct {
     /// 优惠后总价, whatever its currency; and the same without regard to sign.
     pub cost: Amount,
     pub cost_gross: Amount,
-    /// Its name holds one of ours.
+    /// Lines that do not say what they cost.
+    pub lines_without_cost: i64,
+    /// Its name holds one of ours, or names below it are those of a billing tag.
     pub like_ours: bool,
+    /// Names and codes of what is below it (子产品, 组件), for who knows billing tags.
+    #[serde(skip)]
+    pub names: BTreeSet<Arc<str>>,
 }
 
 /// The outcome of `reconcile`. Serialised, it is what `--json` prints and the HTML report holds.

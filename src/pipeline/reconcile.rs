@@ -44,6 +44,7 @@ pub(super) fn reconcile(draft: &mut Draft, opened_at: Option<i64>) -> Option<Rec
         products: texts(&at("products")),
         bill_tags: bill_tags?,
         transaction_types,
+        usage_units: usage_units(draft),
         editions: editions?,
         packages: packages?,
     })
@@ -145,6 +146,13 @@ fn transaction_types(draft: &Draft) -> BTreeMap<String, LineKind> {
     };
     let entries = table.into_iter().flatten();
     entries.filter_map(|(name, value)| Some((name.clone(), kind(value)?))).collect()
+}
+
+/// Its values are numbers from 1: the schema has told of all others.
+fn usage_units(draft: &Draft) -> BTreeMap<String, i64> {
+    let table = draft.value.pointer(&child(AT, "usage_units")).and_then(Value::as_object);
+    let entries = table.into_iter().flatten();
+    entries.filter_map(|(unit, calls)| Some((unit.clone(), calls.as_i64()?))).collect()
 }
 
 fn entries(draft: &Draft, at: &str) -> Vec<String> {

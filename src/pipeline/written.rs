@@ -3,6 +3,7 @@
 //! Takes nothing but the shape; whether a value makes sense is for `check` to say.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -294,6 +295,8 @@ pub struct ReconcileSection {
     /// What the bill calls transactions (交易类型, TransactionType, ActionType; name or code) besides the names known, or
     /// instead of what is known of them = what such a line is about. Default: none.
     pub transaction_types: BTreeMap<String, LineKindWritten>,
+    /// Units of usage on the bill (组件用量单位) besides those known (次, 万次, 1,000 次, …) = the calls of one. Default: none.
+    pub usage_units: BTreeMap<String, NonZeroU32>,
     /// Which published table of charging codes holds for a product, where it is not the usual one. The first that
     /// matches wins.
     pub editions: Vec<EditionSection>,
@@ -314,6 +317,7 @@ impl Default for ReconcileSection {
             products: Vec::new(),
             bill_tags: BTreeMap::new(),
             transaction_types: BTreeMap::new(),
+            usage_units: BTreeMap::new(),
             editions: Vec::new(),
             package: Vec::new(),
         }

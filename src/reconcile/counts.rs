@@ -13,9 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What the join has to be told.
 pub struct Settings<'s> {
-    /// What was known then: lines paid later do not count, and days whose bill was not out are pending. Milliseconds
-    /// since the epoch.
+    /// Days whose bill was not out then are pending. Milliseconds since the epoch.
     pub as_of_ms: i64,
+    /// What was known then: lines paid later do not count. `None`: all do.
+    pub paid_until_ms: Option<i64>,
     /// The bill of day D is out so many minutes after 00:00 of D+1, Beijing time.
     pub daily_out_minutes: i64,
     /// A month's bill is out at the end of this day of the next month.
@@ -204,7 +205,10 @@ pub fn counts(
     let mut counted = Counted::default();
     let known: Vec<&BillLine> = lines
         .iter()
-        .filter(|line| line.pay_time.is_none_or(|time| time <= settings.as_of_ms))
+        .filter(|line| {
+            line.pay_time
+                .is_none_or(|time| settings.paid_until_ms.is_none_or(|until| time <= until))
+        })
         .collect();
     counted.lines_later = (lines.len() - known.len()) as i64;
 
@@ -254,7 +258,8 @@ pub fn counts(
 
     let mut by_month: BTreeSet<TagMonth> = BTreeSet::new();
     for (line, day, spans) in &placed {
-        if *spans && line.kind == Some(LineKind::Usage) {
+        // One of no calls leaves the days as they are.
+        if *spans && line.kind == Some(LineKind::Usage) && line.calls() != Some(0) {
             by_month.insert((
                 line.account.to_string(),
                 line.billing_tag_code.to_string(),
@@ -356,7 +361,10 @@ fn variance(
     packages: &Packages<'_>,
 ) -> Result<Variance, CountError> {
     let has_lines = !sum.lines.is_empty();
-    let pending = settings.is_pending(&account, &code, period);
+    // Of a month that settles by the day, what stands in the bill is not early.
+    let is_early = |settled| !has_lines || settled == Settlement::Monthly;
+    let pending = settings.is_pending(&account, &code, period)
+        && (matches!(period, Period::Day(_)) || is_early((settings.settlement)(&account, &code)));
     // What has no tag has no package either: packages are bought for a tag.
     let covered = !has_lines
         && sum.charged > 0

@@ -31,6 +31,7 @@ fn settlement(_: &str, tag: &str) -> Settlement {
 fn settings() -> Settings<'static> {
     Settings {
         as_of_ms: day("2024-12-20").begin_ms(),
+        paid_until_ms: None,
         daily_out_minutes: Settings::DAILY_OUT_MINUTES,
         monthly_out_day: Settings::MONTHLY_OUT_DAY,
         months: None,

@@ -223,6 +223,9 @@ fn beside_words(beside: &Beside) -> String {
             plural(beside.lines.unsigned_abs(), "Seq")
         ),
         BesideKind::NoCount => format!("{lines} without a whole number of calls"),
+        BesideKind::UnknownUnit => {
+            format!("{lines} in units that are not known, counted as one call each")
+        }
         BesideKind::MeasuresDisagree => {
             format!("{lines} whose usage, deducted and billed contradict each other")
         }
@@ -559,6 +562,10 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
             beside(BesideKind::UnknownKind),
             "Say in the pipeline file what the transactions of unknown kind are (the warnings have the lines to add), then \
              reconcile again.",
+        ),
+        (
+            beside(BesideKind::UnknownUnit),
+            "Say in the pipeline file how many calls the units are (reconcile.usage_units; the warnings have the line to add).",
         ),
         (
             r.money.as_ref().is_some_and(|money| !money.unpriced_tags.is_empty()),

@@ -21,16 +21,24 @@ struct Sum {
     lines: i64,
     cost: Amount,
     gross: Amount,
-    /// Calls without regard to sign.
+    /// Calls without regard to sign; and whether a line says usage that gives no whole number of them.
     calls: i64,
+    is_uncounted: bool,
     /// An amount that is not yuan, or does not fit.
     is_unknown: bool,
+    /// A line does not say what it costs.
+    is_silent: bool,
 }
 
 impl Sum {
     fn add(&mut self, line: &BillLine) {
         self.lines += 1;
-        self.calls = self.calls.saturating_add(line.calls().map_or(0, i64::saturating_abs));
+        match line.calls() {
+            Some(calls) => self.calls = self.calls.saturating_add(calls.saturating_abs()),
+            None => self.is_uncounted |= line.says_usage(),
+        }
+        // Usage that does not say it billed nothing: other usage is a reject.
+        self.is_silent |= line.cost.is_none() && line.kind != Some(LineKind::Usage);
         self.add_cost(line.cost.unwrap_or_default(), line.is_in_yuan());
     }
 
@@ -48,13 +56,14 @@ impl Sum {
     }
 
     fn told(&self, kind: BesideKind, over_tolerance: bool) -> Option<Beside> {
-        let known = |amount| (!self.is_unknown).then_some(amount);
+        let is_unknown = self.is_unknown || self.is_silent;
+        let known = |amount| (!is_unknown).then_some(amount);
         (self.lines > 0).then_some(Beside {
             kind,
             lines: self.lines,
             cost: known(self.cost),
             cost_gross: known(self.gross),
-            over_tolerance: over_tolerance || self.is_unknown,
+            over_tolerance: over_tolerance || is_unknown,
         })
     }
 }
@@ -93,7 +102,7 @@ impl Job<'_> {
         let asked_prices = self.prices;
         let compares_money = asked_prices.is_some_and(is_yuan);
         let over = |sum: &Sum| sum.gross > tolerance.amount;
-        let passes = |sum: &Sum| over(sum) || sum.calls > tolerance.calls;
+        let passes = |sum: &Sum| over(sum) || sum.calls > tolerance.calls || sum.is_uncounted;
         let is_ours = |line: &&BillLine| *line.account == self.pipeline.account.uin;
         let all_known = || self.bills.lines.iter().filter(|line| self.knows(line));
         let lines_known = || all_known().filter(is_ours);
@@ -117,12 +126,13 @@ impl Job<'_> {
         }
         let mut like_ours = OtherProduct::default();
         for product in read.other_products.iter().filter(|product| product.like_ours) {
-            like_ours.add(product.lines, product.usage, product.cost, product.cost_gross);
+            like_ours.add(product);
         }
         let sum = Sum {
             lines: like_ours.lines,
             cost: like_ours.cost,
             gross: like_ours.cost_gross,
+            is_silent: like_ours.lines_without_cost > 0,
             ..Sum::default()
         };
         let calls = like_ours.usage > Amount::of_count(tolerance.calls);
@@ -151,14 +161,17 @@ impl Job<'_> {
         if counted.lines_without_count > 0 {
             told.push(unknown(BesideKind::NoCount, counted.lines_without_count));
         }
+        let in_unknown = of_usage().filter(|line| line.unknown_unit().is_some()).count();
+        if in_unknown > 0 {
+            told.push(unknown(BesideKind::UnknownUnit, in_unknown as i64));
+        }
         if self.bills.uneven > 0 {
             told.push(unknown(BesideKind::MeasuresDisagree, self.bills.uneven));
         }
         let mut sum = Sum::default();
-        for line in lines().filter(|line| bill::names_payments(line)) {
-            let more = line.paid().and_then(|paid| paid.checked_sub(line.cost?));
+        for line in lines().filter(|line| bill::names_payments(line) || line.cash.is_none()) {
             // What is paid may be rounded to fen.
-            if let Some(more) = more.filter(|more| more.abs().units() >= FEN) {
+            if let Some(more) = line.overpaid().filter(|more| more.abs().units() >= FEN) {
                 sum.lines += 1;
                 sum.add_cost(more, line.is_in_yuan());
             }
@@ -167,7 +180,8 @@ impl Job<'_> {
         let sum = Sum::of(lines().filter(|line| line.kind == Some(LineKind::Rounding)));
         let rounded = lines().filter(|line| may_be_rounded(line)).count() as i128;
         let most = Amount::from_units(FEN.saturating_mul(rounded)).unwrap_or(Amount::ZERO);
-        if most.checked_add(tolerance.amount).is_none_or(|most| sum.gross > most) {
+        let most = most.checked_add(tolerance.amount);
+        if sum.is_silent || most.is_none_or(|most| sum.gross > most) {
             told.extend(sum.told(BesideKind::RoundingTooLarge, true));
         }
         // Each package of the pipeline is one that was bought, and one that was given back.
@@ -177,7 +191,9 @@ impl Job<'_> {
             .partition(|line| asked_prices.is_none() || self.names_package_of(line, &mut told_of));
         let sum = Sum::of(not_named);
         told.extend(sum.told(BesideKind::PackageNotNamed, over(&sum)));
-        told.extend(Sum::of(named).told(BesideKind::Package, false));
+        // Their prices are not checked: nor is it missed where one does not say its own.
+        let sum = Sum { is_silent: false, ..Sum::of(named) };
+        told.extend(sum.told(BesideKind::Package, false));
         let differ = money.map_or(0, |money| packages_differ(money, rows));
         if differ > 0 {
             let over_tolerance = differ > tolerance.calls;
@@ -208,9 +224,9 @@ impl Job<'_> {
         told
     }
 
-    /// Whether a line was there at the time of which is asked.
+    /// Whether a line was there at the time of which is asked; where none is, all are.
     pub(super) fn knows(&self, line: &BillLine) -> bool {
-        line.pay_time.is_none_or(|time| time <= self.as_of_ms)
+        line.pay_time.is_none_or(|time| self.asked.as_of_ms.is_none_or(|as_of_ms| time <= as_of_ms))
     }
 
     /// Whether a line is of what was asked for: what stands in the bill of the month, of whatever day, and what is of its

@@ -4,7 +4,7 @@ use super::{RunError, same_lines};
 use crate::classify::{
     BillNames, BillTags, Catalogue, TagId, billing_tag_of_bill, settlement_date,
 };
-use crate::decode::bill::{self, BillContent, Collected, Standing, Wording};
+use crate::decode::bill::{self, BillContent, Collected, PagesHeld, Standing, Wording};
 use crate::model::{
     Amount, BillLine, BillRead, BillReject, LineKind, OtherProduct, ProviderAttempt, Settlement,
     UsageDay, UsageMonth, plural,
@@ -48,9 +48,10 @@ struct File {
 /// Reads bills. `urls` are files, or folders that end with `/`; `as_of_ms` is milliseconds since the epoch. A file that
 /// cannot be reconciled as a whole is an error (exit 2); a line that cannot be read is a reject.
 pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills, RunError> {
-    let (mut files, mut passed_over) = (Vec::new(), Vec::new());
+    let mut folders = Folders::default();
+    let mut files = Vec::new();
     for url in urls {
-        files.extend(find(pipeline, url, &mut passed_over)?);
+        files.extend(find(pipeline, url, &mut folders)?);
     }
     let mut seen = BTreeSet::new();
     files.retain(|file| seen.insert(file.name.clone()));
@@ -87,9 +88,11 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         let replaced_by = names[counting[0]].to_owned();
         let is_read = !each[at].0.file.kind.is_empty();
         if is_read {
-            let counting = counting.iter().flat_map(|other| &each[*other].1.lines);
-            let (here, there) = same_lines::differing(each[at].1.lines.iter(), counting);
-            let differ = if *is_part { here } else { here + there };
+            let lines = counting.iter().flat_map(|other| &each[*other].1.lines);
+            let (here, there) = same_lines::differing(each[at].1.lines.iter(), lines);
+            let contents: Vec<&BillContent> = counting.iter().map(|at| &each[*at].0).collect();
+            let more = only_there(&each[at].0, &contents);
+            let differ = more + if *is_part { here } else { here + there };
             if differ > 0 {
                 bills.files_differ += differ;
                 bills.read.warnings.push(format!(
@@ -104,14 +107,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         each[at] = unread(names[at], Some(replaced_by));
         each[at].0.notes = if is_read { Vec::new() } else { notes };
     }
-    if !passed_over.is_empty() {
-        let named = passed_over.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-        bills.read.warnings.push(format!(
-            "{} in the folders given, not read ({named}): bills are read from {}",
-            plural(passed_over.len() as u64, "other file"),
-            BILL_ENDS.join(", ")
-        ));
-    }
+    folders.tell(&mut bills.read);
     let cut = cut_lists(each.iter().map(|(content, _)| content));
     let that_count = files.iter().zip(&standings).filter(|(_, s)| **s == Standing::Counts);
     let counting = standings.iter().zip(&each).filter(|(s, _)| **s == Standing::Counts);
@@ -120,7 +116,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     bills.parts_missing = cut.iter().chain(&gaps).map(|(_, n)| n).sum();
     bills.read.warnings.extend(gaps.into_iter().map(|(told, _)| told));
     let lines: usize = each.iter().map(|(_, collected)| collected.lines.len()).sum();
-    let mut pages = Pages::new();
+    let mut pages = FilePages::new();
     let mut others: Vec<Others> = Vec::new();
     for ((content, collected), standing) in each.into_iter().zip(&standings) {
         if matches!(standing, Standing::NotYet) {
@@ -131,7 +127,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         bills.read.warnings.extend(content.notes);
         others.push(Others {
             file: content.file.name.clone(),
-            is_page: content.pages.is_some(),
+            is_page: !content.pages.is_empty(),
             products: content.other_products,
         });
         bills.uneven += content.uneven;
@@ -145,11 +141,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
             };
             bills.statistics = said.or(bills.statistics);
         }
-        if let Some(held) = content.pages {
-            let month = collected.lines.iter().find_map(|line| line.bill_month);
-            let all = pages.entry((month, held.total)).or_default();
-            all.push((content.file.name.clone(), held));
-        }
+        pages.extend(content.pages.into_iter().map(|held| (content.file.name.clone(), held)));
         if content.file.kind == bill::LIST_KIND && content.file.rejects > 0 {
             bills.read.warnings.push(format!(
                 "{}: {} of the provider's list could not be read: Seqs that only ours has may stand there",
@@ -174,10 +166,16 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     let (told, missing) = missing_pages(pages);
     bills.read.warnings.extend(told);
     bills.pages_missing = missing;
-    tag(pipeline, &mut bills.lines)?;
+    let map = bill_tags(pipeline)?;
+    tag(&map, &mut bills.lines);
+    set_units(pipeline, &mut bills.lines);
     let had_lines = files_with_lines(&bills.lines);
     let repeated = same_lines::leave_out(&mut bills.lines);
-    let products = other_products(others, &had_lines, &files_with_lines(&bills.lines));
+    let have_lines = files_with_lines(&bills.lines);
+    let mut products = other_products(others, &had_lines, &have_lines);
+    for product in &mut products {
+        product.like_ours |= product.names.iter().any(|name| is_tagged(&map, name));
+    }
     bills.read.lines_other_products = products.iter().map(|product| product.lines).sum();
     bills.read.warnings.extend(like_ours(&products));
     bills.read.other_products = products;
@@ -211,11 +209,7 @@ const BILL_ENDS: [&str; 5] = [".zip", ".csv", ".json", ".ndjson", ".jsonl"];
 
 /// The files that a path or URL means. It is opened with the options of the source or the output where it lies in the
 /// same store.
-fn find(
-    pipeline: &Pipeline,
-    url: &str,
-    passed_over: &mut Vec<String>,
-) -> Result<Vec<File>, RunError> {
+fn find(pipeline: &Pipeline, url: &str, folders: &mut Folders) -> Result<Vec<File>, RunError> {
     let options = options_for(pipeline, url);
     can_be_asked(url, &options)?;
     let failed = |error| of_bill(url, error);
@@ -228,14 +222,19 @@ fn find(
         };
         let (bills, others): (Vec<_>, Vec<_>) =
             place.list(None).map_err(failed)?.into_iter().partition(|object| is_bill(&object.key));
-        passed_over.extend(others.into_iter().map(|object| object.key));
+        let name = |key: &str| format!("{}/{key}", url.trim_end_matches('/'));
+        for key in others.into_iter().map(|object| object.key) {
+            let lower = key.to_ascii_lowercase();
+            match () {
+                _ if bill::is_litter(&lower) => {}
+                _ if bill::is_no_bill(&lower) => folders.others.push(key),
+                _ => folders.unread.push(name(&key)),
+            }
+        }
+        folders.dangling.extend(dangling_links(std::path::Path::new(url)));
         let files: Vec<File> = bills
             .into_iter()
-            .map(|object| File {
-                name: format!("{}/{}", url.trim_end_matches('/'), object.key),
-                place: place.clone(),
-                key: object.key,
-            })
+            .map(|object| File { name: name(&object.key), place: place.clone(), key: object.key })
             .collect();
         return match files.is_empty() {
             true => Err(RunError::Usage(format!(
@@ -252,6 +251,65 @@ fn find(
     };
     let place = Place::open(folder, &options).map_err(failed)?;
     Ok(vec![File { name: url.to_owned(), place, key: key.to_owned() }])
+}
+
+/// What folders hold besides the files that are read.
+#[derive(Default)]
+struct Folders {
+    /// Keys of what is no bill in any form.
+    others: Vec<String>,
+    /// Files that may be bills, and links that lead nowhere, by their names.
+    unread: Vec<String>,
+    dangling: Vec<String>,
+}
+
+impl Folders {
+    /// What may be a bill is a reject: a difference may stand there.
+    fn tell(self, read: &mut BillRead) {
+        if !self.others.is_empty() {
+            read.warnings.push(format!(
+                "{} in the folders given, not read ({}): bills are read from {}",
+                plural(self.others.len() as u64, "other file"),
+                self.others.iter().take(3).cloned().collect::<Vec<_>>().join(", "),
+                BILL_ENDS.join(", ")
+            ));
+        }
+        let unread = "is in the folder given and was not read: bills are read from .zip, .csv and .json; unpack it, save it as \
+                      CSV, or take it out of the folder";
+        let dangling = "is a link that leads nowhere: what it named was not read; mend it, or take it out of the folder";
+        let rejects = |names: Vec<String>, message: &'static str| {
+            names.into_iter().map(move |file| BillReject {
+                file,
+                row: 0,
+                column: String::new(),
+                reason: "file_unread",
+                message: message.to_owned(),
+            })
+        };
+        let rejects: Vec<BillReject> =
+            rejects(self.unread, unread).chain(rejects(self.dangling, dangling)).collect();
+        read.rejects_total += rejects.len() as i64;
+        keep_rejects(&mut read.rejects, rejects);
+    }
+}
+
+/// Links in a local folder that lead nowhere: a listing passes over them.
+fn dangling_links(folder: &std::path::Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let leads_nowhere = |path: &std::path::PathBuf| path.is_symlink() && !path.exists();
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths.filter(leads_nowhere).map(|path| path.display().to_string()).collect()
+}
+
+/// What a file has, and those that count in its place have not: lines that could not be read, of other products.
+fn only_there(content: &BillContent, counting: &[&BillContent]) -> i64 {
+    let rejects: i64 = counting.iter().map(|other| other.file.rejects).sum();
+    let more = |(name, product): (&String, &OtherProduct)| {
+        let lines = counting.iter().filter_map(|other| other.other_products.get(name));
+        (product.lines - lines.map(|product| product.lines).sum::<i64>()).max(0)
+    };
+    let others: i64 = content.other_products.iter().map(more).sum();
+    (content.file.rejects - rejects).max(0) + others
 }
 
 /// 1 line, 2 lines.
@@ -294,8 +352,9 @@ fn other_products(
     let mut products: BTreeMap<String, OtherProduct> = BTreeMap::new();
     for (name, product) in others.into_iter().filter(|of| !is_copy(of)).flat_map(|of| of.products) {
         let known = products.entry(name).or_default();
-        (known.name, known.like_ours) = (product.name, product.like_ours);
-        known.add(product.lines, product.usage, product.cost, product.cost_gross);
+        known.add(&product);
+        known.name = product.name;
+        known.names.extend(product.names);
     }
     let mut products: Vec<OtherProduct> = products.into_values().collect();
     products.sort_by(|a, b| (b.cost_gross, &a.name).cmp(&(a.cost_gross, &b.name)));
@@ -381,31 +440,41 @@ fn options_for(pipeline: &Pipeline, url: &str) -> BTreeMap<String, String> {
     same.map(|(_, options)| options.clone()).unwrap_or_default()
 }
 
-/// The files of API pages of one month and one Total, and the bill lines of each.
-type Pages = BTreeMap<(Option<UsageMonth>, i64), Vec<(String, bill::PagesHeld)>>;
+/// Pages, each with the name of its file.
+type FilePages = Vec<(String, PagesHeld)>;
 
 /// Pages that say there are more bill lines than all of them hold.
-fn missing_pages(mut pages: Pages) -> (Vec<String>, i64) {
+fn missing_pages(pages: FilePages) -> (Vec<String>, i64) {
+    // Those of one month and one Total are of one query.
+    let mut queries: BTreeMap<(Option<UsageMonth>, i64), FilePages> = BTreeMap::new();
+    let (counted, silent): (Vec<_>, Vec<_>) =
+        pages.into_iter().partition(|(_, held)| held.total.is_some());
     // An empty page says of no month what it is of: of one whose others say the same Total.
-    let empty: Vec<i64> =
-        pages.keys().filter(|(month, _)| month.is_none()).map(|(_, total)| *total).collect();
-    for total in empty {
-        if let Some(key) = pages.keys().find(|(month, t)| month.is_some() && *t == total).copied()
-            && let Some(files) = pages.remove(&(None, total))
-        {
-            pages.entry(key).or_default().extend(files);
+    let (of_month, empty): (Vec<_>, Vec<_>) =
+        counted.into_iter().partition(|(_, held)| held.month.is_some());
+    for (file, held) in of_month.into_iter().chain(empty) {
+        let total = held.total.unwrap_or_default();
+        let same = queries.keys().find(|(_, t)| held.month.is_none() && *t == total).copied();
+        queries.entry(same.unwrap_or((held.month, total))).or_default().push((file, held));
+    }
+    // One that says no Total is of a query of its month.
+    for (file, held) in silent {
+        let mut same = queries.iter_mut().filter(|((month, _), _)| *month == held.month);
+        if let Some((_, files)) = same.next() {
+            files.push((file, held));
         }
     }
-    let held = |files: &[(String, bill::PagesHeld)]| {
+    let held = |files: &[(String, PagesHeld)]| {
         let ids: HashSet<u64> =
             files.iter().flat_map(|(_, held)| held.ids.iter().copied()).collect();
         ids.len() as i64 + files.iter().map(|(_, held)| held.without_id).sum::<i64>()
     };
-    let count = pages.iter().map(|((_, total), files)| (total - held(files)).max(0)).sum();
-    let missing = pages.iter().filter(|((_, total), files)| held(files) < *total);
+    let count = queries.iter().map(|((_, total), files)| (total - held(files)).max(0)).sum();
+    let missing = queries.iter().filter(|((_, total), files)| held(files) < *total);
     let told = missing.map(|((_, total), files)| {
         let first = &files[0].0;
-        let these = match files.len() {
+        let names: BTreeSet<&str> = files.iter().map(|(file, _)| &**file).collect();
+        let these = match names.len() {
             1 => "this file holds".to_owned(),
             n => format!("the {n} files that say so hold"),
         };
@@ -506,13 +575,30 @@ fn set_months(pipeline: &Pipeline, lines: &mut [BillLine]) {
     for file in lines.chunk_by_mut(same_file) {
         let named =
             file.first().is_none_or(|line| bill::names_month(line, same_lines::given_file(line)));
+        if named {
+            continue;
+        }
+        let of_usage = |line: &&BillLine| line.kind == Some(LineKind::Usage);
+        let used: BTreeSet<UsageMonth> = file
+            .iter()
+            .filter(of_usage)
+            .filter_map(|line| Some(line.usage_day()?.month()))
+            .collect();
+        // What names no day at all, as rounding does, is deducted after the month that it is of.
+        if let Some(last) = used.last() {
+            let silent =
+                |line: &&mut BillLine| line.usage_day().is_none() && line.bill_day.is_none();
+            for line in file.iter_mut().filter(silent) {
+                line.bill_month = Some(paid(line).filter(|m| used.contains(m)).unwrap_or(*last));
+            }
+        }
         let usage = || {
-            let usage = file.iter().filter(|line| line.kind == Some(LineKind::Usage));
+            let usage = file.iter().filter(of_usage);
             usage.filter_map(|line| Some((line, line.usage_day()?)))
         };
         let months: BTreeSet<Option<UsageMonth>> = usage().map(|(line, _)| paid(line)).collect();
         let says_days = file.iter().any(|line| line.bill_day.is_some());
-        if named || says_days || usage().any(|(line, day)| line.bill_month != Some(day.month())) {
+        if says_days || usage().any(|(line, day)| line.bill_month != Some(day.month())) {
             continue;
         }
         if let (Some(Some(month)), 1) = (months.first().copied(), months.len()) {
@@ -651,9 +737,11 @@ fn unknown_units(lines: &[BillLine]) -> Option<String> {
     let named: Vec<&str> = named.into_iter().take(3).collect();
     (!units.is_empty()).then(|| {
         format!(
-            "{} of usage in units that are not known (组件用量单位: {}): each is counted as one call",
+            "{} of usage in units that are not known (组件用量单位: {}): each is counted as one call; say how many calls one is, \
+             below [reconcile.usage_units] in the pipeline file: {} = 1",
             counted(units.len() as i64),
-            named.join(", ")
+            named.join(", "),
+            serde_json::Value::from(named[0])
         )
     })
 }
@@ -716,10 +804,20 @@ fn refuse_merged_days(pipeline: &Pipeline, lines: &[BillLine]) -> Result<(), Run
     )))
 }
 
-/// Fills in the billing tags.
-fn tag(pipeline: &Pipeline, lines: &mut [BillLine]) -> Result<(), RunError> {
+fn bill_tags(pipeline: &Pipeline) -> Result<BillTags, RunError> {
     let map = pipeline.reconcile.bill_tags.iter().map(|(name, code)| (name.as_str(), *code));
-    let map = BillTags::new(map).map_err(|unknown| RunError::Usage(unknown.to_string()))?;
+    BillTags::new(map).map_err(|unknown| RunError::Usage(unknown.to_string()))
+}
+
+/// Whether a name or code of a sub-product or component is that of a billing tag.
+fn is_tagged(map: &BillTags, name: &str) -> bool {
+    let names =
+        BillNames { product_name: Some(name), product_code: Some(name), ..BillNames::default() };
+    billing_tag_of_bill(&names, map) != TagId::UNMAPPED
+}
+
+/// Fills in the billing tags.
+fn tag(map: &BillTags, lines: &mut [BillLine]) {
     let mut tags = HashMap::new();
     for line in lines {
         let names = BillNames {
@@ -730,10 +828,24 @@ fn tag(pipeline: &Pipeline, lines: &mut [BillLine]) -> Result<(), RunError> {
             item_name: line.item_name.as_deref(),
             item_code: line.item_code.as_deref(),
         };
-        let tag = Catalogue::get().tag(billing_tag_of_bill(&names, &map));
+        let tag = Catalogue::get().tag(billing_tag_of_bill(&names, map));
         let texts = || (Arc::from(tag.label), Arc::from(tag.code));
         let (label, code): &(Arc<str>, Arc<str>) = tags.entry(tag.code).or_insert_with(texts);
         (line.billing_tag, line.billing_tag_code) = (label.clone(), code.clone());
     }
-    Ok(())
+}
+
+/// Fills in the calls of the units that the pipeline names.
+fn set_units(pipeline: &Pipeline, lines: &mut [BillLine]) {
+    let units: HashMap<i64, i64> = { &pipeline.reconcile.usage_units }
+        .iter()
+        .map(|(unit, calls)| (bill::same_name(unit), *calls))
+        .collect();
+    if units.is_empty() {
+        return;
+    }
+    for line in lines {
+        let unit = line.usage_unit.as_deref().map(bill::same_name);
+        line.calls_of_unit = unit.and_then(|unit| units.get(&unit).copied());
+    }
 }

@@ -160,6 +160,7 @@ impl Job<'_> {
         let named = self.asked.month.is_some() || self.bills.lines.is_empty();
         let settings = Settings {
             as_of_ms: self.as_of_ms,
+            paid_until_ms: self.asked.as_of_ms,
             daily_out_minutes: self.pipeline.reconcile.bill_out_minutes,
             monthly_out_day: Settings::MONTHLY_OUT_DAY,
             months: named.then_some(&months),
@@ -399,8 +400,25 @@ impl Job<'_> {
         let lines = lines.filter(|line| self.knows(line) && self.asks_for(line));
         let rounding = lines.filter(|line| line.kind == Some(LineKind::Rounding));
         let rounding = Amount::checked_sum(rounding.filter_map(|line| line.cost));
-        let own: Vec<Usage> =
-            usage.iter().filter(|usage| usage.account == *account).cloned().collect();
+        // Where lines span days, a tag has one row for the month, however it settles.
+        let of_row = |row: &Variance| (row.billing_tag_code.clone(), row.period.month());
+        let rows_of = |is: fn(Period) -> bool| -> BTreeSet<(String, UsageMonth)> {
+            rows.iter()
+                .filter(|row| is(row.period) && row.account == *account)
+                .map(of_row)
+                .collect()
+        };
+        let by_day = rows_of(|period| matches!(period, Period::Day(_)));
+        let by_month = rows_of(|period| matches!(period, Period::Month(_)));
+        let own: Vec<Usage> = usage
+            .iter()
+            .filter(|usage| usage.account == *account)
+            .map(|usage| {
+                let place = (usage.billing_tag_code.clone(), usage.day.month());
+                let merged = by_month.contains(&place) && !by_day.contains(&place);
+                Usage { monthly: usage.monthly || merged, ..usage.clone() }
+            })
+            .collect();
         let settled = settle::waterfall(&own, &terms, &sides, rounding.ok_or_else(too_large)?)?;
         let mut money = settled.money;
         // Of the rows that are compared, and where all of the bill's amount is known.

@@ -1,7 +1,7 @@
 //! Lines of the bill that stand in it more than once: in several files, or in one.
 
 use crate::decode::bill;
-use crate::model::{Amount, BillLine, LineKind, UsageDay};
+use crate::model::{Amount, BillLine, LineKind, UsageDay, UsageMonth};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash};
@@ -22,7 +22,7 @@ pub fn given(file: &str) -> &str {
 }
 
 /// Facts by which lines are told apart where both forms of a bill have them. The first is the id.
-const FACTS: usize = 19;
+const FACTS: usize = 28;
 
 /// What a line says, but for where it stands.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,6 +47,10 @@ enum Fact<'l> {
 const NAMES: std::ops::Range<usize> = 2..5;
 const MINUTE_MS: i64 = 60_000;
 
+fn month(month: UsageMonth) -> i64 {
+    month.first_day().date32().into()
+}
+
 /// Facts that are compared, as bits.
 type Facts = u32;
 /// All but the id.
@@ -54,6 +58,9 @@ const BUT_ID: Facts = !1;
 
 impl<'l> Said<'l> {
     fn of(line: &'l BillLine) -> Said<'l> {
+        // `-` and 0 are the same payment.
+        let payment = |paid: Option<Amount>| paid.filter(|p| !p.is_zero()).map(Fact::Amount);
+        let currency = || line.foreign_currency().unwrap_or("CNY");
         let text = |text: &'l Option<Arc<str>>| text.as_deref().map(Fact::Text);
         let amount = |amount: Option<Amount>| amount.map(Fact::Amount);
         let apart = line.told_apart.map(|digest| digest.map(|d| Fact::Number(d.get().into())));
@@ -88,20 +95,35 @@ impl<'l> Said<'l> {
                 region,
                 from,
                 to,
+                text(&line.owner_uin),
+                text(&line.operator_uin),
+                bill::says_month(line).then(|| Fact::Number(line.bill_month.map_or(0, month))),
+                line.currency.as_ref().map(|_| Fact::Text(currency())),
+                line.usage_unit.as_ref().and_then(|_| amount(line.in_calls(Amount::of_count(1)))),
+                payment(line.voucher),
+                payment(line.incentive),
+                payment(line.transfer),
+                payment(line.cash),
             ],
         }
     }
 
-    /// As another file may say it: the billing tag stands for the names that it was told by; others may have
-    /// brackets and letters of another width.
-    fn elsewhere(line: &'l BillLine) -> Said<'l> {
+    /// As another file of the same columns may say it: with brackets and letters of another width.
+    fn alike(line: &'l BillLine) -> Said<'l> {
         let mut said = Said::of(line);
-        let is_tagged = !matches!(&*line.billing_tag_code, "" | "unmapped");
         for fact in &mut said.facts[NAMES] {
-            *fact = match fact {
-                Some(Fact::Text(name)) if !is_tagged => Some(Fact::Number(bill::same_name(name))),
-                _ => None,
-            };
+            if let Some(Fact::Text(name)) = fact {
+                *fact = Some(Fact::Number(bill::same_name(name)));
+            }
+        }
+        said
+    }
+
+    /// As another form of the bill may say it: the billing tag stands for the names that it was told by.
+    fn elsewhere(line: &'l BillLine) -> Said<'l> {
+        let mut said = Said::alike(line);
+        if !matches!(&*line.billing_tag_code, "" | "unmapped") {
+            said.facts[NAMES].fill(None);
         }
         said
     }
@@ -159,12 +181,19 @@ fn repeats_an_id(lines: &[BillLine]) -> bool {
 /// same as many stay as the file with the most of them has. Files of other columns, and API pages, are another form of the
 /// bill: a fact that one form does not have at all tells none of its lines apart from those of the other.
 pub fn leave_out(lines: &mut Vec<BillLine>) -> Repeated {
-    let (mut files, several) = files_of(lines);
+    let Files { of_lines: mut files, several, copies } = files_of(lines);
     if !several && !repeats_an_id(lines) {
         return Repeated { alike: alike(lines, &files), ..Repeated::default() };
     }
     let mut contradictions = Vec::new();
     let mut contradicted = 0;
+    for (one, other, count) in copies {
+        contradicted += count;
+        contradictions.push(format!(
+            "{one} and {other} are numbered parts by their names, and say the same: counted once; give one of them, or under its own \
+             name if it is another bill"
+        ));
+    }
     for (one, other, count) in contradicting(lines, &files) {
         contradicted += count;
         contradictions.push(format!(
@@ -215,7 +244,14 @@ fn for_kept<T>(all: &mut Vec<T>, keep: &[bool]) {
 }
 
 /// The file of each line, by a number, and whether there are several. The parts of a long bill are one file.
-fn files_of(lines: &[BillLine]) -> (Vec<usize>, bool) {
+struct Files {
+    of_lines: Vec<usize>,
+    several: bool,
+    /// Parts that say the same as one before them, its name, theirs, and how many lines they have.
+    copies: Vec<(String, String, i64)>,
+}
+
+fn files_of(lines: &[BillLine]) -> Files {
     // Lines of a file mostly follow each other, and share its name.
     let mut files: Vec<usize> = Vec::with_capacity(lines.len());
     let mut known: HashMap<&str, usize> = HashMap::new();
@@ -230,14 +266,15 @@ fn files_of(lines: &[BillLine]) -> (Vec<usize>, bool) {
             }
         });
     }
-    // What the names of parts have in common, where they are no deliveries.
-    let mut parts: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (name, file) in &known {
+    // What the names of parts have in common, where they are no deliveries: of those that say the same, one.
+    let names: BTreeMap<&str, usize> = known.into_iter().collect();
+    let mut parts: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (name, file) in &names {
         parts.entry(bill::part_of(name)).or_default().push(*file);
     }
     parts.retain(|_, files| files.len() > 1);
     if parts.is_empty() {
-        return (files, known.len() > 1);
+        return Files { of_lines: files, several: names.len() > 1, copies: Vec::new() };
     }
     let hasher = DefaultHashBuilder::default();
     let mut said: HashMap<usize, Vec<u64>> = HashMap::new();
@@ -245,23 +282,35 @@ fn files_of(lines: &[BillLine]) -> (Vec<usize>, bool) {
         said.entry(*file).or_default().push(hasher.hash_one(Said::elsewhere(line)));
     }
     said.values_mut().for_each(|said| said.sort_unstable());
+    let name_of = |file: usize| {
+        let name = names.iter().find(|(_, of)| **of == file).map(|(name, _)| *name);
+        name.unwrap_or_default().to_owned()
+    };
     let mut one: HashMap<usize, usize> = HashMap::new();
+    let mut copies = Vec::new();
     for parts in parts.values() {
-        // Two that say the same are no parts but copies.
-        let is_copy = |a: &usize| parts.iter().any(|b| a != b && said[b] == said[a]);
-        if !parts.iter().any(is_copy) {
-            one.extend(parts.iter().map(|file| (*file, parts[0])));
+        let mut different: Vec<usize> = Vec::new();
+        for part in parts {
+            match different.iter().find(|other| said[other] == said[part]) {
+                Some(other) => {
+                    copies.push((name_of(*other), name_of(*part), said[part].len() as i64));
+                }
+                None => different.push(*part),
+            }
+        }
+        if different.len() > 1 {
+            one.extend(different.iter().map(|file| (*file, different[0])));
         }
     }
     files.iter_mut().for_each(|file| *file = *one.get(file).unwrap_or(file));
     let several = files.iter().any(|file| *file != files[0]);
-    (files, several)
+    Files { of_lines: files, several, copies }
 }
 
 /// Of lines of one form that say the same, as many as the file with the most of them has.
 fn most_of_any_file(lines: &[BillLine], files: &[usize], places: &[usize]) -> Vec<usize> {
     let mut firsts = Firsts::default();
-    let says = |place: usize| Said::elsewhere(&lines[place]);
+    let says = |place: usize| Said::alike(&lines[place]);
     let mut in_file: HashMap<(usize, usize), usize> = HashMap::new();
     let mut most: HashMap<usize, usize> = HashMap::new();
     let more = |place: &usize| {

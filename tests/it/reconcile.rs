@@ -193,7 +193,7 @@ fn each_form_of_the_bill_gives_what_was_worked_out_by_hand() {
         is_as_planted(&found);
         // One line of COS, however often it was given.
         assert_eq!(found["bill"]["lines_other_products"], 1, "{bills:?}");
-        let cos = json!([{ "name": "对象存储 COS", "lines": 1, "usage": "5", "cost": "0.59", "cost_gross": "0.59", "like_ours": false }]);
+        let cos = json!([{ "name": "对象存储 COS", "lines": 1, "usage": "5", "cost": "0.59", "cost_gross": "0.59", "lines_without_cost": 0, "like_ours": false }]);
         assert_eq!(found["bill"]["other_products"], cos, "{bills:?}");
         assert_eq!(found["bill"]["rejects_total"], 0, "{bills:?}");
         let mut rows = rows(&found);
@@ -1197,6 +1197,248 @@ fn a_bill_is_right_only_where_all_of_it_was_compared() {
     assert_eq!(row_of(&found, "2024-12-21", WECHAT)["difference"], 29_997);
 }
 
+/// What a line does not say, or says twice in two ways, is no agreement: each of these on a day whose bill is right otherwise.
+#[test]
+fn what_a_line_does_not_say_is_no_agreement() {
+    let right = Right::loaded();
+    let none = ["-", "-", "-", "-"];
+    let no_calls = ["0", "0", "0", "次"];
+    let half = ["0.5", "0", "0.5", "次"];
+    let app = "增强版人脸核身（权威库）-App";
+    let of = |name, kind, instance| [PRODUCT, name, kind, instance];
+    let yuan = |what, usage, cost| right_line(what, usage, cost, "CNY");
+    let no_day = |line: String| line.replace("2024-12-21 00:00:00,2024-12-21 23:59:59", "-,-");
+    let not_said = Some((1, None, None, true));
+    for (kind, told, line) in [
+        ("rejected", not_said.clone(), yuan(of(app, "调账扣费", "-"), none, "-")),
+        ("rejected", not_said.clone(), yuan(of(app, "按量计费冲正", "-"), no_calls, "-")),
+        ("unknown_kind", not_said.clone(), yuan(of(app, "某种扣费", "-"), none, "-")),
+        ("rounding_too_large", not_said.clone(), yuan(of("-", "月度计费精度差异", "-"), none, "-")),
+        ("package_not_named", not_said.clone(), yuan(of(app, "包年包月新购", "资源包"), none, "-")),
+        ("product_like_ours", not_said, yuan(["慧眼", app, "按量计费日结", "-"], none, "-")),
+        // Half a call for nothing.
+        ("unknown_kind", some(1, "0", "0", true), yuan(of(app, "某种扣费", "-"), half, "0")),
+        ("no_day", some(1, "0", "0", true), no_day(yuan(of(app, "按量计费日结", "-"), half, "0"))),
+        // A sub-product, and a component (`x` is that of the others), with a billing tag, of products that do not look like ours.
+        (
+            "product_like_ours",
+            some(1, "500", "500", true),
+            yuan(["身份核验", "银行卡信息核验", "按量计费日结", "-"], ["5", "0", "5", "次"], "500"),
+        ),
+        (
+            "product_like_ours",
+            some(1, "500", "500", true),
+            yuan(["身份核验", "某", "按量计费日结", "-"], none, "500")
+                .replace(",x,", ",银行卡信息核验,"),
+        ),
+    ] {
+        let (headline, found) = right.says(&[right_lines(), vec![line.clone()]].concat(), &[], 4);
+        assert_eq!(beside(&found, kind), told, "{line}");
+        assert!(!headline.contains("IS RIGHT"), "{headline}");
+    }
+
+    // Payments: vouchers, gifts, shares, cash. A silent one is nothing; of silent cash as much as is left was paid.
+    let paid = |line: &str, payments: &str| format!("{line},{payments}");
+    let columns = ",优惠券支出,赠送账户支出,分成金账户支出,现金账户支出";
+    let lines = right_lines();
+    let silent = yuan(of(H5_NAME, "按量计费日结", "-"), no_calls, "-");
+    for (payments, also, exit) in [
+        ("-,-,-,0.3", "-,-,-,-", 0),
+        ("-,-,-,-", "0,-,-,0", 0),
+        ("0.1,-,-,-", "-,-,-,-", 0),
+        ("500,-,-,-", "-,-,-,-", 4),
+        ("-,-,-,0.3", "-,-,-,500", 4),
+        ("-,-,-,0.3", "500,-,-,-", 4),
+    ] {
+        let bill = [
+            paid(&lines[0], "-,-,-,3.6"),
+            paid(&lines[1], "-,-,-,1.13"),
+            paid(&lines[2], payments),
+            paid(&silent, also),
+        ];
+        let bill = right.file_with("paid.csv", columns, &bill);
+        let found = right.month.reconcile(&[&bill], &["--as-of", AS_OF, "--dry-run"], exit);
+        let differ = (exit == 4).then_some(1);
+        let told = beside(&found, "payments_disagree").map(|told| told.0);
+        assert_eq!(told, differ, "{payments} {also}");
+    }
+
+    // A unit that nobody knows is the pipeline's to name.
+    let mut sheets = right_lines();
+    sheets[2] = sheets[2].replace(",次,", ",张,");
+    let (_, found) = right.says(&sheets, &[], 4);
+    assert_eq!(beside(&found, "unknown_unit"), Some((1, None, None, true)));
+    warning(&found, "below [reconcile.usage_units] in the pipeline file: \"张\" = 1");
+    let (_, found) = right.says(&sheets, &["--set", "reconcile.usage_units.张=1"], 0);
+    assert_eq!(beside(&found, "unknown_unit"), None);
+    let (_, found) = right.says(&sheets, &["--set", "reconcile.usage_units.张=2"], 4);
+    assert_eq!(row_of(&found, "2024-12-21", H5)["difference"], 1);
+
+    // A transaction by its code is not that by its name; a line is of one product.
+    for (columns, more) in [
+        (",交易类型编码", ["postpay_deduct_d", "postpay_deduct_d", "recon_deduct"]),
+        (",BusinessCodeName", [PRODUCT, PRODUCT, "对象存储 COS"]),
+        (",RealCost", ["3.6", "1.13333333", "500"]),
+        (",Currency", ["CNY", "CNY", "USD"]),
+    ] {
+        let bill: Vec<String> =
+            { lines.iter().zip(more) }.map(|(line, more)| format!("{line},{more}")).collect();
+        let bill = right.file_with("twice.csv", columns, &bill);
+        let found = right.month.reconcile(&[&bill], &["--as-of", AS_OF, "--dry-run"], 4);
+        assert_eq!(beside(&found, "rejected"), Some((1, None, None, true)), "{columns}");
+        assert_eq!(found["bill"]["rejects"][0]["reason"], "columns_disagree", "{columns}");
+    }
+
+    // Deducted in the future, which only a time that was asked for makes a line of later.
+    let later = right_line(of(H5_NAME, "按量计费日结", "-"), ["1", "0", "1", "次"], "0.3", "CNY")
+        .replace("2024-12-22 09:00:00", "2099-12-22 09:00:00");
+    let lines = [right_lines(), vec![later]].concat();
+    right.says(&lines, &[], 0);
+    let found = right.month.reconcile(&[&right.file("later.csv", &lines)], &["--dry-run"], 4);
+    assert_eq!(row_of(&found, "2024-12-21", H5)["difference"], 1);
+}
+
+/// In a folder of bills what may be one and is not read is a reject; what is none is told.
+#[test]
+fn what_a_folder_holds_besides_bills_is_told() {
+    let right = Right::loaded();
+    let bills = right.month.folder.path().join("bills");
+    fs::create_dir(&bills).expect("a folder");
+    right.file("bills/bill.csv", &right_lines());
+    let folder = format!("{}/", bills.display());
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    for name in ["说明.pdf", ".hidden"] {
+        fs::write(bills.join(name), "x").expect("a file");
+    }
+    let found = right.month.reconcile(&[&folder], &as_of, 0);
+    warning(&found, "1 other file in the folders given, not read (说明.pdf)");
+    let names = ["b.csv.gz", "b.xlsx", "b.txt", "b.tsv", "b.csv.bak", "b.zip.1", "b"];
+    for name in names {
+        fs::write(bills.join(name), "x").expect("a file");
+    }
+    std::os::unix::fs::symlink("nowhere", bills.join("x.csv")).expect("a link");
+    let found = right.month.reconcile(&[&folder], &as_of, 4);
+    assert_eq!(beside(&found, "rejected"), Some((8, None, None, true)));
+    let rejects = found["bill"]["rejects"].as_array().expect("rejects");
+    for name in names.iter().chain(&["x.csv"]) {
+        let of = |reject: &&Value| {
+            reject["file"].as_str().is_some_and(|file| file.ends_with(&format!("bills/{name}")))
+        };
+        assert_eq!(
+            rejects.iter().find(of).map(|r| &r["reason"]),
+            Some(&json!("file_unread")),
+            "{name}"
+        );
+    }
+}
+
+/// What the download that does not count says more than the one that does.
+#[test]
+fn what_only_one_of_two_downloads_says_is_told() {
+    let right = Right::loaded();
+    let name = format!("{UIN}-20241223-by_used_time-bill_details");
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    let lines = right_lines();
+    let later = right.file(&format!("{name} (1).csv"), &lines);
+    let no_calls = ["0", "0", "0", "次"];
+    let more = |product: &str, cost: &str| {
+        right_line([product, H5_NAME, "按量计费日结", "-"], no_calls, cost, "CNY")
+    };
+    for (more, exit) in [
+        (more("对象存储 COS", "1"), 4),
+        (more("慧眼", "500"), 4),
+        (more(PRODUCT, "?"), 4),
+        (String::new(), 0),
+    ] {
+        let earlier =
+            right.file(&format!("{name}.csv"), &[lines.clone(), vec![more.clone()]].concat());
+        let found = right.month.reconcile(&[&earlier, &later], &as_of, exit);
+        let differ = (exit == 4).then_some((1, None, None, true));
+        assert_eq!(beside(&found, "files_differ"), differ, "{more}");
+    }
+    let paid = right
+        .file(&format!("{name}.csv"), &[&lines[..2], &[lines[2].replace("CNY", "USD")]].concat());
+    let found = right.month.reconcile(&[&paid, &later], &as_of, 4);
+    assert!(beside(&found, "files_differ").is_some(), "{}", found["beside"]);
+}
+
+/// Two files of a bill hold lines that differ in nothing but one of these: they are two.
+#[test]
+fn lines_that_differ_in_one_fact_are_two() {
+    let right = Right::loaded();
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    let lines = right_lines();
+    for (column, here, there) in [
+        ("使用者 UIN", "1", "2"),
+        ("操作者 UIN", "1", "2"),
+        ("账单归属月", "2024-12", "2025-01"),
+        ("优惠券支出", "0", "3.6"),
+        ("现金账户支出", "3.6", "0"),
+        ("组件名称", "甲", "乙"),
+        ("订单 ID", "1", "2"),
+    ] {
+        let file = |name: &str, said: &str| {
+            let lines: Vec<String> = lines.iter().map(|line| format!("{line},{said}")).collect();
+            right.file_with(name, &format!(",{column}"), &lines)
+        };
+        let found =
+            right.month.reconcile(&[&file("a.csv", here), &file("b.csv", there)], &as_of, 4);
+        assert_eq!(row_of(&found, "2024-12-21", WECHAT)["provider_calls"], 6, "{column}");
+        let copies = [&*file("a.csv", here), &*file("c.csv", here)];
+        let found = right.month.reconcile(&copies, &as_of, 0);
+        assert_eq!(row_of(&found, "2024-12-21", WECHAT)["provider_calls"], 3, "{column}");
+    }
+}
+
+/// Rounding, a transaction that is not known, a package: none of them names a day of usage, and all are deducted on the first
+/// of the next month. They are of the month all the same.
+#[test]
+fn what_is_deducted_after_the_month_is_of_it() {
+    let right = Right::loaded();
+    let none = ["-", "-", "-", "-"];
+    for (what, kind) in [
+        ([PRODUCT, "-", "月度计费精度差异", "-"], "rounding_too_large"),
+        ([PRODUCT, H5_NAME, "某种扣费", "-"], "unknown_kind"),
+        ([PRODUCT, H5_NAME, "包年包月新购", "资源包"], "package_not_named"),
+    ] {
+        let line = right_line(what, none, "500", "CNY")
+            .replace("2024-12-21 00:00:00,2024-12-21 23:59:59", "-,-")
+            .replace("2024-12-22 09:00:00", "2025-01-01 09:00:00");
+        let lines = [right_lines(), vec![line]].concat();
+        let bill = right.file("bill.csv", &lines);
+        for month in [&[][..], &["--month", "2024-12"]] {
+            let more = [&["--as-of", "2025-01-10T00:00:00+08:00", "--dry-run"], month].concat();
+            let found = right.month.reconcile(&[&bill], &more, 4);
+            assert_eq!(beside(&found, kind), some(1, "500", "500", true), "{kind} {month:?}");
+        }
+    }
+}
+
+/// What a month's line of no calls leaves as it is: the days of its tag, each with its own status.
+#[test]
+fn a_month_s_line_hides_no_day() {
+    let right = Right::loaded();
+    let month = |usage, cost: &str| {
+        let what = [PRODUCT, H5_NAME, "按量计费月结", "-"];
+        right_line(what, usage, cost, "CNY").replace("2024-12-21 00:00:00", "2024-12-01 00:00:00")
+    };
+    // 5 calls more than ours on a day that is out; the month is not over.
+    let mut lines = right_lines();
+    lines[2] = lines[2].replace(",1,0,1,次,0.3,", ",6,0,6,次,1.8,");
+    lines.push(month(["0", "0", "0", "次"], "0"));
+    let (_, found) = right.says(&lines, &[], 4);
+    assert_eq!(row_of(&found, "2024-12-21", H5)["difference"], 5);
+    // All of the tag in one line: held against its days, and against what they cost.
+    let mut lines = right_lines();
+    lines[2] = month(["1", "0", "1", "次"], "0.3");
+    let (headline, found) = right.says(&lines, &[], 0);
+    let row = rows(&found).into_iter().find(|row| row["billing_tag_code"] == "enhanced_photo_h5");
+    let row = row.unwrap_or_else(|| panic!("a row of H5: {headline} {}", found["rows"]));
+    assert_eq!((&row["period"], &row["expected_cost"]), (&json!("2024-12"), &json!("0.3")));
+    lines[2] = month(["1", "0", "1", "次"], "500");
+    right.says(&lines, &[], 4);
+}
+
 /// A line that stands twice in one file counts twice, whatever copies of the bill are given with it.
 #[test]
 fn a_copy_of_the_bill_hides_no_line() {
@@ -1771,9 +2013,15 @@ fn numbered_files_are_the_parts_of_one_bill() {
     assert!(told.contains("bill_1.csv row 2 and ") && told.contains("bill_2.csv row 3)"), "{told}");
     let other = right.file("bill_2.csv", &[lines[1].clone(), lines[0].clone()]);
     let third = right.file("bill_3.csv", &lines[2..]);
-    let found = right.month.reconcile(&[&one, &other, &third], &as_of, 0);
+    let found = right.month.reconcile(&[&one, &other, &third], &as_of, 4);
     assert_eq!(calls(&found), 3);
     warning(&found, "2 lines in more than one of the files or pages, counted once");
+    // Whether it is a copy or bills the same twice nobody knows: it is told, and the others are parts all the same.
+    warning(&found, "bill_1.csv and ");
+    assert_eq!(beside(&found, "files_differ"), Some((2, None, None, true)));
+    let again = right.file("bill_3.csv", &[lines[2].clone(), lines[0].clone()]);
+    let found = right.month.reconcile(&[&one, &other, &again], &as_of, 4);
+    assert_eq!(calls(&found), 6);
 }
 
 /// Where each of two files lacks what the other has, none of them is the bill. A later export that holds an earlier one, and

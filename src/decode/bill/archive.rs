@@ -1,13 +1,10 @@
 //! Bills in zip archives: one CSV, or several that share a header. Members are unpacked as they are read.
 
 use super::csv::Bill;
-use super::{BillRefused, MEMBERS_MAX, Reading, UNPACKED_BYTES_MAX, names};
-use std::io::{self, BufReader, Cursor, Read};
+use super::{BillRefused, Kind, MEMBERS_MAX, Reading, UNPACKED_BYTES_MAX, kind_of, names};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use zip::ZipArchive;
 use zip::result::ZipError;
-
-/// How members end that may be bills, and are not read.
-const MAY_BE_BILLS: [&str; 7] = [".zip", ".xlsx", ".xls", ".json", ".ndjson", ".jsonl", ".gz"];
 
 /// What is unpacked at once.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -29,6 +26,10 @@ pub fn read_within(
         cause: cause.to_string(),
     };
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| damaged(&error))?;
+    // Of two that were put into one file only the last lists its members.
+    if archive.offset() > 0 || behind(bytes) > 0 {
+        return Err(damaged(&"there is more than one archive in it: give each by itself"));
+    }
     if listed_members(bytes).is_some_and(|listed| listed > archive.len()) {
         return Err(damaged(&"members have the name of others, which hides them"));
     }
@@ -48,16 +49,14 @@ pub fn read_within(
             let what = "a workbook of a spreadsheet (.xlsx)";
             return Err(BillRefused::Spreadsheet { file: file(), what });
         }
-        // What macOS puts beside each file.
-        let litter = lower.starts_with("__macosx/") || lower.ends_with(".ds_store");
         let ends = |ends: &[&str]| ends.iter().any(|end| lower.ends_with(end));
         match () {
-            _ if litter => {}
+            _ if super::is_litter(&lower) => {}
             _ if ends(&[".csv", ".txt"]) || !has_end(&lower) => {
                 members.push((shown, at, member.encrypted()))
             }
-            _ if ends(&MAY_BE_BILLS) => unread.push(shown),
-            _ => others.push(shown),
+            _ if super::is_no_bill(&lower) => others.push(shown),
+            _ => unread.push(shown),
         }
     }
     if members.iter().any(|(_, _, encrypted)| *encrypted) {
@@ -82,7 +81,16 @@ pub fn read_within(
             CHUNK_BYTES,
             Bounded { input: unpacked, left: &mut left, passed: false },
         );
-        let mut outcome = bill.read(reading, &inside, &mut input, bytes);
+        let is_csv = member.to_ascii_lowercase().ends_with(".csv");
+        let mut outcome = match input.fill_buf().map(kind_of) {
+            Ok(Kind::Text | Kind::Empty) => bill.read(reading, &inside, &mut input, bytes),
+            Ok(Kind::Zip | Kind::Json) => {
+                unread.push(member);
+                continue;
+            }
+            Ok(Kind::Refused(refuse)) => Ok(Err(refuse(inside.clone()))),
+            Err(error) => Err(error),
+        };
         if matches!(outcome, Ok(Err(_))) {
             // What is damaged looks like no bill. Its checksum is asked for at its end.
             outcome = io::copy(&mut input, &mut io::sink()).and(outcome);
@@ -97,12 +105,18 @@ pub fn read_within(
             }
             // A bill pack holds the other levels, too.
             Err(refused @ BillRefused::NotDetail { .. }) => passed.push(refused),
-            // A text beside the bill need not be one.
-            Err(_) if !member.to_ascii_lowercase().ends_with(".csv") => others.push(member),
-            Err(refused @ (BillRefused::MissingColumns { .. } | BillRefused::Empty { .. })) => {
-                lost.push((inside, refused));
+            // A text beside the bill need not be one, unless it begins with what a bill calls its columns.
+            Err(BillRefused::MissingColumns { known: 0, .. } | BillRefused::Empty { .. })
+                if !is_csv =>
+            {
+                others.push(member);
             }
-            Err(refused) => return Err(refused),
+            // Rows before it count already.
+            Err(refused @ BillRefused::RowTooLong { row: 2.., .. }) => return Err(refused),
+            Err(
+                refused @ (BillRefused::HeaderDiffers { .. } | BillRefused::DuplicateColumn { .. }),
+            ) if is_csv => return Err(refused),
+            Err(refused) => lost.push((inside, refused)),
         }
     }
     others.extend(unread.iter().cloned());
@@ -143,6 +157,15 @@ fn listed_members(bytes: &[u8]) -> Option<usize> {
     let record = &bytes[memchr::memmem::rfind(bytes, b"PK\x05\x06")?..];
     let count = record.get(10..12).map(|count| u16::from_le_bytes([count[0], count[1]]))?;
     (count != u16::MAX).then_some(usize::from(count))
+}
+
+/// How many bytes stand behind the end of an archive, those aside that fill it up.
+fn behind(bytes: &[u8]) -> usize {
+    const RECORD: usize = 22;
+    let Some(at) = memchr::memmem::rfind(bytes, b"PK\x05\x06") else { return 0 };
+    let comment = bytes.get(at + 20..at + RECORD).map_or(0, |n| u16::from_le_bytes([n[0], n[1]]));
+    let rest = bytes.get(at + RECORD + usize::from(comment)..).unwrap_or_default();
+    rest.iter().filter(|byte| **byte != 0).count()
 }
 
 /// Whether a name ends as names of files do.

@@ -4,9 +4,9 @@
 //! is decoded: in GB18030, as in UTF-8, no byte of a longer character is a comma, a quotation mark or a line break.
 //! By hand, because a row is named by the line it begins in, blank lines and quoted line breaks counted.
 
-use super::names::{self, Draft, Drafted, FIELDS, Field};
+use super::names::{self, Draft, Drafted, FIELDS, Field, Totals};
 use super::{BillRefused, ROW_BYTES_MAX, Reading, UTF8_MARK, value};
-use crate::model::{BillLine, UsageMonth};
+use crate::model::{Amount, BillLine, UsageMonth};
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 
@@ -196,6 +196,8 @@ pub struct Header {
     cells: Vec<String>,
     /// Place and field of the columns that count.
     columns: Vec<(usize, Field)>,
+    /// Columns of a field that another one counts for: the place of each, and that of the other.
+    beside: Vec<(usize, usize, Field)>,
     /// Cells that a row must have.
     width: usize,
     /// The fields that it has, a bit each.
@@ -207,11 +209,13 @@ pub struct Header {
 impl Header {
     fn read(name: &str, cells: Vec<String>) -> Result<Header, BillRefused> {
         let mut best: [Option<(usize, usize)>; FIELDS] = [None; FIELDS];
+        let mut all: Vec<(usize, Field)> = Vec::new();
         for (at, cell) in cells.iter().enumerate() {
             let Some((field, rank)) = names::field_of_header(cell) else { continue };
             if names::is_ignored(cell) {
                 continue;
             }
+            all.push((at, field));
             match best[field as usize] {
                 Some((before, _)) if before == rank => {
                     let column = value::cleaned(cell).unwrap_or_default().to_owned();
@@ -241,26 +245,79 @@ impl Header {
                 return Err(BillRefused::NotDetail { file, level });
             }
             let missing = missing.into_iter().map(|f| f.label().to_owned()).collect();
-            return Err(BillRefused::MissingColumns { file, missing });
+            let known = columns.len();
+            return Err(BillRefused::MissingColumns { file, missing, known });
         }
-        let width = columns.iter().map(|(at, _)| at + 1).max().unwrap_or(0);
+        let width = all.iter().map(|(at, _)| at + 1).max().unwrap_or(0);
         let cost = columns.iter().find(|(_, field)| *field == Field::Cost);
         let currency = cost.and_then(|(at, _)| names::currency_of_header(&cells[*at]));
         let has = columns.iter().fold(0, |bits, (_, field)| bits | 1 << *field as u64);
-        Ok(Header { cells, columns, width, has, currency })
+        // International bills have an amount with and one without tax.
+        let of_tax = |at: usize| cells[at].to_ascii_lowercase().contains("tax");
+        let beside = all.into_iter().filter_map(|(at, field)| {
+            let (_, counts) = best[field as usize]?;
+            let is_other = at != counts && field.must_agree() && !of_tax(at) && !of_tax(counts);
+            is_other.then_some((at, counts, field))
+        });
+        let beside = beside.collect();
+        Ok(Header { cells, columns, beside, width, has, currency })
     }
 
     fn has(&self, field: Field) -> bool {
         self.has >> field as u64 & 1 == 1
     }
 
-    /// Whether a row has something in the column of a field.
-    fn says(&self, rows: &Rows<impl BufRead>, encoding: &Encoding, field: Field) -> bool {
-        let at = self.columns.iter().find(|(_, f)| *f == field).map(|(at, _)| *at);
-        let cell = at.filter(|at| *at < rows.len()).map(|at| rows.cell(at));
-        let text = cell.and_then(|cell| encoding.text(cell));
-        text.is_some_and(|text| value::cleaned(&text).is_some())
+    /// What a row has in the column of a field, unless that is the cell at `but`.
+    fn said(
+        &self,
+        rows: &Rows<impl BufRead>,
+        encoding: &Encoding,
+        field: Field,
+        but: usize,
+    ) -> Option<String> {
+        let (at, _) = self.columns.iter().find(|(_, f)| *f == field)?;
+        let text = encoding.text((*at < rows.len() && *at != but).then(|| rows.cell(*at))?)?;
+        value::cleaned(&text).map(str::to_owned)
     }
+
+    /// What the first cell of a row says of it: of one that names a time, or whose it is and of which product, never that it
+    /// adds up others, whatever the cell is called.
+    fn totals(
+        &self,
+        rows: &Rows<impl BufRead>,
+        encoding: &Encoding,
+        first: (usize, &str),
+    ) -> Option<Totals> {
+        let totals = names::totals_of(first.1)?;
+        let of_line = [Field::UsageFrom, Field::PayTime, Field::Account, Field::BusinessName];
+        let says = |field: Field| self.said(rows, encoding, field, first.0).is_some();
+        (!of_line.into_iter().any(says)).then_some(totals)
+    }
+
+    /// The field of which two columns of a row say different things.
+    fn contradicted(&self, rows: &Rows<impl BufRead>, encoding: &Encoding) -> Option<Field> {
+        let differ = |(at, counts, field): &&(usize, usize, Field)| {
+            let cells = [*at, *counts].map(|at| encoding.text(rows.cell(at)));
+            let [Some(one), Some(other)] = cells else { return false };
+            let (Some(one), Some(other)) = (value::cleaned(&one), value::cleaned(&other)) else {
+                return false;
+            };
+            // An account may have a name beside its number.
+            let is_name = *field == Field::Account && !one.bytes().all(|b| b.is_ascii_digit());
+            !is_name && !value::is_same(one, other)
+        };
+        self.beside.iter().find(differ).map(|(.., field)| *field)
+    }
+}
+
+/// What the lines of a file come to, to be held against its line that adds them up.
+#[derive(Default)]
+struct Added {
+    cost: Amount,
+    /// A line could not be read, or an amount does not fit.
+    is_unknown: bool,
+    /// Rows that add up all, and what they say.
+    totals: Vec<(i64, Amount)>,
 }
 
 /// The CSVs of one bill: split files share a header and the question whether days can be told apart.
@@ -271,13 +328,18 @@ pub struct Bill {
     told: bool,
     /// Days' lines that have none of them.
     silent: i64,
+    /// Of the file that is being read.
+    added: Added,
 }
+
+/// No sum is off by so much, in hundred-millionths of a yuan, because it was rounded.
+const FEN: i128 = 1_000_000;
 
 impl Bill {
     pub fn new(reading: &mut Reading<'_>) -> Bill {
         reading.content.file.kind = "detail_csv".to_owned();
         let month = reading.delivery.as_ref().map(|d| d.month());
-        Bill { header: None, month, told: false, silent: 0 }
+        Bill { header: None, month, told: false, silent: 0, added: Added::default() }
     }
 
     /// Reads one CSV of so many bytes. `name` is the file, within an archive `archive.zip!member.csv`.
@@ -323,11 +385,30 @@ impl Bill {
         if let Err(refused) = self.take_header(name, rows, encoding) {
             return Ok(Err(refused));
         }
+        self.added = Added::default();
         while rows.next()? {
             reading.content.file.rows += 1;
             self.take_row(reading, name, rows, encoding);
         }
+        self.hold_totals(reading, name);
         Ok(Ok(()))
+    }
+
+    /// Holds what the file says its lines come to against them. One of the parts of a long bill may add up the others, too.
+    fn hold_totals(&self, reading: &mut Reading<'_>, name: &str) {
+        let is_part = super::part_of(name) != name;
+        for (row, said) in &self.added.totals {
+            let off = said.checked_sub(self.added.cost).is_none_or(|off| off.abs().units() >= FEN);
+            if off && !self.added.is_unknown && !is_part {
+                reading.content.totals -= 1;
+                let what = format!(
+                    "adds up to {said}, and the lines of the file come to {}: lines are missing, or were changed; download it again",
+                    self.added.cost
+                );
+                let column = Field::Cost.label();
+                reading.reject(names::reject(name, *row, column, "totals_disagree", what));
+            }
+        }
     }
 
     fn take_header(
@@ -376,42 +457,44 @@ impl Bill {
         reading.says_deducted = header.has(Field::UsageDeducted);
         tell_encoding(rows, encoding);
         let row = rows.line;
-        let refuse = |reading: &mut Reading<'_>, column: &str, reason, message: String| {
-            reading.reject(names::reject(name, row, column, reason, message));
-        };
         let first = (0..rows.len()).find_map(|at| {
             let text = encoding.text(rows.cell(at))?;
-            value::cleaned(&text).map(str::to_owned)
+            Some((at, value::cleaned(&text)?.to_owned()))
         });
-        match first {
-            // Nothing but separators: an empty line of a spreadsheet.
-            None if rows.cells.is_ascii() => {
-                reading.content.file.rows -= 1;
-                return;
-            }
-            // A line that has a time of its own adds up no others, whatever its first cell is called.
-            Some(cell)
-                if names::begins_totals(&cell)
-                    && !header.says(rows, encoding, Field::UsageFrom)
-                    && !header.says(rows, encoding, Field::PayTime) =>
-            {
-                reading.content.totals += 1;
-                return;
-            }
-            _ => {}
+        // Nothing but separators: an empty line of a spreadsheet.
+        if first.is_none() && rows.cells.is_ascii() {
+            reading.content.file.rows -= 1;
+            return;
         }
+        let totals = first.as_ref().and_then(|(at, c)| header.totals(rows, encoding, (*at, c)));
+        if let (Some(totals), Some((at, _))) = (totals, first) {
+            reading.content.totals += 1;
+            let cost = header.said(rows, encoding, Field::Cost, at);
+            if let (Totals::All, Some(Ok(cost))) = (totals, cost.map(|cost| value::amount(&cost))) {
+                self.added.totals.push((row, cost));
+            }
+            return;
+        }
+        let refuse = |reading: &mut Reading<'_>,
+                      added: &mut Added,
+                      column: &str,
+                      reason,
+                      message: String| {
+            added.is_unknown = true;
+            reading.reject(names::reject(name, row, column, reason, message));
+        };
         if rows.cut {
             let what = "the file ends within quotes: it has been cut off; download it again";
-            return refuse(reading, "", "row_cut", what.into());
+            return refuse(reading, &mut self.added, "", "row_cut", what.into());
         }
         if rows.len() < header.width {
             let what = format!("{} cells, where the header has {}", rows.len(), header.cells.len());
-            return refuse(reading, "", "row_short", what);
+            return refuse(reading, &mut self.added, "", "row_short", what);
         }
         let extra = (header.cells.len()..rows.len()).find(|at| !rows.cell(*at).is_empty());
         if extra.is_some() {
             let what = format!("{} cells, where the header has {}", rows.len(), header.cells.len());
-            return refuse(reading, "", "row_long", what);
+            return refuse(reading, &mut self.added, "", "row_long", what);
         }
         let mut draft = Draft::default();
         for (at, field) in &header.columns {
@@ -422,6 +505,7 @@ impl Bill {
                 };
                 return refuse(
                     reading,
+                    &mut self.added,
                     field.label(),
                     "encoding_invalid",
                     format!("bytes that are no {encoding}, as the file is otherwise"),
@@ -431,8 +515,24 @@ impl Bill {
                 draft.set(*field, text, value::amount);
             }
         }
-        if draft.line.currency.is_none() {
-            draft.line.currency = header.currency.as_deref().map(Into::into);
+        let contradicted = header.contradicted(rows, encoding);
+        if let Some(field) = contradicted {
+            let what = "is said in two columns, which contradict each other; take the file as it was downloaded";
+            draft.fail(field, "columns_disagree", what);
+        }
+        if let Some(currency) = &header.currency {
+            match draft.line.foreign_currency().is_none() && draft.line.currency.is_some() {
+                true => draft.fail(
+                    Field::Currency,
+                    "columns_disagree",
+                    format!("is yuan, and the header of {} says {currency}", Field::Cost.label()),
+                ),
+                false => _ = draft.line.currency.get_or_insert_with(|| currency.as_str().into()),
+            }
+        }
+        match self.added.cost.checked_add(draft.line.cost.unwrap_or_default()) {
+            Some(sum) if !draft.has_fault() => self.added.cost = sum,
+            _ => self.added.is_unknown = true,
         }
         draft.name_kind(reading.wording);
         let aggregates = header.has(Field::OrderId)
@@ -442,7 +542,9 @@ impl Bill {
             self.told |= settled;
             self.silent += i64::from(!settled);
         }
-        if reading.is_other(&draft.line) {
+        // Whose it is cannot be told where it names two products.
+        let of_product = matches!(contradicted, Some(Field::BusinessName | Field::BusinessCode));
+        if !of_product && reading.is_other(&draft.line) {
             return;
         }
         match draft.finish(self.month) {

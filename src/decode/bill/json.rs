@@ -13,10 +13,9 @@ pub struct Pages {
     pub name: String,
     /// Records: components of the bill, attempts of the provider's list.
     pub records: i64,
-    without_id: i64,
-    ids: Vec<u64>,
-    /// The largest `Total` that a page named.
-    total: i64,
+    /// What the page that is being read holds, and those before it, together where they say the same Total and month.
+    page: PagesHeld,
+    held: Vec<PagesHeld>,
     pub pages: i64,
     /// What the last page of the provider's list says of a next one.
     pub more: bool,
@@ -76,10 +75,9 @@ pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), B
     if pages.bill_pages > 0 {
         reading.note_measures(name, pages.says_total, pages.says_deducted || pages.says_total);
     }
-    if pages.total > 0 {
-        let (ids, without_id) = (std::mem::take(&mut pages.ids), pages.without_id);
-        reading.content.pages = Some(PagesHeld { total: pages.total, without_id, ids });
-    }
+    // Of a page that broke off.
+    pages.keep_page();
+    reading.content.pages = std::mem::take(&mut pages.held);
     reading.content.list_goes_on = pages.day_goes_on;
     reading.content.list_cut = pages.cut + i64::from(pages.more && pages.day_goes_on.is_none());
     Ok(())
@@ -99,6 +97,32 @@ fn next_page(text: &[u8], from: usize) -> Option<usize> {
     None
 }
 
+impl Pages {
+    /// Tells of what stands in a page or beside it and is none of its lines.
+    fn refuse(&self, reading: &mut Reading<'_>, path: &str, reason: &'static str, what: &str) {
+        reading.reject(names::reject(&self.name, self.records, path, reason, what));
+    }
+
+    /// Puts the page that was read with those of the same query.
+    fn keep_page(&mut self) {
+        let page = std::mem::take(&mut self.page);
+        if page == PagesHeld::default() {
+            return;
+        }
+        let same = |held: &&mut PagesHeld| (held.total, held.month) == (page.total, page.month);
+        match self.held.iter_mut().find(same) {
+            Some(held) => {
+                held.without_id += page.without_id;
+                held.ids.extend(page.ids);
+            }
+            None => self.held.push(page),
+        }
+    }
+}
+
+const NO_PAGE: &str = "is no page of DescribeBillDetail (DetailSet) or GetWeChatBillDetails (WeChatBillDetails): what it holds \
+                       was not read; give each page as the API answers it";
+
 /// A page, or an array of pages.
 fn document(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages) -> Parsed<()> {
     match cursor.peek() {
@@ -109,50 +133,76 @@ fn document(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Page
             cursor.seek(cursor.pos() + 1);
             Ok(())
         }
-        _ => cursor.skip(),
+        _ => {
+            cursor.skip()?;
+            pages.refuse(reading, "", "page_invalid", NO_PAGE);
+            Ok(())
+        }
     }
 }
 
 fn page(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages) -> Parsed<()> {
-    let (mut total, mut more) = (None, None);
-    cursor.object(|cursor, _, member| match &*member {
-        "Response" if cursor.peek() == Some(b'{') => page(cursor, reading, pages),
-        "DetailSet" => {
-            pages.pages += 1;
-            pages.bill_pages += 1;
-            each(cursor, |cursor| detail(cursor, reading, pages))
-        }
-        "WeChatBillDetails" => {
-            pages.pages += 1;
-            each(cursor, |cursor| wechat::detail(cursor, reading, pages))
-        }
-        "Total" => {
-            if let Scalar::Number(text) = cursor.scalar()? {
-                total = text.parse::<i64>().ok();
+    let (mut is_page, mut has_lines, mut total, mut more) = (false, false, None, None);
+    cursor.object(|cursor, _, member| {
+        is_page |= PAGE_MEMBERS.contains(&&*member);
+        match &*member {
+            "Response" if cursor.peek() == Some(b'{') => page(cursor, reading, pages)?,
+            "Response" => {
+                cursor.skip()?;
+                pages.refuse(reading, "Response", "page_invalid", NO_PAGE);
             }
-            Ok(())
-        }
-        "HasNextPage" => {
-            if let Scalar::Bool(next) = cursor.scalar()? {
-                more = Some(next);
+            "DetailSet" => {
+                pages.pages += 1;
+                pages.bill_pages += 1;
+                has_lines = true;
+                let others = each(cursor, |cursor| detail(cursor, reading, pages))?;
+                no_lines(reading, pages, "DetailSet", others);
             }
-            Ok(())
+            "WeChatBillDetails" => {
+                pages.pages += 1;
+                let others = each(cursor, |cursor| wechat::detail(cursor, reading, pages))?;
+                no_lines(reading, pages, "WeChatBillDetails", others);
+            }
+            "Total" => match cursor.scalar()? {
+                Scalar::Null => {}
+                scalar => match text_of(scalar).as_deref().and_then(count) {
+                    Some(count) => total = total.max(Some(count)),
+                    None => {
+                        let what =
+                            "is no number of bill lines: whether all pages were given is not known";
+                        pages.refuse(reading, "Total", "total_invalid", what);
+                    }
+                },
+            },
+            "HasNextPage" => match cursor.scalar()? {
+                Scalar::Null => {}
+                scalar => match truth(&scalar) {
+                    Some(next) => more = Some(next),
+                    None => {
+                        let what =
+                            "is neither true nor false: whether this is the last page is not known";
+                        pages.refuse(reading, "HasNextPage", "flag_invalid", what);
+                    }
+                },
+            },
+            "Error" => {
+                if !matches!(cursor.scalar()?, Scalar::Null) {
+                    pages.error_pages += 1;
+                    let what = "the page holds an error and no lines: ask for it again";
+                    pages.refuse(reading, "Response.Error", "response_error", what);
+                }
+            }
+            _ => cursor.skip()?,
         }
-        "Error" if cursor.peek() == Some(b'{') => {
-            cursor.skip()?;
-            pages.error_pages += 1;
-            reading.reject(names::reject(
-                &pages.name,
-                pages.records,
-                "Response.Error",
-                "response_error",
-                "the page holds an error and no lines: ask for it again",
-            ));
-            Ok(())
-        }
-        _ => cursor.skip(),
+        Ok(())
     })?;
-    pages.total = pages.total.max(total.unwrap_or(0));
+    if !is_page {
+        pages.refuse(reading, "", "page_invalid", NO_PAGE);
+    }
+    if has_lines || total.is_some() {
+        pages.page.total = total.filter(|total| *total > 0);
+        pages.keep_page();
+    }
     if let Some(more) = more {
         pages.more = more;
         pages.day_goes_on = pages.day.filter(|_| more);
@@ -160,19 +210,51 @@ fn page(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages) -
     Ok(())
 }
 
-/// Each element of a list, or the one object that stands for a list of one; null is an empty list.
+/// What a page has at least one of.
+const PAGE_MEMBERS: [&str; 6] =
+    ["Response", "DetailSet", "WeChatBillDetails", "Total", "HasNextPage", "Error"];
+
+/// A whole number that is not below zero, as text or number.
+fn count(text: &str) -> Option<i64> {
+    let amount = value::json_amount(value::cleaned(text)?).ok()?;
+    amount.as_count().filter(|count| *count >= 0)
+}
+
+fn truth(scalar: &Scalar<'_>) -> Option<bool> {
+    match scalar {
+        Scalar::Bool(flag) => Some(*flag),
+        Scalar::Text(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        Scalar::Text(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+fn no_lines(reading: &mut Reading<'_>, pages: &Pages, path: &str, others: i64) {
+    if others > 0 {
+        let what = "holds something else than objects: what it says was not read; give each page as the API answers it";
+        pages.refuse(reading, path, "page_invalid", what);
+    }
+}
+
+/// Each object of a list, or the one object that stands for a list of one; null is an empty list. How many others there
+/// are, which are passed over.
 pub fn each<'t>(
     cursor: &mut Cursor<'t>,
     mut element: impl FnMut(&mut Cursor<'t>) -> Parsed<()>,
-) -> Parsed<()> {
+) -> Parsed<i64> {
+    let mut others = 0;
     match cursor.peek() {
         Some(b'[') => cursor.array(|cursor, _| match cursor.peek() {
             Some(b'{') => element(cursor),
-            _ => cursor.skip(),
-        }),
-        Some(b'{') => element(cursor),
-        _ => cursor.skip(),
+            _ => {
+                others += 1;
+                cursor.skip()
+            }
+        })?,
+        Some(b'{') => element(cursor)?,
+        _ => others += i64::from(!matches!(cursor.scalar()?, Scalar::Null)),
     }
+    Ok(others)
 }
 
 /// A text, or a number as it is written; None for anything that says nothing.
@@ -184,73 +266,121 @@ pub fn text_of<'t>(scalar: Scalar<'t>) -> Option<Cow<'t, str>> {
     }
 }
 
-/// The facts of one object, in the order of its members.
-type Facts<'t> = Vec<(Field, Cow<'t, str>)>;
+/// The facts of one object.
+#[derive(Default)]
+struct Facts<'t> {
+    said: Vec<(Field, Cow<'t, str>)>,
+    /// The fields that are said, a bit each.
+    fields: u64,
+    /// The first that cannot be told.
+    fault: Option<(Field, &'static str, &'static str)>,
+}
 
-/// Reads one member into facts.
-fn fact<'t>(cursor: &mut Cursor<'t>, member: &str, facts: &mut Facts<'t>) -> Parsed<()> {
-    let Some(field) = names::field_of_member(member) else { return cursor.skip() };
-    if cursor.peek() == Some(b'{') || cursor.peek() == Some(b'[') {
-        // The remarks may be an object: what they hold is looked for, not read.
-        let from = cursor.pos();
-        cursor.skip()?;
-        if field == Field::Remarks {
-            facts.push((field, Cow::Owned(cursor.text_from(from).to_owned())));
+const TWICE: &str = "stands there twice, and says two things; take the page as the API answered it";
+const NO_FACT: &str = "is no text or number; take the page as the API answered it";
+
+impl<'t> Facts<'t> {
+    fn says(&self, field: Field) -> Option<&str> {
+        let found = || self.said.iter().find(|(said, _)| *said == field);
+        (self.fields >> field as u64 & 1 == 1).then(found)?.map(|(_, text)| &**text)
+    }
+
+    fn add(&mut self, field: Field, text: Cow<'t, str>) {
+        // Of remarks there are many.
+        if field != Field::Remarks && self.says(field).is_some_and(|before| *before != *text) {
+            self.fault.get_or_insert((field, "member_twice", TWICE));
         }
-        return Ok(());
+        self.fields |= 1 << field as u64;
+        self.said.push((field, text));
     }
-    if let Some(text) = text_of(cursor.scalar()?) {
-        facts.push((field, text));
+
+    /// Reads one member.
+    fn read(&mut self, cursor: &mut Cursor<'t>, member: &str) -> Parsed<()> {
+        let Some(field) = names::field_of_member(member) else { return cursor.skip() };
+        let from = cursor.pos();
+        match cursor.scalar()? {
+            Scalar::Null => {}
+            // The remarks may be an object: what they hold is looked for, not read.
+            Scalar::Container if field == Field::Remarks => {
+                self.add(field, Cow::Owned(cursor.text_from(from).to_owned()));
+            }
+            scalar => match text_of(scalar) {
+                Some(text) => self.add(field, text),
+                None => _ = self.fault.get_or_insert((field, "value_invalid", NO_FACT)),
+            },
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// What keeps a line of these facts and those of its component from being told.
+    fn fault_of(&self, component: &Facts<'_>) -> Option<(Field, &'static str, &'static str)> {
+        let twice = || {
+            let both = component.said.iter().filter(|(field, _)| *field != Field::Remarks);
+            let (field, _) = { both }
+                .find(|(field, text)| self.says(*field).is_some_and(|said| *said != **text))?;
+            Some((*field, "member_twice", TWICE))
+        };
+        self.fault.or(component.fault).or_else(twice)
+    }
 }
 
 /// A line of the bill: one row for each of its components, which may stand before what all of them share.
 fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages) -> Parsed<()> {
-    let mut shared: Facts<'_> = Vec::new();
+    let mut shared = Facts::default();
     let mut components: Vec<Facts<'_>> = Vec::new();
+    let mut others = 0;
     cursor.object(|cursor, _, member| match &*member {
-        "ComponentSet" => each(cursor, |cursor| {
-            let mut facts = Vec::new();
-            cursor.object(|cursor, _, member| fact(cursor, &member, &mut facts))?;
-            components.push(facts);
+        "ComponentSet" => {
+            others += each(cursor, |cursor| {
+                let mut facts = Facts::default();
+                cursor.object(|cursor, _, member| facts.read(cursor, &member))?;
+                components.push(facts);
+                Ok(())
+            })?;
             Ok(())
-        }),
-        member => fact(cursor, member, &mut shared),
+        }
+        member => shared.read(cursor, member),
     })?;
-    match shared.iter().find(|(field, _)| *field == Field::LineId) {
-        Some((_, id)) => pages.ids.push(names::digest(id)),
-        None => pages.without_id += 1,
+    match shared.says(Field::LineId) {
+        Some(id) => pages.page.ids.push(names::digest(id)),
+        None => pages.page.without_id += 1,
     }
     if components.is_empty() {
-        components.push(Vec::new());
+        components.push(Facts::default());
     }
-    let alone = components.len() == 1 && components[0].is_empty();
+    let alone = components.len() == 1 && components[0].fields == 0;
     for (component_at, component) in (0..).zip(&components) {
         let row = pages.records;
         pages.records += 1;
         reading.content.file.rows += 1;
         let mut draft = Draft::default();
-        for (field, text) in shared.iter().chain(component) {
+        let fault = shared.fault_of(component);
+        if let Some((field, reason, message)) = fault {
+            draft.fail(field, reason, message);
+        }
+        for (field, text) in shared.said.iter().chain(&component.said) {
             if let Some(text) = value::cleaned(text) {
                 draft.set(*field, text, value::json_amount);
             }
         }
         draft.name_kind(reading.wording);
-        if reading.is_other(&draft.line) {
+        // Whose it is cannot be told where it names two products.
+        let of_product = |field| matches!(field, Field::BusinessName | Field::BusinessCode);
+        if !fault.is_some_and(|(field, ..)| of_product(field)) && reading.is_other(&draft.line) {
             continue;
         }
-        if alone {
+        if alone || others > 0 {
             draft.fail(
                 Field::UsageBilled,
                 "component_missing",
-                "the line has no components (ComponentSet)",
+                "the line has no components (ComponentSet), or some that are no objects",
             );
         }
         let month = reading.delivery.as_ref().map(|d| d.month());
         match draft.finish(month) {
             Drafted::Line(line) => {
                 let source_file = pages.name.as_str().into();
+                pages.page.month = pages.page.month.or(line.bill_month);
                 pages.says_total |= line.usage_total.is_some();
                 pages.says_deducted |= line.usage_deducted.is_some();
                 reading.line(BillLine { source_file, source_row: row, component_at, ..*line });

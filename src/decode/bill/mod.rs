@@ -19,10 +19,13 @@ mod tests;
 pub use delivery::{
     Delivery, DeliveryDate, Period, Standing, delivery, download_of, part_of, period_of, standings,
 };
-pub use names::{Wording, is_known_transaction, names_month, names_payments, same_name};
+pub use names::{
+    Wording, is_known_transaction, names_month, names_payments, same_name, says_month,
+};
 
 use crate::model::{
     Amount, BillFile, BillLine, BillReject, LineKind, OtherProduct, ProviderAttempt, UsageDay,
+    UsageMonth,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -60,8 +63,8 @@ pub struct BillContent {
     pub attempts: i64,
     /// Tokens of that list whose count of charges is not that of their attempts.
     pub list_miscounted: i64,
-    /// Of API pages that say how many bill lines there are.
-    pub pages: Option<PagesHeld>,
+    /// What API pages hold of the bill, those of one Total and month together.
+    pub pages: Vec<PagesHeld>,
     /// Days of the provider's list.
     pub list_days: BTreeSet<UsageDay>,
     /// The day of which its last page says that more is to come on a next one.
@@ -77,10 +80,12 @@ pub struct BillContent {
 }
 
 /// Pages of `DescribeBillDetail`, each of which holds a part.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PagesHeld {
-    /// Bill lines of all pages, as these say (Total; the API keeps it for 24 hours).
-    pub total: i64,
+    /// Bill lines of all pages, as these say (Total; the API keeps it for 24 hours). A page may leave it out.
+    pub total: Option<i64>,
+    /// The month of the bill, where they hold a line of ours.
+    pub month: Option<UsageMonth>,
     /// Bill lines that these hold and that have no id; and digests of the ids of the others: one that is given twice is one.
     pub without_id: i64,
     pub ids: Vec<u64>,
@@ -121,7 +126,12 @@ pub enum BillRefused {
         "{file}: no detail bill (L3): columns are missing: {}; is it 明细账单, and is its first line the header?",
         missing.join(", ")
     )]
-    MissingColumns { file: String, missing: Vec<String> },
+    MissingColumns {
+        file: String,
+        missing: Vec<String>,
+        /// Columns that are known.
+        known: usize,
+    },
     #[error("{file}: two columns are called {column}; which one counts cannot be told")]
     DuplicateColumn { file: String, column: String },
     #[error(
@@ -168,6 +178,25 @@ pub fn read(
     }
     reading.tell();
     Ok((reading.content, reading.collected))
+}
+
+/// What systems and programs put beside files, by the name in lower case.
+pub fn is_litter(name: &str) -> bool {
+    let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    name.starts_with("__macosx/")
+        || file.starts_with('.')
+        || file.starts_with("~$")
+        || ["thumbs.db", "desktop.ini", "_success"].contains(&file)
+}
+
+/// Whether a file is none from which lines of a bill could be read in another form, by the end of its name in lower case. All
+/// others may be bills.
+pub fn is_no_bill(name: &str) -> bool {
+    const ENDS: [&str; 17] = [
+        ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".html", ".htm", ".md", ".doc", ".docx",
+        ".url", ".lnk", ".md5", ".sha256", ".sig", ".asc",
+    ];
+    ENDS.iter().any(|end| name.ends_with(end))
 }
 
 /// What first bytes say.
@@ -362,12 +391,31 @@ impl<'r> Reading<'r> {
                 self.content.other_products.insert(name.to_owned(), product);
             }
             let product = self.content.other_products.get_mut(name).expect("just put there");
+            let below = [
+                &line.product_name,
+                &line.product_code,
+                &line.component_name,
+                &line.component_code,
+                &line.item_name,
+                &line.item_code,
+            ];
+            for name in below.into_iter().flatten() {
+                if !product.names.contains(name) {
+                    product.names.insert(name.clone());
+                }
+            }
             // What is ours under a product of another name still says so below it.
             product.like_ours |=
                 line.product_name.as_deref().is_some_and(names::Products::is_like_ours);
-            let usage = line.usage_total.or(line.usage_billed).unwrap_or_default();
             let cost = line.cost.unwrap_or_default();
-            product.add(1, usage.abs(), cost, cost.abs());
+            product.add(&OtherProduct {
+                lines: 1,
+                usage: line.usage_total.or(line.usage_billed).unwrap_or_default().abs(),
+                cost,
+                cost_gross: cost.abs(),
+                lines_without_cost: i64::from(line.cost.is_none()),
+                ..OtherProduct::default()
+            });
         }
         !ours
     }

@@ -17,6 +17,7 @@ struct File {
     package: Vec<String>,
     prepaid: Vec<String>,
     totals: Vec<String>,
+    subtotals: Vec<String>,
     ignored_prefixes: Vec<String>,
     column: Vec<ColumnEntry>,
     action: Vec<ActionEntry>,
@@ -110,6 +111,31 @@ impl Field {
     /// All names a bill has for it, for messages.
     pub fn names(self) -> String {
         self.column().names.join(", ")
+    }
+
+    /// Whether two columns of it must say the same: what a line is compared by, as far as no names of it mean different things.
+    pub fn must_agree(self) -> bool {
+        use Field::*;
+        matches!(
+            self,
+            BillMonth
+                | Account
+                | UsageFrom
+                | UsageTo
+                | PayTime
+                | BillDay
+                | ActionType
+                | ActionTypeName
+                | BusinessCode
+                | BusinessName
+                | ProductCode
+                | ProductName
+                | UsageTotal
+                | UsageBilled
+                | UsageUnit
+                | Cost
+                | Currency
+        )
     }
 
     pub fn is_needed(self) -> bool {
@@ -246,10 +272,33 @@ pub fn is_ignored(header: &str) -> bool {
     NAMES.file.ignored_prefixes.iter().any(|prefix| header.starts_with(&folded(prefix)))
 }
 
-/// Whether a row whose first cell this is adds up the others.
-pub fn begins_totals(cell: &str) -> bool {
+/// What the first cell of a row says that adds up others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Totals {
+    /// All of the file.
+    All,
+    /// Some of it (小计).
+    Some,
+}
+
+/// What may stand behind the word: how many lines there are, a unit.
+const BEHIND_TOTALS: &str = "共条行项笔个元";
+
+/// Whether a row whose first cell this is adds up others: such a word, and no other name that begins with it.
+pub fn totals_of(cell: &str) -> Option<Totals> {
     let cell = folded(cell);
-    NAMES.file.totals.iter().any(|total| cell.starts_with(&folded(total)))
+    let behind = |words: &[String]| {
+        let rest = words.iter().find_map(|word| cell.strip_prefix(&folded(word)));
+        rest.is_some_and(|rest| {
+            rest.chars().all(|c| !c.is_alphabetic() || BEHIND_TOTALS.contains(c))
+        })
+    };
+    let file = NAMES.file;
+    match (behind(&file.totals), behind(&file.subtotals)) {
+        (true, _) => Some(Totals::All),
+        (_, true) => Some(Totals::Some),
+        _ => None,
+    }
 }
 
 fn action(code_or_name: &str) -> Option<&'static Action> {
@@ -301,7 +350,12 @@ pub fn is_known_transaction(line: &BillLine) -> bool {
 
 /// Whether the file of a line says the month of the bill: in a column, or by its name. API pages always do.
 pub fn names_month(line: &BillLine, file: &str) -> bool {
-    has(line, &[Field::BillMonth]) || super::delivery(file).is_some()
+    says_month(line) || super::delivery(file).is_some()
+}
+
+/// Whether a column of the file of a line says the month of the bill; API pages do.
+pub fn says_month(line: &BillLine) -> bool {
+    has(line, &[Field::BillMonth])
 }
 
 /// Whether the file of a line says all that a cost is paid by.
@@ -506,6 +560,11 @@ impl Draft {
         self.fail(field, "time_invalid", "is no time (YYYY-MM-DD hh:mm:ss)");
     }
 
+    /// Whether a cell could not be read.
+    pub fn has_fault(&self) -> bool {
+        self.fault.is_some()
+    }
+
     pub fn fail(&mut self, field: Field, reason: &'static str, message: impl Into<String>) {
         if self.fault.is_none() {
             self.fault = Some((field, reason, message.into()));
@@ -516,9 +575,10 @@ impl Draft {
     pub fn name_kind(&mut self, wording: &Wording) {
         let line = &mut self.line;
         let own = wording.kind_of(line);
-        let action = [&line.action_type, &line.action_type_name]
-            .into_iter()
-            .find_map(|name| action(name.as_deref()?));
+        let [by_code, by_name] =
+            [&line.action_type, &line.action_type_name].map(|name| action(name.as_deref()?));
+        let contradict = by_code.zip(by_name).is_some_and(|(code, name)| code.kind != name.kind);
+        let action = by_code.or(by_name);
         let mut kind = own.or(action.map(|a| a.kind)).unwrap_or(LineKind::Other);
         if let Some(action) = action {
             if line.action_type.is_none() {
@@ -541,6 +601,14 @@ impl Draft {
             kind = LineKind::Adjustment;
         }
         line.kind = Some(kind);
+        if contradict && own.is_none() {
+            self.fail(
+                Field::ActionTypeName,
+                "columns_disagree",
+                "is another transaction than its code (ActionType) is; say which it is, below [reconcile.transaction_types] in \
+                 the pipeline file",
+            );
+        }
     }
 
     /// Whether it is a day's line that has an order, a transaction or a deduction time; None for other lines.
@@ -589,8 +657,16 @@ impl Draft {
         {
             self.fail(Field::UsageTo, "time_invalid", "the usage ends before it begins");
         }
-        if self.fault.is_none() && self.line.kind == Some(LineKind::Usage) {
-            self.measure();
+        match self.line.kind {
+            _ if self.fault.is_some() => {}
+            Some(LineKind::Usage) => self.measure(),
+            // Of what is no usage what it does not say is told beside the rows.
+            _ if self.line.is_of_usage() && self.line.cost.is_none() => self.fail(
+                Field::Cost,
+                "amount_missing",
+                "says nothing (`-`): what the line gives back or asks more is not known; take the file as it was downloaded",
+            ),
+            _ => {}
         }
         if let Some((field, reason, message)) = self.fault {
             return Drafted::Reject { column: field.label(), reason, message };

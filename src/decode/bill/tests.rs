@@ -208,6 +208,69 @@ fn what_an_archive_unpacks_to_is_bounded() {
     assert!(refused.to_string().contains("UNPACKED_BYTES_MAX"), "{refused}");
 }
 
+/// A member that may be a bill and is not read as one is a reject; a text that has begun to count refuses its archive.
+#[test]
+fn members_that_may_be_bills_are_told() {
+    let text = csv(&[row(&[])]);
+    let other = text.replace("优惠后总价", "别的");
+    let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let wide = [&[0xFF, 0xFE], &wide[..]].concat();
+    let tabs = text.replace(',', "\t");
+    let unread = |name: &str, bytes: &[u8]| {
+        let zip = zipped(&[("1.csv", text.as_bytes()), (name, bytes)]);
+        let (content, collected) = read("b.zip", &zip, &Wording::default()).expect("a bill");
+        assert_eq!((collected.lines.len(), content.members.len()), (1, 1), "{name}");
+        let rejects = collected.rejects.iter();
+        rejects.map(|r| (r.file.clone(), r.reason)).collect::<Vec<_>>()
+    };
+    for name in [
+        "2.tsv",
+        "2.csv.bak",
+        "2.csv.1",
+        "2.dat",
+        "2.7z",
+        "2.rar",
+        "2.tar",
+        "2.xlsm",
+        "2.xlsb",
+        "2.ods",
+        "2.et",
+        "2.xlsx",
+        "2.json",
+        "2.zip",
+    ] {
+        assert_eq!(unread(name, b"x"), [(format!("b.zip!{name}"), "member_unread")]);
+    }
+    for (name, bytes) in [
+        ("2.txt", other.as_bytes()),
+        ("2.txt", &wide),
+        ("2.csv", &wide),
+        ("2.txt", tabs.as_bytes()),
+        ("page", PAGE.as_bytes()),
+        ("page.txt", PAGE.as_bytes()),
+        ("2.csv", PAGE.as_bytes()),
+    ] {
+        assert_eq!(unread(name, bytes), [(format!("b.zip!{name}"), "member_unread")]);
+    }
+    for name in
+        ["说明.pdf", "readme.txt", "LICENSE", "a.png", "__MACOSX/1.csv", ".DS_Store", "Thumbs.db"]
+    {
+        assert_eq!(unread(name, b"Read me first, please.\n"), [], "{name}");
+    }
+    let open = format!("{text}{},\"{}", row(&[]), "x\n".repeat(ROW_BYTES_MAX));
+    let zip = zipped(&[("1.csv", text.as_bytes()), ("2.txt", open.as_bytes())]);
+    let message = refused("b.zip", &zip);
+    assert!(message.contains("2.txt") && message.contains("ROW_BYTES_MAX"), "{message}");
+    // One archive behind another: only the last would be read.
+    let one = zipped(&[("1.csv", text.as_bytes())]);
+    let message = refused("b.zip", &[&one[..], &one[..]].concat());
+    assert!(message.contains("more than one archive"), "{message}");
+    let message = refused("b.zip", &[&one[..], b"PK\x03\x04rest"].concat());
+    assert!(message.contains("more than one archive"), "{message}");
+    let filled = [&one[..], &[0; 64]].concat();
+    assert_eq!(read("b.zip", &filled, &Wording::default()).expect("a bill").1.lines.len(), 1);
+}
+
 #[test]
 fn a_pack_with_a_detail_bill_is_read() {
     let l1 = "产品名称,优惠后总价(元)\n人脸核身,1.00\n";
@@ -627,8 +690,8 @@ fn pages_of_the_api_are_one_line_a_component() {
     );
     assert_eq!(three.bill_month, UsageMonth::parse("2019-06"));
     assert_eq!((three.source_row, four.source_row), (0, 1));
-    let pages = content.pages.expect("what they hold");
-    assert_eq!((pages.total, pages.without_id + pages.ids.len() as i64), (2, 1));
+    let [pages] = &content.pages[..] else { panic!("one query: {:?}", content.pages) };
+    assert_eq!((pages.total, pages.without_id + pages.ids.len() as i64), (Some(2), 1));
     assert_eq!(content.notes, Vec::<String>::new());
 }
 
@@ -662,6 +725,173 @@ fn pages_come_in_any_wrapping() {
     let (_, collected) = read("p.json", error.as_bytes(), &Wording::default()).expect("an error");
     assert_eq!(collected.rejects[0].reason, "response_error");
     assert!(!format!("{:?}", collected.rejects).contains("secret"));
+}
+
+/// What stands beside a page and is none, or in it and is no line, is told and never passed over.
+#[test]
+fn what_is_no_page_is_told() {
+    let flat = PAGE.replace('\n', "");
+    let text = serde_json::Value::from(flat.as_str()).to_string();
+    let said = |more: &str| {
+        let text = format!("{flat}\n{more}\n");
+        let (_, collected) = read("p.json", text.as_bytes(), &Wording::default()).expect("pages");
+        let rejects: Vec<_> = collected.rejects.into_iter().map(|r| (r.column, r.reason)).collect();
+        (collected.lines.len(), rejects)
+    };
+    assert_eq!(said(""), (2, vec![]));
+    // An empty list, null, a page behind the last one.
+    for more in [
+        r#"{"Response":{"DetailSet":[],"Total":2}}"#,
+        r#"{"DetailSet":null}"#,
+        r#"{"Response":{"Total":2,"RequestId":"r","Error":null}}"#,
+    ] {
+        assert_eq!(said(more), (2, vec![]), "{more}");
+    }
+    let invalid = |path: &str| (2, vec![(path.to_owned(), "page_invalid")]);
+    for (more, path) in [
+        (flat.replace("\"Response\"", "\"response\""), ""),
+        (flat.replace("\"DetailSet\"", "\"detailSet\"").replace(",\"Total\":2", ""), ""),
+        (format!(r#"{{"data":{flat}}}"#), ""),
+        (r#"{"code":"AuthFailure","message":"no"}"#.to_owned(), ""),
+        (text.clone(), ""),
+        ("1".to_owned(), ""),
+        (format!(r#"{{"Response":[{flat}]}}"#), "Response"),
+        (format!(r#"{{"Response":{text}}}"#), "Response"),
+        (r#"{"DetailSet":"[]"}"#.to_owned(), "DetailSet"),
+        (r#"{"DetailSet":[[{}]]}"#.to_owned(), "DetailSet"),
+        (r#"{"DetailSet":[null]}"#.to_owned(), "DetailSet"),
+        (r#"{"WeChatBillDetails":["{}"]}"#.to_owned(), "WeChatBillDetails"),
+    ] {
+        assert_eq!(said(&more), invalid(path), "{more}");
+    }
+    let error = r#"{"Response":{"Error":"AuthFailure","RequestId":"r"}}"#;
+    assert_eq!(said(error), (2, vec![("Response.Error".into(), "response_error")]));
+    let next = r#"{"WeChatBillDetails":[],"HasNextPage":"maybe"}"#;
+    assert_eq!(said(next), (2, vec![("HasNextPage".into(), "flag_invalid")]));
+    // A token whose attempts are missing, or are no objects.
+    for token in [r#"{"BizToken":"t"}"#, r#"{"ChargeDetails":[1]}"#, r#"{"ChargeDetails":"[]"}"#] {
+        let more = format!(r#"{{"WeChatBillDetails":[{token}]}}"#);
+        assert_eq!(said(&more), (2, vec![("ChargeDetails".into(), "attempts_missing")]), "{token}");
+    }
+    // One that was never charged has none.
+    let none = r#"{"WeChatBillDetails":[{"BizToken":"t","ChargeCount":0}]}"#;
+    assert_eq!(said(none), (2, vec![]));
+}
+
+#[test]
+fn a_last_page_is_told_by_texts_too() {
+    let page = |next: &str| {
+        format!(
+            r#"{{"HasNextPage":{next},"WeChatBillDetails":[{{"ChargeDetails":[
+               {{"Seq":"s","ReqTime":"1638720000000","IsNeedCharge":true}}]}}]}}"#
+        )
+    };
+    let goes_on = |next: &str| {
+        let (content, _) =
+            read("w.json", page(next).as_bytes(), &Wording::default()).expect("a page");
+        content.list_goes_on.is_some()
+    };
+    for (next, expected) in
+        [("true", true), ("\"true\"", true), ("\"False\"", false), ("null", false)]
+    {
+        assert_eq!(goes_on(next), expected, "{next}");
+    }
+}
+
+#[test]
+fn each_query_has_a_total_of_its_own() {
+    let of = |total: &str, id: &str, month: &str| {
+        let page = PAGE.replace('\n', "").replace("\"Total\":2", &format!("\"Total\":{total}"));
+        let of_month = format!(r#""BillMonth":"{month}""#);
+        let page = page.replace("1234567890123456789", id);
+        page.replace(r#""BillMonth":"2019-06-01 00:00:00""#, &of_month)
+    };
+    let held = |pages: &[String]| {
+        let text = pages.join("\n");
+        let (content, collected) =
+            read("p.json", text.as_bytes(), &Wording::default()).expect("pages");
+        let held: Vec<_> = { content.pages.iter() }
+            .map(|held| (held.total, held.ids.len(), held.month.map(|month| month.to_string())))
+            .collect();
+        (held, collected.rejects.iter().map(|r| r.reason).collect::<Vec<_>>())
+    };
+    let june = Some("2019-06".to_owned());
+    let july = Some("2019-07".to_owned());
+    for total in ["200", "\"200\"", "200.0", "2e2", "\"200.00\""] {
+        let (held, rejects) = held(&[of(total, "1", "2019-06")]);
+        assert_eq!((held, rejects), (vec![(Some(200), 1, june.clone())], vec![]), "{total}");
+    }
+    for total in ["\"all\"", "-1", "1.5", "99999999999999999999", "[2]", "true"] {
+        let (held, rejects) = held(&[of(total, "1", "2019-06")]);
+        assert_eq!(
+            (held, rejects),
+            (vec![(None, 1, june.clone())], vec!["total_invalid"]),
+            "{total}"
+        );
+    }
+    let pages = [of("3", "1", "2019-06"), of("3", "2", "2019-06"), of("2", "3", "2019-07")];
+    assert_eq!(held(&pages).0, [(Some(3), 2, june), (Some(2), 1, july)]);
+}
+
+/// A member that stands twice, under whatever of its names, in the line or in the line and its component.
+#[test]
+fn a_member_that_says_two_things_is_told() {
+    let flat = PAGE.replace('\n', "");
+    let reasons = |text: &str| {
+        let (_, collected) = read("p.json", text.as_bytes(), &Wording::default()).expect("a page");
+        collected.rejects.iter().map(|r| r.reason).collect::<Vec<_>>()
+    };
+    let cost = r#""RealCost":2.00000001"#;
+    for (more, reason) in [
+        (r#""RealCost":500,"RealCost":2.00000001"#, "member_twice"),
+        (r#""realcost":500,"RealCost":2.00000001"#, "member_twice"),
+        (r#""RealCost":{"Value":2}"#, "value_invalid"),
+        (r#""RealCost":true"#, "value_invalid"),
+        (r#""PayerUin":"100000000001","RealCost":2.00000001"#, "member_twice"),
+    ] {
+        assert_eq!(reasons(&flat.replacen(cost, more, 1)), [reason], "{more}");
+    }
+    let same = r#""RealCost":2.00000001,"realcost":2.00000001,"RealCost":null"#;
+    assert_eq!(reasons(&flat.replacen(cost, same, 1)), Vec::<&str>::new());
+    // Of ours and of another product: neither.
+    let product = r#""BusinessCodeName":"人脸核身-云智慧眼""#;
+    let two = flat.replacen(product, &format!("{product},\"BusinessCodeName\":\"对象存储\""), 1);
+    assert_eq!(reasons(&two), ["member_twice", "member_twice"]);
+    let attempt = r#"{"WeChatBillDetails":[{"ChargeDetails":[
+        {"Seq":"s","ReqTime":"1638720000000","IsNeedCharge":true,"IsNeedCharge":false}]}]}"#;
+    assert_eq!(reasons(attempt), ["member_twice"]);
+}
+
+#[test]
+fn a_line_of_totals_is_held_against_the_lines() {
+    let two = [row(&[]), row(&[("产品名称", "对象存储"), ("优惠后总价", "1.5")])];
+    let said = |first: &str, cost: &str, at: usize| {
+        let totals = format!("{first},,,,,,,,,,,{cost}");
+        let mut rows = two.to_vec();
+        rows.insert(at, totals);
+        let (content, collected) = read_text(&csv(&rows));
+        let rejects: Vec<_> = collected.rejects.iter().map(|r| (r.row, r.reason)).collect();
+        (content.totals, content.file.rows, rejects)
+    };
+    // 3.00000001 + 1.5, to the fen; at the end or at the top.
+    assert_eq!(said("合计", "4.50000001", 2), (1, 3, vec![]));
+    assert_eq!(said("合计（2 条）", "4.50", 0), (1, 3, vec![]));
+    assert_eq!(said("Total:", "\"4.5\"", 2), (1, 3, vec![]));
+    assert_eq!(said("合计", "", 2), (1, 3, vec![]));
+    assert_eq!(said("合计", "504.5", 2), (0, 3, vec![(4, "totals_disagree")]));
+    // Of some of them.
+    assert_eq!(said("小计", "1.5", 2), (1, 3, vec![]));
+    // A name that begins so is none.
+    for name in ["合计事业部", "Total Ads", "小计组"] {
+        assert_eq!(said(name, "500", 2), (0, 3, vec![(4, "account_invalid")]), "{name}");
+    }
+    // A line that has a payer and a product adds up no others, without a time, too.
+    let header = format!("项目名称,{HEADER}");
+    let none = row(&[("扣费时间", "-"), ("开始使用时间", "-"), ("结束使用时间", "-")]);
+    let text = format!("{header}\nx,{}\n合计,{none}\n", row(&[]));
+    let (content, collected) = read_text(&text);
+    assert_eq!((content.totals, content.file.rows), (0, 2));
+    assert_eq!(collected.lines.len() + collected.rejects.len(), 2);
 }
 
 #[test]

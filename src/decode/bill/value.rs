@@ -54,6 +54,12 @@ pub fn json_amount(text: &str) -> Result<Amount, String> {
     }
 }
 
+/// Whether two cells, each cleaned, say the same: as texts, amounts, or times.
+pub fn is_same(one: &str, other: &str) -> bool {
+    let times = || instant(one).is_some_and(|time| instant(other) == Some(time));
+    one == other || amount(one).is_ok_and(|sum| amount(other) == Ok(sum)) || times()
+}
+
 /// Without the commas between groups of three digits; as it is when they stand elsewhere.
 fn ungrouped(text: &str) -> Cow<'_, str> {
     if !text.contains(',') {

@@ -17,43 +17,68 @@ struct Charge<'t> {
     flag: Option<bool>,
     charge_type: Option<Cow<'t, str>>,
     errcode: Option<Cow<'t, str>>,
+    /// A member stands there twice, and says two things.
+    twice: bool,
+}
+
+/// Sets what a member says, if it says something; whether it said something else before.
+fn put<T: PartialEq>(slot: &mut Option<T>, said: Option<T>) -> bool {
+    let twice = slot.is_some() && said.is_some() && *slot != said;
+    *slot = said.or(slot.take());
+    twice
 }
 
 /// One token with its attempts, which may stand before its name.
 pub fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages) -> Parsed<()> {
     let (mut biz_token, mut rule_id, mut count) = (None, None, None);
     let mut charges: Vec<Charge<'_>> = Vec::new();
+    // Those that are no objects; whether there is a list of them.
+    let (mut others, mut has_list) = (0, false);
     cursor.object(|cursor, _, member| {
         match &*member {
             "BizToken" => biz_token = said(cursor)?,
             "RuleId" => rule_id = said(cursor)?,
             "ChargeCount" => count = said(cursor)?,
-            "ChargeDetails" => each(cursor, |cursor| {
-                let mut charge = Charge::default();
-                cursor.object(|cursor, _, member| {
-                    match &*member {
-                        "Seq" => charge.seq = said(cursor)?,
-                        "ReqTime" => charge.req_time = said(cursor)?,
-                        "IsNeedCharge" => {
-                            if let Scalar::Bool(flag) = cursor.scalar()? {
-                                charge.flag = Some(flag);
+            "ChargeDetails" => {
+                has_list = true;
+                others += each(cursor, |cursor| {
+                    let mut charge = Charge::default();
+                    cursor.object(|cursor, _, member| {
+                        charge.twice |= match &*member {
+                            "Seq" => put(&mut charge.seq, said(cursor)?),
+                            "ReqTime" => put(&mut charge.req_time, said(cursor)?),
+                            "IsNeedCharge" => {
+                                let flag = match cursor.scalar()? {
+                                    Scalar::Bool(flag) => Some(flag),
+                                    _ => None,
+                                };
+                                put(&mut charge.flag, flag)
                             }
-                        }
-                        "ChargeType" => charge.charge_type = said(cursor)?,
-                        "ErrorCode" => charge.errcode = said(cursor)?,
-                        _ => cursor.skip()?,
-                    }
+                            "ChargeType" => put(&mut charge.charge_type, said(cursor)?),
+                            "ErrorCode" => put(&mut charge.errcode, said(cursor)?),
+                            _ => {
+                                cursor.skip()?;
+                                false
+                            }
+                        };
+                        Ok(())
+                    })?;
+                    charges.push(charge);
                     Ok(())
                 })?;
-                charges.push(charge);
-                Ok(())
-            })?,
+            }
             _ => cursor.skip()?,
         }
         Ok(())
     })?;
     let charged = charges.iter().filter(|charge| charge.flag == Some(true)).count();
-    if count.and_then(|count| count.parse().ok()).is_some_and(|count: usize| count != charged) {
+    let counted: Option<usize> = count.and_then(|count| count.parse().ok());
+    if others > 0 || !has_list && counted != Some(0) {
+        let what = "the token has no list of attempts (ChargeDetails), or some that are no objects";
+        let row = pages.records;
+        reading.reject(names::reject(&pages.name, row, "ChargeDetails", "attempts_missing", what));
+    }
+    if counted.is_some_and(|count| count != charged) {
         reading.content.list_miscounted += 1;
         if reading.content.list_miscounted == 1 {
             reading.note(format_args!(
@@ -103,6 +128,13 @@ impl Charge<'_> {
         rule_id: Option<&str>,
     ) -> Result<ProviderAttempt, Fault> {
         let owned = |text: &str| value::cleaned(text).unwrap_or_default().to_owned();
+        if self.twice {
+            return Err((
+                "Seq",
+                "member_twice",
+                "a member of the attempt stands there twice, and says two things",
+            ));
+        }
         let seq =
             self.seq.ok_or(("Seq", "seq_missing", "the attempt has no Seq to be joined by"))?;
         let req_time = self
