@@ -92,6 +92,8 @@ pub struct BillLine {
     pub told_apart: [Option<NonZeroU32>; 6],
     /// The columns of its file, a bit each; none for API pages.
     pub columns: u64,
+    /// Whether it names the month of its bill itself.
+    pub names_month: bool,
     /// Calls of one unit of its usage, where the pipeline says it (`reconcile.usage_units`).
     pub calls_of_unit: Option<i64>,
     /// Place of its component in the line of the bill, where that lists several.
@@ -108,9 +110,54 @@ const NO_COUNTS: [&str; 16] = [
     "minute", "minutes", "hour", "hours",
 ];
 
-/// Units that count calls, besides those with 次.
-const CALLS: [&str; 10] =
-    ["call", "calls", "time", "times", "count", "counts", "request", "requests", "k", "thousand"];
+/// Words for a call, behind the number of them; what stands behind a `/` is a time in which they are counted.
+const CALLS: [&str; 14] = [
+    "", "次", "次数", "人次", "次/天", "次/月", "call", "calls", "time", "times", "count",
+    "counts", "request", "requests",
+];
+
+/// Words for numbers, the longer ones first.
+const NUMBERS: [(&str, i64); 8] = [
+    ("百万", 1_000_000),
+    ("千万", 10_000_000),
+    ("thousand", 1_000),
+    ("亿", 100_000_000),
+    ("万", 10_000),
+    ("千", 1_000),
+    ("百", 100),
+    ("k", 1_000),
+];
+
+/// What a unit of usage is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    /// So many calls.
+    Calls(i64),
+    /// A time, bytes, or a number of calls of a form that is not read (十万次, 1.5万次, 次/万).
+    NoCalls,
+    Unknown,
+}
+
+fn read_unit(unit: &str) -> Unit {
+    let unit: String = unit.chars().filter(|c| !c.is_whitespace() && *c != ',').collect();
+    let unit = unit.to_ascii_lowercase();
+    let behind = unit.trim_start_matches(|c: char| c.is_ascii_digit());
+    let digits = &unit[..unit.len() - behind.len()];
+    let number = if digits.is_empty() { Some(1) } else { digits.parse::<i64>().ok() };
+    let word = NUMBERS.iter().find_map(|(word, n)| Some((*n, behind.strip_prefix(word)?)));
+    let (times, said) = word.unwrap_or((1, behind));
+    // A number alone counts something, and a word alone does.
+    let says_one = !said.is_empty() || !digits.is_empty() || word.is_some();
+    if CALLS.contains(&said) && says_one {
+        let calls = number.filter(|n| *n > 0).and_then(|n| n.checked_mul(times));
+        return calls.map_or(Unit::NoCalls, Unit::Calls);
+    }
+    let is_measure = NO_COUNTS.iter().any(|end| unit.ends_with(end)) && !unit.contains('次');
+    let of_other_form = |c: char| c.is_ascii_digit() || ".十百千万萬亿億两兩半".contains(c);
+    let words = ["million", "hundred", "thousand", "ten", "dozen"];
+    let is_number = said.contains(of_other_form) || words.iter().any(|word| said.contains(word));
+    if is_measure || is_number { Unit::NoCalls } else { Unit::Unknown }
+}
 
 /// Currencies that are not yuan, as Chinese headers and units call them, and their codes.
 pub const CURRENCIES: [(&str, &str); 6] = [
@@ -169,6 +216,10 @@ impl BillLine {
         let total = self.usage_total.or_else(|| {
             self.usage_billed?.checked_add(self.usage_deducted.unwrap_or(Amount::ZERO))
         })?;
+        // Whatever its unit is.
+        if total.is_zero() {
+            return Some(0);
+        }
         self.in_calls(total)?.as_count()
     }
 
@@ -186,48 +237,25 @@ impl BillLine {
     /// it measures time or bytes, and where it holds a number of another form.
     fn told_by_unit(&self) -> Option<i64> {
         // Nearly every line has it, and is asked several times.
-        let Some(unit) = self.usage_unit.as_deref().filter(|unit| *unit != "次") else {
-            return Some(1);
-        };
-        let unit: String = unit.chars().filter(|c| !c.is_whitespace() && *c != ',').collect();
-        let behind = unit.trim_start_matches(|c: char| c.is_ascii_digit());
-        let digits = &unit[..unit.len() - behind.len()];
-        let number = if digits.is_empty() { Some(1) } else { digits.parse::<i64>().ok() };
-        let words = [
-            ("百万", 1_000_000),
-            ("千万", 10_000_000),
-            ("亿", 100_000_000),
-            ("万", 10_000),
-            ("千", 1_000),
-            ("百", 100),
-        ];
-        let word = words.iter().find_map(|(word, n)| Some((*n, behind.strip_prefix(word)?)));
-        let latin = behind.to_ascii_lowercase();
-        if !unit.contains('次') && NO_COUNTS.iter().any(|end| latin.ends_with(end)) {
-            return None;
+        match self.usage_unit.as_deref().filter(|unit| *unit != "次") {
+            None => Some(1),
+            Some(unit) => match read_unit(unit) {
+                Unit::Calls(n) => Some(n),
+                Unit::NoCalls => None,
+                Unit::Unknown => Some(1),
+            },
         }
-        let is_k = latin.strip_prefix('k').is_some_and(|rest| !digits.is_empty() || rest == "次");
-        let thousand = (is_k || latin.starts_with("thousand")).then_some(1_000);
-        let (times, said) = word.unwrap_or((thousand.unwrap_or(1), behind));
-        // A number of another form (十万次, 1.5万次, 次/万) is not guessed at.
-        let more = |c: char| c.is_ascii_digit() || ".十百千万萬亿億两兩半".contains(c);
-        if said.contains(more) || ["million", "hundred"].iter().any(|word| latin.contains(word)) {
-            return None;
-        }
-        Some(number.filter(|n| *n > 0).and_then(|n| n.checked_mul(times)).unwrap_or(1))
     }
 
-    /// A unit of its usage that says neither that it counts calls nor that it does not: each counts as one call.
+    /// Its unit, where that says neither that it counts calls nor that it does not: each counts as one call.
     pub fn unknown_unit(&self) -> Option<&str> {
-        let unit = self.usage_unit.as_deref().filter(|unit| !unit.contains('次'))?;
-        if self.calls_of_unit.is_some() {
-            return None;
-        }
-        let latin = unit.to_ascii_lowercase();
-        let mut words = latin.split(|c: char| !c.is_ascii_alphabetic()).filter(|w| !w.is_empty());
-        let counts = words.any(|word| CALLS.contains(&word))
-            || unit.is_ascii() && !latin.contains(|c: char| c.is_ascii_alphabetic());
-        (!counts && self.told_by_unit().is_some()).then_some(unit)
+        let unit = self.usage_unit.as_deref()?;
+        (self.calls_of_unit.is_none() && read_unit(unit) == Unit::Unknown).then_some(unit)
+    }
+
+    /// Whether it counts such units, and not none of them.
+    pub fn counts_unknown_units(&self) -> bool {
+        self.says_usage() && self.unknown_unit().is_some()
     }
 
     /// The day on which its usage stands.
@@ -250,30 +278,26 @@ impl BillLine {
             || self.action_type.as_deref().is_some_and(|action| action.starts_with("prepay"))
     }
 
-    /// The currency that it names, where it is not yuan: mainland bills name none. Without a column for it the unit of its
-    /// price may (美元/次).
+    /// The currency that it names, where it is not yuan: mainland bills name none. The unit of its price may (美元/次), too.
     pub fn foreign_currency(&self) -> Option<&str> {
         let yuan = ["CNY", "RMB", "人民币", "元", "¥"];
-        match (self.currency.as_deref(), self.price_unit.as_deref()) {
-            (Some(named), _) => {
-                Some(named).filter(|named| !yuan.iter().any(|c| c.eq_ignore_ascii_case(named)))
-            }
-            (None, Some(unit)) => {
-                let lower = unit.to_ascii_lowercase();
-                let names =
-                    |(word, code): &(&str, &str)| lower.contains(word) || lower.contains(code);
-                CURRENCIES.iter().any(names).then_some(unit)
-            }
-            (None, None) => None,
-        }
+        let is_yuan = |named: &&str| yuan.iter().any(|c| c.eq_ignore_ascii_case(named));
+        let named = self.currency.as_deref().filter(|named| !is_yuan(named));
+        named.or_else(|| {
+            let unit = self.price_unit.as_deref()?;
+            let lower = unit.to_ascii_lowercase();
+            let names = |(word, code): &(&str, &str)| lower.contains(word) || lower.contains(code);
+            CURRENCIES.iter().any(names).then_some(unit)
+        })
     }
 
     /// What its payments come to more than its cost: a cost is voucher + incentive + transfer + cash (BillDetailComponent of the
-    /// billing API), of which `-` is nothing. None where they say nothing, or do not fit. Where nothing is said of cash, as much
-    /// of it may have been paid as is left of the cost.
-    pub fn overpaid(&self) -> Option<Amount> {
+    /// billing API), of which `-` is nothing. None where they say nothing, or do not fit. Where nothing is said of cash, or the
+    /// file does not have all of them (`has_all`), as much may have been paid as is left of the cost.
+    pub fn overpaid(&self, has_all: bool) -> Option<Amount> {
         let payments = [self.voucher, self.incentive, self.transfer, self.cash];
-        if payments.iter().all(Option::is_none) {
+        // Of what is to be paid later all are nothing.
+        if payments.iter().flatten().all(|paid| paid.is_zero()) {
             return None;
         }
         let cost = self.cost.unwrap_or_default();
@@ -282,7 +306,7 @@ impl BillLine {
             true => more <= Amount::ZERO,
             false => more >= Amount::ZERO,
         };
-        (self.cash.is_some() || !is_left).then_some(more)
+        (has_all && self.cash.is_some() || !is_left).then_some(more)
     }
 
     /// Whether its amounts are yuan.

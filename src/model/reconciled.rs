@@ -23,6 +23,9 @@ codes! {
         FilesDiffer = "files_differ",
         /// Lines of products whose names hold one of ours, and which nobody has named: counted as other products.
         ProductLikeOurs = "product_like_ours",
+        /// Lines of pending rows that already ask more calls than ours has, or more than they cost: what is not out yet can only
+        /// add to it.
+        EarlyMore = "early_more",
         /// Lines of usage, and changes of it, that say no day: in no row.
         NoDay = "no_day",
         /// Lines of the bills in question that are of usage of a month that is not compared: late ones, changes of an earlier
@@ -47,6 +50,8 @@ codes! {
         /// Rows whose calls agree and of which the bill deducted other quantities than the packages of the pipeline give, where
         /// money is compared; `lines` counts the calls.
         PackagesDiffer = "packages_differ",
+        /// Lines of billing tags whose results the pipeline says are not here: set aside knowingly, never over tolerance.
+        NotHeld = "not_held",
         /// Lines of rows with an amount that is not in yuan, where money is compared.
         Currency = "currency",
         /// Packages bought or given back that the pipeline names, or of which counts alone speak: never over tolerance,

@@ -69,6 +69,8 @@ pub struct Reconcile {
     pub bill_tags: BTreeMap<String, &'static str>,
     /// What the bill calls transactions (交易类型), and what their lines are about.
     pub transaction_types: BTreeMap<String, LineKind>,
+    /// Codes of billing tags whose results are not here: their lines are in no row.
+    pub not_held: Vec<&'static str>,
     /// What the bill calls units of usage (组件用量单位), and the calls of one.
     pub usage_units: BTreeMap<String, i64>,
     /// Tables of charge rules for products and channels, first match first.

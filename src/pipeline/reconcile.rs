@@ -23,6 +23,11 @@ pub(super) fn reconcile(draft: &mut Draft, opened_at: Option<i64>) -> Option<Rec
     let bill_out_minutes = bill_out(draft, &at("bill_out"), &defaults.bill_out);
     let bill_tags = bill_tags(draft);
     let transaction_types = transaction_types(draft);
+    let not_held: Option<Vec<&'static str>> = {
+        let found: Vec<_> =
+            entries(draft, &at("not_held")).iter().map(|at| tag(draft, at)).collect();
+        found.into_iter().collect()
+    };
     let editions = editions(draft);
     let packages = packages(draft);
     let account_class = match draft.value.pointer(&at("account_class")) {
@@ -44,6 +49,7 @@ pub(super) fn reconcile(draft: &mut Draft, opened_at: Option<i64>) -> Option<Rec
         products: texts(&at("products")),
         bill_tags: bill_tags?,
         transaction_types,
+        not_held: not_held?,
         usage_units: usage_units(draft),
         editions: editions?,
         packages: packages?,

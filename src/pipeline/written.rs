@@ -295,6 +295,9 @@ pub struct ReconcileSection {
     /// What the bill calls transactions (交易类型, TransactionType, ActionType; name or code) besides the names known, or
     /// instead of what is known of them = what such a line is about. Default: none.
     pub transaction_types: BTreeMap<String, LineKindWritten>,
+    /// Codes of billing tags whose results this pipeline does not hold (身份信息核验 of another system, say), as
+    /// `faceledger tags` lists them: their lines of the bill are set aside, and told. Default: none.
+    pub not_held: Vec<String>,
     /// Units of usage on the bill (组件用量单位) besides those known (次, 万次, 1,000 次, …) = the calls of one. Default: none.
     pub usage_units: BTreeMap<String, NonZeroU32>,
     /// Which published table of charging codes holds for a product, where it is not the usual one. The first that
@@ -317,6 +320,7 @@ impl Default for ReconcileSection {
             products: Vec::new(),
             bill_tags: BTreeMap::new(),
             transaction_types: BTreeMap::new(),
+            not_held: Vec::new(),
             usage_units: BTreeMap::new(),
             editions: Vec::new(),
             package: Vec::new(),

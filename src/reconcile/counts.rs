@@ -27,6 +27,8 @@ pub struct Settings<'s> {
     pub settlement: &'s dyn Fn(&str, &str) -> Settlement,
     /// The code of a tag's label.
     pub tag_code: &'s dyn Fn(&str) -> &'static str,
+    /// Codes of tags whose lines are in no row: nothing of ours is held against them.
+    pub not_held: &'s [&'static str],
     /// Packages known otherwise than from the bill.
     pub packages: &'s [PackageSpan],
     /// Calls of an account, tag (its code) and day that these packages have room for, those of the days before taken
@@ -215,7 +217,7 @@ pub fn counts(
     // Where each line stands: its day, and whether it says more than one.
     let mut placed: Vec<(&BillLine, UsageDay, bool)> = Vec::new();
     for &line in &known {
-        if !line.is_of_usage() {
+        if !line.is_of_usage() || settings.not_held.contains(&&*line.billing_tag_code) {
             counted.lines_beside += 1;
             continue;
         }
@@ -308,7 +310,8 @@ pub fn counts(
         let held = coverage.holds(settings, &account, &code, period);
         // By deduction time the usage of a month's last day is in the next bill: without that one nothing is known of it.
         let elsewhere = coverage.statistics == Statistics::ByPay && !held;
-        if sum.lines.is_empty() && elsewhere && asked && sum.charged > 0 {
+        let of_bill = settings.months.is_none() && coverage.months.contains(&period.month());
+        if sum.lines.is_empty() && elsewhere && (asked || of_bill) && sum.charged > 0 {
             let (_, last) = period.days();
             let bill = (settings.settlement)(&account, &code).date(last).month();
             in_other_bills.entry(bill).or_default().insert(last);

@@ -206,6 +206,11 @@ fn beside_words(beside: &Beside) -> String {
         BesideKind::UnknownKind => format!("{lines} of unknown kind"),
         BesideKind::Rejected => format!("{lines} of the bill that could not be read"),
         BesideKind::ProductLikeOurs => format!("{lines} of products that may be ours"),
+        BesideKind::EarlyMore => {
+            format!(
+                "{lines} of days whose bill is not out yet, which already ask more than our records"
+            )
+        }
         BesideKind::NoDay => format!("{lines} of usage without a day"),
         BesideKind::OtherMonth => format!("{lines} of months that are not compared"),
         BesideKind::PagesMissing => format!("{lines} on pages that were not given"),
@@ -243,6 +248,9 @@ fn beside_words(beside: &Beside) -> String {
             plural(beside.lines.unsigned_abs(), "call")
         ),
         BesideKind::Package => format!("{lines} of packages (their own prices are not checked)"),
+        BesideKind::NotHeld => {
+            format!("{lines} of billing tags that are not held here (reconcile.not_held)")
+        }
         BesideKind::Currency => format!("the money of rows with {lines} not in yuan"),
         BesideKind::NoPrice => "what has no price in the price book".to_owned(),
         BesideKind::PriceBookCurrency => "money, as the price book is not in yuan".to_owned(),
@@ -602,7 +610,8 @@ fn next_steps(r: &Reconciled) -> Vec<String> {
         ),
         (
             unexplained(false),
-            "Ask the provider for its list per Seq of the days with an unexplained part and give it with --bill.",
+            "Ask the provider for its list per Seq of the days with an unexplained part (GetWeChatBillDetails for channels in WeChat) and \
+             give it with --bill.",
         ),
         (
             unexplained(true),

@@ -137,9 +137,31 @@ impl Job<'_> {
         };
         let calls = like_ours.usage > Amount::of_count(tolerance.calls);
         told.extend(sum.told(BesideKind::ProductLikeOurs, over(&sum) || calls));
-        let of_usage = || lines_known().filter(|line| line.is_of_usage());
-        let sum = Sum::of(of_usage().filter(|line| line.usage_day().is_none()));
+        let not_held =
+            |line: &BillLine| self.pipeline.reconcile.not_held.contains(&&*line.billing_tag_code);
+        let set_aside = lines().filter(|line| line.is_of_usage() && not_held(line));
+        let sum = Sum { is_silent: false, ..Sum::of(set_aside) };
+        told.extend(sum.told(BesideKind::NotHeld, false));
+        let of_usage = || lines_known().filter(|line| line.is_of_usage() && !not_held(line));
+        let of_asked = of_usage().filter(|line| self.asks_for(line));
+        let sum = Sum::of(of_asked.filter(|line| line.usage_day().is_none()));
         told.extend(sum.told(BesideKind::NoDay, passes(&sum)));
+        // What is billed early may not be all. More than ours is no less.
+        let early = rows.iter().filter(|row| {
+            let calls = row.provider_calls.unwrap_or(0).saturating_sub(row.ours_charged);
+            let costs = row.provider_cost.zip(row.expected_cost);
+            let more = costs.and_then(|(bill, ours)| bill.checked_sub(ours));
+            let is_own = row.account == self.pipeline.account.uin;
+            row.status == Status::Pending
+                && is_own
+                && (calls > tolerance.calls || more.is_some_and(|more| more > tolerance.amount))
+        });
+        let mut sum = Sum::default();
+        for row in early {
+            sum.lines += row.lines.len() as i64;
+            sum.add_cost(row.provider_cost.unwrap_or_default(), true);
+        }
+        told.extend(sum.told(BesideKind::EarlyMore, true));
         let by_usage = counted.statistics == Statistics::ByUsage;
         let sum = Sum::of(of_usage().filter(|line| {
             let other = line.usage_day().is_some_and(|day| !months.contains(&day.month()));
@@ -161,7 +183,7 @@ impl Job<'_> {
         if counted.lines_without_count > 0 {
             told.push(unknown(BesideKind::NoCount, counted.lines_without_count));
         }
-        let in_unknown = of_usage().filter(|line| line.unknown_unit().is_some()).count();
+        let in_unknown = of_usage().filter(|line| line.counts_unknown_units()).count();
         if in_unknown > 0 {
             told.push(unknown(BesideKind::UnknownUnit, in_unknown as i64));
         }
@@ -169,9 +191,10 @@ impl Job<'_> {
             told.push(unknown(BesideKind::MeasuresDisagree, self.bills.uneven));
         }
         let mut sum = Sum::default();
-        for line in lines().filter(|line| bill::names_payments(line) || line.cash.is_none()) {
+        for line in lines() {
             // What is paid may be rounded to fen.
-            if let Some(more) = line.overpaid().filter(|more| more.abs().units() >= FEN) {
+            let more = line.overpaid(bill::names_payments(line));
+            if let Some(more) = more.filter(|more| more.abs().units() >= FEN) {
                 sum.lines += 1;
                 sum.add_cost(more, line.is_in_yuan());
             }
@@ -181,7 +204,19 @@ impl Job<'_> {
         let rounded = lines().filter(|line| may_be_rounded(line)).count() as i128;
         let most = Amount::from_units(FEN.saturating_mul(rounded)).unwrap_or(Amount::ZERO);
         let most = most.checked_add(tolerance.amount);
-        if sum.is_silent || most.is_none_or(|most| sum.gross > most) {
+        // A line of the whole bill rounds other products, too.
+        let of_ours =
+            |line: &BillLine| line.business_name.is_some() || line.business_code.is_some();
+        let all_ours = lines().all(|line| line.kind != Some(LineKind::Rounding) || of_ours(line));
+        let expected =
+            money.filter(|money| compares_money && all_ours && money.unpriced_tags.is_empty());
+        let is_other = expected.is_some_and(|money| {
+            // Which sign it has is not published.
+            let off = money.bill_rounding.abs().checked_sub(money.expected_rounding.abs());
+            let off = off.and_then(|off| off.abs().checked_sub(tolerance.amount));
+            sum.lines > 0 && off.is_none_or(|off| off.units() >= FEN)
+        });
+        if sum.is_silent || is_other || most.is_none_or(|most| sum.gross > most) {
             told.extend(sum.told(BesideKind::RoundingTooLarge, true));
         }
         // Each package of the pipeline is one that was bought, and one that was given back.

@@ -45,9 +45,15 @@ struct File {
     key: String,
 }
 
-/// Reads bills. `urls` are files, or folders that end with `/`; `as_of_ms` is milliseconds since the epoch. A file that
+/// Reads bills. `urls` are files, or folders that end with `/`; `as_of_ms` is milliseconds since the epoch; `month` the only one
+/// that is asked for. A file that
 /// cannot be reconciled as a whole is an error (exit 2); a line that cannot be read is a reject.
-pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills, RunError> {
+pub fn read(
+    pipeline: &Pipeline,
+    urls: &[String],
+    as_of_ms: i64,
+    month: Option<UsageMonth>,
+) -> Result<Bills, RunError> {
     let mut folders = Folders::default();
     let mut files = Vec::new();
     for url in urls {
@@ -108,7 +114,11 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
         each[at].0.notes = if is_read { Vec::new() } else { notes };
     }
     folders.tell(&mut bills.read);
-    let cut = cut_lists(each.iter().map(|(content, _)| content));
+    let is_asked = |day: UsageDay| {
+        let is_out = day.plus(1).begin_ms() <= as_of_ms;
+        is_out && month.is_none_or(|month| day.month() == month)
+    };
+    let cut = cut_lists(each.iter().map(|(content, _)| content), is_asked);
     let that_count = files.iter().zip(&standings).filter(|(_, s)| **s == Standing::Counts);
     let counting = standings.iter().zip(&each).filter(|(s, _)| **s == Standing::Counts);
     let members = counting.flat_map(|(_, (content, _))| content.members.iter().map(String::as_str));
@@ -174,7 +184,7 @@ pub fn read(pipeline: &Pipeline, urls: &[String], as_of_ms: i64) -> Result<Bills
     let have_lines = files_with_lines(&bills.lines);
     let mut products = other_products(others, &had_lines, &have_lines);
     for product in &mut products {
-        product.like_ours |= product.names.iter().any(|name| is_tagged(&map, name));
+        product.like_ours |= product.names.iter().any(|name| is_tagged(name));
     }
     bills.read.lines_other_products = products.iter().map(|product| product.lines).sum();
     bills.read.warnings.extend(like_ours(&products));
@@ -443,47 +453,122 @@ fn options_for(pipeline: &Pipeline, url: &str) -> BTreeMap<String, String> {
 /// Pages, each with the name of its file.
 type FilePages = Vec<(String, PagesHeld)>;
 
-/// Pages that say there are more bill lines than all of them hold.
-fn missing_pages(pages: FilePages) -> (Vec<String>, i64) {
-    // Those of one month and one Total are of one query.
-    let mut queries: BTreeMap<(Option<UsageMonth>, i64), FilePages> = BTreeMap::new();
-    let (counted, silent): (Vec<_>, Vec<_>) =
-        pages.into_iter().partition(|(_, held)| held.total.is_some());
-    // An empty page says of no month what it is of: of one whose others say the same Total.
-    let (of_month, empty): (Vec<_>, Vec<_>) =
-        counted.into_iter().partition(|(_, held)| held.month.is_some());
-    for (file, held) in of_month.into_iter().chain(empty) {
-        let total = held.total.unwrap_or_default();
-        let same = queries.keys().find(|(_, t)| held.month.is_none() && *t == total).copied();
-        queries.entry(same.unwrap_or((held.month, total))).or_default().push((file, held));
-    }
-    // One that says no Total is of a query of its month.
-    for (file, held) in silent {
-        let mut same = queries.iter_mut().filter(|((month, _), _)| *month == held.month);
-        if let Some((_, files)) = same.next() {
-            files.push((file, held));
+/// Pages that are asked for together: those of a month, and those that name none.
+#[derive(Default)]
+struct Query {
+    /// What pages say of how many lines there are: several where several were asked for, or where it grew meanwhile.
+    totals: BTreeMap<i64, HashSet<u64>>,
+    /// Lines of pages that do not say it.
+    silent: HashSet<u64>,
+    files: BTreeSet<String>,
+    most: usize,
+    fewest: usize,
+}
+
+impl Query {
+    fn add(&mut self, file: String, held: PagesHeld) {
+        self.fewest =
+            if self.files.is_empty() { held.fewest } else { self.fewest.min(held.fewest) };
+        self.most = self.most.max(held.most);
+        self.files.insert(file);
+        match held.total {
+            Some(total) => self.totals.entry(total).or_default().extend(held.ids),
+            None => self.silent.extend(held.ids),
         }
     }
-    let held = |files: &[(String, PagesHeld)]| {
-        let ids: HashSet<u64> =
-            files.iter().flat_map(|(_, held)| held.ids.iter().copied()).collect();
-        ids.len() as i64 + files.iter().map(|(_, held)| held.without_id).sum::<i64>()
-    };
-    let count = queries.iter().map(|((_, total), files)| (total - held(files)).max(0)).sum();
-    let missing = queries.iter().filter(|((_, total), files)| held(files) < *total);
-    let told = missing.map(|((_, total), files)| {
-        let first = &files[0].0;
-        let names: BTreeSet<&str> = files.iter().map(|(file, _)| &**file).collect();
-        let these = match names.len() {
+
+    /// Bill lines that are missing, with the Total that says so.
+    fn missing(&self) -> Option<(i64, i64)> {
+        let all: HashSet<u64> =
+            self.totals.values().flatten().chain(&self.silent).copied().collect();
+        let (largest, _) = self.totals.last_key_value()?;
+        // It is kept for a day: of a month that runs it may have grown from page to page.
+        if all.len() as i64 == *largest {
+            return None;
+        }
+        let asked = match self.silent.is_empty() {
+            true => {
+                let missing =
+                    |(total, held): (&i64, &HashSet<u64>)| (total - held.len() as i64).max(0);
+                let sum = self.totals.iter().map(missing).fold(0, i64::saturating_add);
+                let first = self.totals.iter().find(|(total, held)| **total > held.len() as i64);
+                return first.map(|(total, _)| (sum, *total));
+            }
+            // Those that do not say it may be of any of them.
+            false => self.totals.keys().copied().fold(0, i64::saturating_add),
+        };
+        let missing = asked.saturating_sub(all.len() as i64);
+        (missing > 0).then_some((missing, asked))
+    }
+
+    fn held(&self) -> usize {
+        let all: HashSet<&u64> = self.totals.values().flatten().chain(&self.silent).collect();
+        all.len()
+    }
+
+    /// Where no page says how many lines there are, the last one tells it by being shorter.
+    fn has_no_end(&self) -> bool {
+        self.totals.is_empty()
+            && self.most == self.fewest
+            && self.most > 0
+            && self.most.is_multiple_of(PAGE_LINES)
+    }
+}
+
+/// Pages of the API hold up to 300 lines, and are mostly asked for with a hundred. Source: DescribeBillDetail, Limit.
+const PAGE_LINES: usize = 100;
+
+/// Pages that say there are more bill lines than all of them hold.
+fn missing_pages(pages: FilePages) -> (Vec<String>, i64) {
+    let mut queries: BTreeMap<Option<UsageMonth>, Query> = BTreeMap::new();
+    let mut of_no_month: FilePages = Vec::new();
+    for (file, held) in pages {
+        match held.month {
+            Some(_) => queries.entry(held.month).or_default().add(file, held),
+            None => of_no_month.push((file, held)),
+        }
+    }
+    // One without a line of ours names no month: it is of one whose pages say the same Total, else (where it says none) of one in
+    // the same file, else of the only one.
+    for (file, held) in of_no_month {
+        let same_total = |(_, query): &(&Option<UsageMonth>, &Query)| {
+            held.total.is_some_and(|total| query.totals.contains_key(&total))
+        };
+        let same_file = |(_, query): &(&Option<UsageMonth>, &Query)| {
+            held.total.is_none() && query.files.contains(&file)
+        };
+        // Where Total has grown meanwhile, too.
+        let only = || queries.keys().next().filter(|_| queries.len() == 1);
+        let month = { queries.iter().find(same_total).or_else(|| queries.iter().find(same_file)) }
+            .map(|(month, _)| *month)
+            .or_else(|| only().copied())
+            .unwrap_or(None);
+        queries.entry(month).or_default().add(file, held);
+    }
+    let mut told = Vec::new();
+    let mut count: i64 = 0;
+    for query in queries.values() {
+        let first = query.files.first().map_or("", String::as_str);
+        let these = match query.files.len() {
             1 => "this file holds".to_owned(),
             n => format!("the {n} files that say so hold"),
         };
-        format!(
-            "{first}: Total says {total} bill lines, {these} {}: see that the other pages are given, too",
-            held(files)
-        )
-    });
-    (told.collect(), count)
+        if let Some((missing, total)) = query.missing() {
+            count = count.saturating_add(missing);
+            told.push(format!(
+                "{first}: Total says {total} bill lines, {these} {}: see that the other pages are given, too",
+                query.held()
+            ));
+        } else if query.has_no_end() {
+            count = count.saturating_add(1);
+            told.push(format!(
+                "{first}: no page says how many bill lines there are (Total, asked for with NeedRecordNum = 1), and {these} {} on full \
+                 pages: see that the last one is given, too",
+                query.held()
+            ));
+        }
+    }
+    (told, count)
 }
 
 /// Tells of a delivery that holds the month so far: by its name, and as no line of it is of the month's last day.
@@ -505,28 +590,43 @@ fn month_so_far(name: &str, lines: &[BillLine]) -> Option<String> {
     })
 }
 
-/// Tells of files of the provider's list that end with a page of which none of them has the next one, and how many such
-/// pages each has.
-fn cut_lists<'c>(contents: impl Iterator<Item = &'c BillContent> + Clone) -> Vec<(String, i64)> {
-    let cut = contents.clone().filter_map(|content| {
-        // A copy of the same page says the same, and is no next one.
-        let goes_on_elsewhere = |day: UsageDay| {
-            let mut others = contents.clone().filter(|other| !std::ptr::eq(*other, content));
-            others.any(|o| o.list_days.contains(&day) && o.list_goes_on != Some(day))
-        };
-        let ends_early = content.list_goes_on.is_some_and(|day| !goes_on_elsewhere(day));
-        let cut = content.list_cut + i64::from(ends_early);
-        (cut > 0).then(|| {
-            let told = format!(
-                "{}: {} of the provider's list with a next one (HasNextPage) that is missing: Seqs that only ours has may \
-                 stand there",
-                content.file.name,
-                plural(cut.unsigned_abs(), "page")
-            );
-            (told, cut)
-        })
+/// Tells of days of the provider's list of which a page has a next one and none is the last, and how many such days there are.
+/// Pages may come in any order, in one file or in several.
+fn cut_lists<'c>(
+    contents: impl Iterator<Item = &'c BillContent>,
+    is_asked: impl Fn(UsageDay) -> bool,
+) -> Vec<(String, i64)> {
+    let mut days: BTreeMap<Option<UsageDay>, (bill::ListPages, &str)> = BTreeMap::new();
+    for content in contents {
+        for (day, pages) in &content.list_pages {
+            let (of_day, file) = days.entry(*day).or_default();
+            of_day.goes_on += pages.goes_on;
+            of_day.ends += pages.ends;
+            if pages.goes_on > 0 || file.is_empty() {
+                *file = &content.file.name;
+            }
+        }
+    }
+    let ends_at_all = days.values().any(|(pages, _)| pages.ends > 0);
+    // A last page without attempts ends some day.
+    let mut empty_ends = days.get(&None).map_or(0, |(pages, _)| pages.ends);
+    let cut = days.into_iter().filter(|(day, (pages, _))| match day {
+        Some(day) if pages.goes_on > 0 && pages.ends == 0 && is_asked(*day) => {
+            empty_ends -= 1;
+            empty_ends < 0
+        }
+        Some(_) => false,
+        None => pages.goes_on > 0 && !ends_at_all,
     });
-    cut.collect()
+    let told = cut.map(|(day, (_, file))| {
+        let of_day = day.map_or(String::new(), |day| format!(" of {day}"));
+        let told = format!(
+            "{file}: a page of the provider's list{of_day} has a next one (HasNextPage) that is missing: Seqs that only ours has \
+             may stand there"
+        );
+        (told, 1)
+    });
+    told.collect()
 }
 
 /// Tells of deliveries of whose numbered parts (`…_1.csv`) some are not there, and how many.
@@ -573,9 +673,8 @@ fn set_months(pipeline: &Pipeline, lines: &mut [BillLine]) {
             || same_lines::given_file(a) == same_lines::given_file(b)
     };
     for file in lines.chunk_by_mut(same_file) {
-        let named =
-            file.first().is_none_or(|line| bill::names_month(line, same_lines::given_file(line)));
-        if named {
+        let is_delivery = |line: &BillLine| bill::delivery(same_lines::given_file(line)).is_some();
+        if file.iter().any(|line| line.names_month) || file.first().is_none_or(is_delivery) {
             continue;
         }
         let of_usage = |line: &&BillLine| line.kind == Some(LineKind::Usage);
@@ -731,7 +830,7 @@ fn untagged(lines: &[BillLine]) -> Vec<String> {
 
 /// Units that may count something else than calls, told.
 fn unknown_units(lines: &[BillLine]) -> Option<String> {
-    let of_usage = lines.iter().filter(|line| line.is_of_usage());
+    let of_usage = lines.iter().filter(|line| line.is_of_usage() && line.counts_unknown_units());
     let units: Vec<&str> = of_usage.filter_map(BillLine::unknown_unit).collect();
     let named: BTreeSet<&str> = units.iter().copied().collect();
     let named: Vec<&str> = named.into_iter().take(3).collect();
@@ -809,11 +908,12 @@ fn bill_tags(pipeline: &Pipeline) -> Result<BillTags, RunError> {
     BillTags::new(map).map_err(|unknown| RunError::Usage(unknown.to_string()))
 }
 
-/// Whether a name or code of a sub-product or component is that of a billing tag.
-fn is_tagged(map: &BillTags, name: &str) -> bool {
+/// Whether a name or code of a sub-product or component is that of a billing tag: names that the pipeline maps are those of
+/// its own product.
+fn is_tagged(name: &str) -> bool {
     let names =
         BillNames { product_name: Some(name), product_code: Some(name), ..BillNames::default() };
-    billing_tag_of_bill(&names, map) != TagId::UNMAPPED
+    billing_tag_of_bill(&names, &BillTags::default()) != TagId::UNMAPPED
 }
 
 /// Fills in the billing tags.

@@ -13,8 +13,8 @@ use super::{
 use crate::classify::{AuditedAttempt, Auditor, Catalogue, TagId};
 use crate::decode::bill::LIST_KIND;
 use crate::model::{
-    Amount, BillLine, BillRead, DailyCharge, LineKind, Money, Period, PriceBook, Reconciled,
-    SeqDifference, SeqJoin, Settlement, Status, UsageDay, UsageMonth, Variance, plural,
+    Amount, BillLine, BillRead, BillReject, DailyCharge, LineKind, Money, Period, PriceBook,
+    Reconciled, SeqDifference, SeqJoin, Settlement, Status, UsageDay, UsageMonth, Variance, plural,
 };
 use crate::pipeline::Pipeline;
 use crate::reconcile::{
@@ -85,7 +85,7 @@ pub fn reconcile(
         let tables = Tables::open_existing(&output)?;
         // Of a large bill most memory is held for a moment.
         memory::give_back_soon();
-        let bills = bills::read(pipeline, &asked.bills, as_of_ms)?;
+        let bills = bills::read(pipeline, &asked.bills, as_of_ms, asked.month)?;
         stopped(stop)?;
         let job = Job { pipeline, prices, as_of_ms, asked, tables: &tables, bills, stop };
         let (reconciled, told) = job.go()?;
@@ -166,6 +166,7 @@ impl Job<'_> {
             months: named.then_some(&months),
             settlement: &settlement,
             tag_code: &tag_code,
+            not_held: &self.pipeline.reconcile.not_held,
             packages: &packages,
             room: &room,
             statistics: self.bills.statistics,
@@ -286,7 +287,11 @@ impl Job<'_> {
             told.push_str(warning);
         }
         if let Some(reject) = read.rejects.first() {
-            let _ = write!(told, "; {} row {}: {}", reject.file, reject.row, reject.message);
+            let BillReject { file, row, column, message, .. } = reject;
+            let _ = match column.is_empty() {
+                true => write!(told, "; {file} row {row}: {message}"),
+                false => write!(told, "; {file} row {row}, {column}: {message}"),
+            };
         }
         told.push_str(
             "; is it the detail bill of the account? reconcile.products names further products, --month a month to be compared all the same",
@@ -311,9 +316,17 @@ impl Job<'_> {
         self.bills.lines.iter().filter(|line| line.kind == Some(LineKind::Usage))
     }
 
-    /// The months of which the bill has usage.
+    /// The months of which the bill has usage, or else changes of it.
     fn usage_months(&self) -> BTreeSet<UsageMonth> {
-        self.usage_lines().filter_map(|line| line.usage_from).map(UsageDay::month).collect()
+        let months = |lines: &mut dyn Iterator<Item = &BillLine>| -> BTreeSet<UsageMonth> {
+            lines.filter_map(BillLine::usage_day).map(UsageDay::month).collect()
+        };
+        match months(&mut self.usage_lines()) {
+            none if none.is_empty() => {
+                months(&mut self.bills.lines.iter().filter(|line| line.is_of_usage()))
+            }
+            some => some,
+        }
     }
 
     /// Takes attempts out of the charges that were not known at `as_of`, where one was asked for.

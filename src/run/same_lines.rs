@@ -1,11 +1,12 @@
 //! Lines of the bill that stand in it more than once: in several files, or in one.
 
 use crate::decode::bill;
-use crate::model::{Amount, BillLine, LineKind, UsageDay, UsageMonth};
+use crate::model::{Amount, BillLine, LineKind, UsageDay, UsageMonth, plural};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash};
-use std::sync::Arc;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, LazyLock};
 
 /// The file that was given: of the members of an archive, and of the parts of a long bill that were unpacked, all have one.
 pub fn given_file(line: &BillLine) -> &str {
@@ -43,9 +44,18 @@ enum Fact<'l> {
     Id(&'l str, u32),
 }
 
+/// Usage before packages, and what these deducted, among the facts.
+const MEASURES: Facts = 1 << 9 | 1 << 10;
 /// The names of what is billed, among the facts.
 const NAMES: std::ops::Range<usize> = 2..5;
 const MINUTE_MS: i64 = 60_000;
+
+static HASHER: LazyLock<DefaultHashBuilder> = LazyLock::new(DefaultHashBuilder::default);
+
+/// The usage of a line that says what was deducted of it, and not what it was.
+fn total_of(line: &BillLine) -> Option<Amount> {
+    line.usage_billed?.checked_add(line.usage_deducted?)
+}
 
 fn month(month: UsageMonth) -> i64 {
     month.first_day().date32().into()
@@ -58,7 +68,7 @@ const BUT_ID: Facts = !1;
 
 impl<'l> Said<'l> {
     fn of(line: &'l BillLine) -> Said<'l> {
-        // `-` and 0 are the same payment.
+        // `-` and 0 are the same payment, and nothing deducted.
         let payment = |paid: Option<Amount>| paid.filter(|p| !p.is_zero()).map(Fact::Amount);
         let currency = || line.foreign_currency().unwrap_or("CNY");
         let text = |text: &'l Option<Arc<str>>| text.as_deref().map(Fact::Text);
@@ -80,15 +90,15 @@ impl<'l> Said<'l> {
                 text(&line.product_name),
                 text(&line.component_name),
                 text(&line.item_name),
-                text(&line.action_type_name),
+                bill::transaction_of(line).map(Fact::Text),
                 text(&line.instance_type),
                 // Spreadsheets leave the seconds out.
                 line.pay_time.map(|time| Fact::Number(time.div_euclid(MINUTE_MS))),
                 line.bill_day.map(|day| Fact::Number(day.date32().into())),
-                amount(line.usage_total),
-                amount(line.usage_deducted),
-                amount(line.list_price),
-                amount(line.contract_price),
+                amount(line.usage_total.or_else(|| total_of(line))),
+                payment(line.usage_deducted),
+                payment(line.list_price),
+                payment(line.contract_price),
                 order,
                 transaction,
                 project,
@@ -97,7 +107,7 @@ impl<'l> Said<'l> {
                 to,
                 text(&line.owner_uin),
                 text(&line.operator_uin),
-                bill::says_month(line).then(|| Fact::Number(line.bill_month.map_or(0, month))),
+                line.bill_month.filter(|_| line.names_month).map(|m| Fact::Number(month(m))),
                 line.currency.as_ref().map(|_| Fact::Text(currency())),
                 line.usage_unit.as_ref().and_then(|_| amount(line.in_calls(Amount::of_count(1)))),
                 payment(line.voucher),
@@ -128,8 +138,21 @@ impl<'l> Said<'l> {
         said
     }
 
+    /// The same in one run of the program.
+    fn digest(&self) -> u64 {
+        HASHER.hash_one(self)
+    }
+
     fn facts(&self) -> Facts {
         self.facts.iter().rev().fold(0, |bits, fact| bits << 1 | Facts::from(fact.is_some()))
+    }
+
+    /// Whether no fact of the one contradicts the other: both say it, or one leaves it open.
+    fn agrees_with(&self, other: &Said<'_>) -> bool {
+        let agree = |(one, other): (&Option<Fact<'_>>, &Option<Fact<'_>>)| {
+            one.is_none() || other.is_none() || one == other
+        };
+        self.facts.iter().zip(&other.facts).all(agree)
     }
 
     /// Of these facts alone.
@@ -168,12 +191,31 @@ fn forms(lines: &[BillLine]) -> Vec<Form> {
 
 /// Whether a line with an id may stand twice.
 fn repeats_an_id(lines: &[BillLine]) -> bool {
-    let hasher = DefaultHashBuilder::default();
     let named = lines.iter().filter(|line| line.line_id.is_some());
     let mut ids: Vec<u64> =
-        named.map(|line| hasher.hash_one((&line.line_id, line.component_at))).collect();
+        named.map(|line| HASHER.hash_one((&line.line_id, line.component_at))).collect();
     ids.sort_unstable();
     ids.windows(2).any(|two| two[0] == two[1])
+}
+
+/// Of one id and component there is one line, however often its page was given, and in whatever language: the first one, as the
+/// place of each line, where all say the same usage and cost. How many lines say another one.
+fn by_id(lines: &[BillLine]) -> (Vec<usize>, i64) {
+    let says = |place: usize| {
+        let line = &lines[place];
+        let id = line.line_id.as_deref().map(|id| (&*line.account, id, line.component_at));
+        (id, id.is_none().then_some(place))
+    };
+    let usage = |place: usize| Said::of(&lines[place]).usage;
+    let mut firsts = Firsts::default();
+    let mut other = 0;
+    let of_first = |place: usize| {
+        let first = firsts.of(place, &says);
+        let is_same = usage(first) == usage(place);
+        other += i64::from(!is_same);
+        if is_same { first } else { place }
+    };
+    ((0..lines.len()).map(of_first).collect(), other)
 }
 
 /// Leaves out lines that another file has, too. Within one file lines that look alike are two, and so are lines
@@ -181,12 +223,26 @@ fn repeats_an_id(lines: &[BillLine]) -> bool {
 /// same as many stay as the file with the most of them has. Files of other columns, and API pages, are another form of the
 /// bill: a fact that one form does not have at all tells none of its lines apart from those of the other.
 pub fn leave_out(lines: &mut Vec<BillLine>) -> Repeated {
-    let Files { of_lines: mut files, several, copies } = files_of(lines);
-    if !several && !repeats_an_id(lines) {
-        return Repeated { alike: alike(lines, &files), ..Repeated::default() };
-    }
     let mut contradictions = Vec::new();
     let mut contradicted = 0;
+    let before = lines.len();
+    if repeats_an_id(lines) {
+        let (firsts, other) = by_id(lines);
+        if other > 0 {
+            contradicted += other;
+            contradictions.push(format!(
+                "{} with the id of another one, and another usage or cost: both count; look which of them holds",
+                plural(other.unsigned_abs(), "line")
+            ));
+        }
+        let keep: Vec<bool> = firsts.iter().enumerate().map(|(at, first)| *first == at).collect();
+        for_kept(lines, &keep);
+    }
+    let Files { of_lines: mut files, several, copies } = files_of(lines);
+    if !several {
+        let (left_out, alike) = (before - lines.len(), alike(lines, &files));
+        return Repeated { left_out, alike, contradictions, contradicted };
+    }
     for (one, other, count) in copies {
         contradicted += count;
         contradictions.push(format!(
@@ -219,7 +275,6 @@ pub fn leave_out(lines: &mut Vec<BillLine>) -> Repeated {
     }
     let mut keep = vec![false; lines.len()];
     kept.iter().flat_map(|form| &form.lines).for_each(|place| keep[*place] = true);
-    let before = lines.len();
     for_kept(lines, &keep);
     for_kept(&mut files, &keep);
     let (left_out, alike) = (before - lines.len(), alike(lines, &files));
@@ -276,10 +331,9 @@ fn files_of(lines: &[BillLine]) -> Files {
     if parts.is_empty() {
         return Files { of_lines: files, several: names.len() > 1, copies: Vec::new() };
     }
-    let hasher = DefaultHashBuilder::default();
     let mut said: HashMap<usize, Vec<u64>> = HashMap::new();
     for (line, file) in lines.iter().zip(&files) {
-        said.entry(*file).or_default().push(hasher.hash_one(Said::elsewhere(line)));
+        said.entry(*file).or_default().push(Said::alike(line).digest());
     }
     said.values_mut().for_each(|said| said.sort_unstable());
     let name_of = |file: usize| {
@@ -316,7 +370,7 @@ fn most_of_any_file(lines: &[BillLine], files: &[usize], places: &[usize]) -> Ve
     let more = |place: &usize| {
         let first = firsts.of(*place, &says);
         let here = in_file.entry((first, files[*place])).or_default();
-        *here = if lines[*place].line_id.is_some() { 1 } else { *here + 1 };
+        *here += 1;
         let most = most.entry(first).or_default();
         let more = here > most;
         *most = (*most).max(*here);
@@ -325,23 +379,35 @@ fn most_of_any_file(lines: &[BillLine], files: &[usize], places: &[usize]) -> Ve
     places.iter().copied().filter(more).collect()
 }
 
-/// The lines of one form without those that another form has, too, as far as both say what tells them apart.
+/// The lines of one form without those that another form has, too, as far as both say what tells them apart: what a line of
+/// the one leaves open (`-`) the other may say.
 fn without_those_of(lines: &[BillLine], form: &Form, other: &Form) -> Vec<usize> {
     let compared = form.facts & other.facts;
     let mut firsts = Firsts::default();
-    let says = |place: usize| Said::elsewhere(&lines[place]).only(compared);
-    let mut there: HashMap<usize, usize> = HashMap::new();
+    let said = |place: usize| Said::elsewhere(&lines[place]).only(compared);
+    let mut there: HashMap<usize, Vec<usize>> = HashMap::new();
     for place in &other.lines {
-        *there.entry(firsts.of(*place, &says)).or_default() += 1;
+        there.entry(firsts.of(*place, &said)).or_default().push(*place);
     }
-    let is_more = |place: &usize| match there.get_mut(&firsts.of(*place, &says)) {
-        Some(left) if *left > 0 => {
-            *left -= 1;
-            false
-        }
-        _ => true,
+    let is_more =
+        |place: &usize| there.get_mut(&firsts.of(*place, &said)).and_then(Vec::pop).is_none();
+    let more: Vec<usize> = form.lines.iter().copied().filter(is_more).collect();
+    if more.is_empty() {
+        return more;
+    }
+    let usage =
+        |said: &Said<'_>| (said.account.to_owned(), said.billing_tag.to_owned(), said.usage);
+    let mut left: HashMap<_, Vec<usize>> = HashMap::new();
+    for place in there.into_values().flatten() {
+        left.entry(usage(&said(place))).or_default().push(place);
+    }
+    let mut is_silent_of = |place: &usize| {
+        let said_here = said(*place);
+        let places = left.get_mut(&usage(&said_here))?;
+        let at = places.iter().position(|there| said_here.agrees_with(&said(*there)))?;
+        Some(places.swap_remove(at))
     };
-    form.lines.iter().copied().filter(is_more).collect()
+    more.into_iter().filter(|place| is_silent_of(place).is_none()).collect()
 }
 
 /// Lines that only the one and only the other of two files has that should say the same, as far as both say it.
@@ -353,25 +419,61 @@ pub fn differing<'l>(
         lines.fold(0, |facts, line| facts | Said::elsewhere(line).facts())
     };
     let compared = facts(&mut one.clone()) & facts(&mut other.clone());
-    differing_in(compared, one, other)
+    let digests = |lines: &mut dyn Iterator<Item = &'l BillLine>| -> Vec<u64> {
+        lines.map(|line| Said::elsewhere(line).only(compared).digest()).collect()
+    };
+    only_in(digests(&mut one.clone()), digests(&mut other.clone()))
 }
 
-/// The same as far as these facts say it, besides the usage itself.
-fn differing_in<'l>(
-    compared: Facts,
-    one: impl Iterator<Item = &'l BillLine>,
-    other: impl Iterator<Item = &'l BillLine>,
-) -> (i64, i64) {
-    let hasher = DefaultHashBuilder::default();
-    let digest = |line: &BillLine| hasher.hash_one(Said::elsewhere(line).only(compared));
-    let mut more: HashMap<u64, i64> = HashMap::new();
-    for line in one {
-        *more.entry(digest(line)).or_default() += 1;
+/// How many are in the one alone, and in the other.
+fn only_in(mut one: Vec<u64>, mut other: Vec<u64>) -> (i64, i64) {
+    one.sort_unstable();
+    other.sort_unstable();
+    let (mut here, mut there, mut both) = (0, 0, 0);
+    while here < one.len() && there < other.len() {
+        match one[here].cmp(&other[there]) {
+            std::cmp::Ordering::Less => here += 1,
+            std::cmp::Ordering::Greater => there += 1,
+            std::cmp::Ordering::Equal => (here, there, both) = (here + 1, there + 1, both + 1),
+        }
     }
-    for line in other {
-        *more.entry(digest(line)).or_default() -= 1;
+    (one.len() as i64 - both, other.len() as i64 - both)
+}
+
+/// A file of the bill, as others are compared with it.
+struct OfFile {
+    places: Vec<usize>,
+    days: (UsageDay, UsageDay),
+    facts: Facts,
+    /// By the facts that are compared: the day of each line, and a digest of what it says.
+    digests: HashMap<Facts, Vec<(UsageDay, u64)>>,
+}
+
+impl OfFile {
+    fn new(lines: &[BillLine], places: Vec<usize>) -> Option<OfFile> {
+        let days = || places.iter().filter_map(|place| lines[*place].usage_day());
+        let days = (days().min()?, days().max()?);
+        let facts = { places.iter() }
+            .fold(0, |facts, place| facts | Said::elsewhere(&lines[*place]).facts());
+        Some(OfFile { places, days, facts, digests: HashMap::new() })
     }
-    more.values().fold((0, 0), |(one, other), more| (one + more.max(&0), other - more.min(&0)))
+
+    /// Digests of its lines of these days, as far as these facts say it.
+    fn digests(
+        &mut self,
+        lines: &[BillLine],
+        compared: Facts,
+        days: &RangeInclusive<UsageDay>,
+    ) -> Vec<u64> {
+        let of_line = |place: &usize| {
+            let line = &lines[*place];
+            Some((line.usage_day()?, Said::elsewhere(line).only(compared).digest()))
+        };
+        let places = &self.places;
+        let all = self.digests.entry(compared);
+        let all = all.or_insert_with(|| places.iter().filter_map(of_line).collect());
+        all.iter().filter(|(day, _)| days.contains(day)).map(|(_, digest)| *digest).collect()
+    }
 }
 
 /// Lines of a bill that by chance are of the same usage as those of another: fewer may be.
@@ -388,37 +490,41 @@ fn contradicting(lines: &[BillLine], files: &[usize]) -> Vec<(usize, usize, i64)
             of_file.entry(file).or_default().push(place);
         }
     }
-    let day = |place: &usize| lines[*place].usage_day();
-    let days = |places: &[usize]| {
-        let days = || places.iter().filter_map(day);
-        Some((days().min()?, days().max()?))
-    };
-    let files: Vec<((UsageDay, UsageDay), Vec<usize>)> =
-        of_file.into_values().filter_map(|places| Some((days(&places)?, places))).collect();
-    let download = |places: &[usize]| {
-        let first = &lines[places[0]];
+    let mut files: Vec<OfFile> =
+        of_file.into_values().filter_map(|places| OfFile::new(lines, places)).collect();
+    let download = |file: &OfFile| {
+        let first = &lines[file.places[0]];
         (first.columns != 0).then(|| bill::download_of(given_file(first)))
     };
     let mut told = Vec::new();
-    for (at, (days, one)) in files.iter().enumerate() {
-        for (others, other) in &files[at + 1..] {
+    for at in 0..files.len() {
+        let (before, behind) = files.split_at_mut(at + 1);
+        let one = &mut before[at];
+        for other in behind {
+            let both = one.days.0.max(other.days.0)..=one.days.1.min(other.days.1);
+            // Of another time it is another file, which a browser gave a number.
+            if both.is_empty() {
+                continue;
+            }
             let name = download(one);
             let is_download = name.is_some() && name == download(other);
-            let both = days.0.max(others.0)..=days.1.min(others.1);
-            let within = |places: &[usize]| -> Vec<&BillLine> {
-                let of_both = |place: &&usize| day(place).is_some_and(|day| both.contains(&day));
-                let places = places.iter().filter(|place| is_download || of_both(place));
-                places.map(|place| &lines[*place]).collect()
+            let days = match is_download {
+                true => one.days.0.min(other.days.0)..=one.days.1.max(other.days.1),
+                false => both,
             };
-            let (here, there) = (within(one), within(other));
-            let (more, less) = differing(here.iter().copied(), there.iter().copied());
-            let is_in_part = more > 0 && less > 0 && more < here.len() as i64;
+            let compared = one.facts & other.facts;
+            let mut differ = |compared| {
+                let here = one.digests(lines, compared, &days);
+                let there = other.digests(lines, compared, &days);
+                (here.len() as i64, only_in(here, there))
+            };
+            let (here, (more, less)) = differ(compared);
+            let is_in_part = more > 0 && less > 0 && more < here;
             // Not one line says the same, and all of them are of the same usage.
-            let is_told_apart = more == here.len() as i64
-                && more >= LINES_ALIKE_MIN
-                && differing_in(0, here.iter().copied(), there.iter().copied()) == (0, 0);
+            let is_told_apart =
+                more == here && more >= LINES_ALIKE_MIN && differ(compared & MEASURES).1 == (0, 0);
             if is_in_part || is_told_apart || is_download && more + less > 0 {
-                told.push((one[0], other[0], more + less));
+                told.push((one.places[0], other.places[0], more + less));
             }
         }
     }

@@ -288,7 +288,9 @@ impl Gate {
     }
 
     /// Waits for a place among the requests in flight.
-    async fn enter(&self) -> InFlight<'_> {
+    pub async fn enter(&self) -> InFlight<'_> {
+        // Who is woken and gives up, in a pause say, has taken the wake-up of another one: nobody else may be there to wake it.
+        let woken = HandsOn(self);
         loop {
             // Registered before the look, so that a place freed in between is not missed.
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -300,6 +302,7 @@ impl Gate {
                     Some(until) => Some(until),
                     None if state.in_flight < state.bound => {
                         state.in_flight += 1;
+                        std::mem::forget(woken);
                         return InFlight(self);
                     }
                     None => None,
@@ -341,8 +344,17 @@ impl Gate {
     }
 }
 
+/// Wakes the next one, unless it is forgotten.
+struct HandsOn<'g>(&'g Gate);
+
+impl Drop for HandsOn<'_> {
+    fn drop(&mut self) {
+        self.0.changed.notify_one();
+    }
+}
+
 /// A place among the requests in flight, freed by dropping it.
-struct InFlight<'g>(&'g Gate);
+pub(super) struct InFlight<'g>(&'g Gate);
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {

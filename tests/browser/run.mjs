@@ -119,6 +119,11 @@ async function numbers() {
   assert.equal(shown(await page.locator('#audit [data-n="overcharge"]').textContent()), units(data.audit.overcharge));
   assert.match(await page.locator("#overcharge-note").textContent(), /postpaid prices of the price book, before packages/);
   assert.match(await page.locator("#overcharge-unpriced").textContent(), /: 1,/);
+  // The list is of WeChat alone: unexplained calls of other tags are to be asked for, not sent with it.
+  const wants = (listed) => data.rows.some((row) => row.listed === listed && row.parts.some((part) => part.kind === "unexplained" && part.count !== 0));
+  const next = (await page.locator("#overview .steps li").allTextContents()).join("\n");
+  assert.equal(next.includes("Ask the provider for its list per Seq"), wants(false), "asks for a list");
+  assert.equal(next.includes("and the provider's own list of these days"), wants(true), "sends the list");
   const groups = await page.$$eval("#join button[data-group]", (bs) => bs.reduce((n, b) => n + Number(b.dataset.count), 0));
   assert.equal(groups, data.seqs.groups.filter((g) => g.status !== "agree").reduce((n, g) => n + g.count, 0), "groups of the join");
   assert.equal(await page.locator("#files tbody tr").count(), data.bill.files.length);

@@ -197,6 +197,7 @@ fn what_is_left_out_of_reconcile_has_defaults() {
     assert_eq!(found.prices, None);
     assert!(found.packages.is_empty() && found.editions.is_empty() && found.bill_tags.is_empty());
     assert!(found.transaction_types.is_empty());
+    assert!(found.usage_units.is_empty() && found.not_held.is_empty());
     for (opened_at, class) in [
         ("2021-06-21T23:59:59+08:00", AccountClass::Before202106),
         ("2021-06-22T00:00:00+08:00", AccountClass::Monthly2021),
@@ -220,6 +221,8 @@ account_class = "monthly_2021"
 products = ["p_faceid"]
 bill_tags = { "人脸" = "basic_photo" }
 transaction_types = { "Daily settlement" = "usage", "退款" = "refund", "x" = "package_purchase" }
+usage_units = { "张" = 1, "dozen" = 12 }
+not_held = ["id_card_check"]
 editions = [{ product = "enhanced", edition = "plus" }, { product = "eid", edition = "none" }]
 [[reconcile.package]]
 id = "a"
@@ -248,6 +251,9 @@ used_before = 10
         kinds,
         [("Daily settlement", "usage"), ("x", "package_purchase"), ("退款", "refund")]
     );
+    let units = Vec::from_iter(found.usage_units);
+    assert_eq!(units, [("dozen".to_owned(), 12), ("张".to_owned(), 1)]);
+    assert_eq!(found.not_held, ["id_card_check"]);
     assert_eq!(found.editions[0].product, "enhanced");
     assert!(found.editions[0].edition.is_some() && found.editions[1].edition.is_none());
     let packages: Vec<(bool, String, Option<String>, i64)> = found
@@ -268,6 +274,21 @@ used_before = 10
     // What a run does is the same: so is its digest.
     let with = pipeline(OPENED, more).expect("no mistake").digest;
     assert_eq!(with, pipeline(OPENED, "").expect("no mistake").digest);
+}
+
+#[test]
+fn a_unit_is_one_call_or_more_and_a_tag_that_is_not_held_is_one() {
+    let more =
+        "[reconcile]\nusage_units = { a = 0, b = \"1\", c = 1.5 }\nnot_held = [\"id_card_chek\"]\n";
+    expect(
+        &pipeline(OPENED, more).expect_err("mistakes"),
+        &[
+            (10, "reconcile.usage_units.a", "give a number 1 or more"),
+            (10, "reconcile.usage_units.b", "expected a whole number"),
+            (10, "reconcile.usage_units.c", "expected a whole number"),
+            (11, "reconcile.not_held[0]", "did you mean \"id_card_check\"?"),
+        ],
+    );
 }
 
 #[test]

@@ -1249,6 +1249,8 @@ fn what_a_line_does_not_say_is_no_agreement() {
         ("500,-,-,-", "-,-,-,-", 4),
         ("-,-,-,0.3", "-,-,-,500", 4),
         ("-,-,-,0.3", "500,-,-,-", 4),
+        // To be paid later.
+        ("0,0,0,0", "-,-,-,-", 0),
     ] {
         let bill = [
             paid(&lines[0], "-,-,-,3.6"),
@@ -1263,6 +1265,15 @@ fn what_a_line_does_not_say_is_no_agreement() {
         assert_eq!(told, differ, "{payments} {also}");
     }
 
+    // Of a file that lacks some of them, as much as is left was paid otherwise; never more than all.
+    for (cash, exit) in [("0.3", 0), ("0.1", 0), ("99", 4)] {
+        let cash = ["3.6", "1.13", cash];
+        let bill: Vec<String> =
+            lines.iter().zip(cash).map(|(line, cash)| format!("{line},{cash}")).collect();
+        let bill = right.file_with("cash.csv", ",现金账户支出", &bill);
+        right.month.reconcile(&[&bill], &["--as-of", AS_OF, "--dry-run"], exit);
+    }
+
     // A unit that nobody knows is the pipeline's to name.
     let mut sheets = right_lines();
     sheets[2] = sheets[2].replace(",次,", ",张,");
@@ -1274,10 +1285,19 @@ fn what_a_line_does_not_say_is_no_agreement() {
     let (_, found) = right.says(&sheets, &["--set", "reconcile.usage_units.张=2"], 4);
     assert_eq!(row_of(&found, "2024-12-21", H5)["difference"], 1);
 
+    // Tags whose results are elsewhere are the pipeline's to name, too.
+    let id_card =
+        right_line(of("身份信息核验", "按量计费日结", "-"), ["5", "0", "5", "次"], "2.5", "CNY");
+    let with_id_card = [right_lines(), vec![id_card]].concat();
+    right.says(&with_id_card, &[], 4);
+    let set = ["--set", "reconcile.not_held=[\"id_card_check\"]"];
+    let (headline, found) = right.says(&with_id_card, &set, 0);
+    assert_eq!(beside(&found, "not_held"), some(1, "2.5", "2.5", false));
+    assert!(headline.starts_with("THE BILL IS RIGHT"), "{headline}");
+
     // A transaction by its code is not that by its name; a line is of one product.
     for (columns, more) in [
         (",交易类型编码", ["postpay_deduct_d", "postpay_deduct_d", "recon_deduct"]),
-        (",BusinessCodeName", [PRODUCT, PRODUCT, "对象存储 COS"]),
         (",RealCost", ["3.6", "1.13333333", "500"]),
         (",Currency", ["CNY", "CNY", "USD"]),
     ] {
@@ -1287,6 +1307,34 @@ fn what_a_line_does_not_say_is_no_agreement() {
         let found = right.month.reconcile(&[&bill], &["--as-of", AS_OF, "--dry-run"], 4);
         assert_eq!(beside(&found, "rejected"), Some((1, None, None, true)), "{columns}");
         assert_eq!(found["bill"]["rejects"][0]["reason"], "columns_disagree", "{columns}");
+    }
+
+    // What is billed before its day is out is pending; more than ours has is not.
+    let on = |day: &str, calls: &str, cost: &str| {
+        let line =
+            right_line(of(H5_NAME, "按量计费日结", "-"), [calls, "0", calls, "次"], cost, "CNY");
+        line.replace("2024-12-21 ", &format!("{day} "))
+    };
+    for (line, exit) in [
+        (on("2024-12-31", "0", "0"), 0),
+        (on("2024-12-31", "1000", "300"), 4),
+        (on("2024-12-31", "0", "100"), 4),
+        (on("2031-12-21", "1000", "300"), 4),
+    ] {
+        right.says(&[right_lines(), vec![line.clone()]].concat(), &[], exit);
+    }
+
+    // Rounding is held against what the lines make: 1.13333333 in fen is 1.13.
+    let rounding = |cost| yuan(of("-", "月度计费精度差异", "-"), none, cost);
+    let many = |cost| {
+        let zero = (0..100).map(|_| yuan(of(H5_NAME, "按量计费日结", "-"), no_calls, "0.005"));
+        let back = (0..100).map(|_| yuan(of(H5_NAME, "按量计费日结", "-"), no_calls, "-0.005"));
+        [right_lines(), zero.chain(back).collect(), vec![rounding(cost)]].concat()
+    };
+    for (cost, exit) in [("0.00333333", 0), ("-0.00333333", 0), ("0", 0), ("1", 4)] {
+        let (_, found) = right.says(&many(cost), &[], exit);
+        let told = beside(&found, "rounding_too_large").is_some();
+        assert_eq!(told, exit == 4, "{cost}");
     }
 
     // Deducted in the future, which only a time that was asked for makes a line of later.
@@ -1372,8 +1420,8 @@ fn lines_that_differ_in_one_fact_are_two() {
         ("使用者 UIN", "1", "2"),
         ("操作者 UIN", "1", "2"),
         ("账单归属月", "2024-12", "2025-01"),
-        ("优惠券支出", "0", "3.6"),
-        ("现金账户支出", "3.6", "0"),
+        ("优惠券支出", "0", "0.1"),
+        ("现金账户支出", "0.3", "0.2"),
         ("组件名称", "甲", "乙"),
         ("订单 ID", "1", "2"),
     ] {
@@ -1412,6 +1460,146 @@ fn what_is_deducted_after_the_month_is_of_it() {
             assert_eq!(beside(&found, kind), some(1, "500", "500", true), "{kind} {month:?}");
         }
     }
+}
+
+/// Bills in more than one form or file, as people have them, that are one bill.
+#[test]
+fn what_one_form_leaves_open_the_other_may_say() {
+    let right = Right::loaded();
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    let lines = right_lines();
+    // `-` for 0 in 抵扣用量, for all of 组件原始用量, for the region.
+    let with = |name: &str, region: &str, change: &dyn Fn(&str) -> String| {
+        let lines: Vec<String> =
+            lines.iter().map(|line| format!("{},{region}", change(line))).collect();
+        right.file_with(name, ",地域", &lines)
+    };
+    let whole = with("whole.csv", "广州", &str::to_owned);
+    let dash = with("dash.csv", "-", &|line| {
+        line.replace(",3,0,3,", ",3,-,3,").replace(",1,0,1,", ",-,0,1,")
+    });
+    let columns = right.file_with(
+        "columns.csv",
+        ",账单归属月",
+        &lines
+            .iter()
+            .map(|line| {
+                format!(
+                    "{},2024-12",
+                    line.replace(",3,0,3,", ",3,-,3,").replace("按量计费日结", "日结")
+                )
+            })
+            .collect::<Vec<_>>(),
+    );
+    right.month.reconcile(&[&whole, &columns], &as_of, 0);
+    right.month.reconcile(&[&dash, &columns], &as_of, 0);
+    // Downloads of other months that a browser numbered; exports that are named by their day.
+    let november: Vec<String> =
+        lines.iter().map(|line| line.replace("2024-12-2", "2024-11-2")).collect();
+    let one = right.file("bill.csv", &lines);
+    let other = right.file("bill (1).csv", &november);
+    let found = right.month.reconcile(&[&one, &other], &as_of, 4);
+    assert_eq!(beside(&found, "files_differ"), None);
+    let exports = ["y_1222.csv", "y_1223.csv"].map(|name| right.file(name, &lines));
+    right.month.reconcile(&exports.each_ref().map(String::as_str), &as_of, 0);
+}
+
+/// Pages of the API as people save them: Total on the first one alone, a page of other products, a page twice.
+#[test]
+fn pages_are_held_against_their_totals() {
+    let right = Right::loaded();
+    let as_of = ["--as-of", AS_OF, "--dry-run"];
+    let details: Vec<Value> = right_lines()
+        .iter()
+        .enumerate()
+        .map(|(at, line)| {
+            let cell: Vec<&str> = line.split(',').collect();
+            json!({
+                "Id": at.to_string(), "PayerUin": cell[0], "BusinessCodeName": cell[1], "ProductCodeName": cell[2],
+                "ActionTypeName": cell[3], "PayTime": cell[5], "FeeBeginTime": cell[6], "FeeEndTime": cell[7],
+                "BillMonth": "2024-12", "ProjectName": "默认项目",
+                "ComponentSet": [{ "ComponentCodeName": cell[8], "RealTotalMeasure": cell[9], "DeductedMeasure": cell[10],
+                    "UsedAmount": cell[11], "UsedAmountUnit": cell[12], "RealCost": cell[13] }],
+            })
+        })
+        .collect();
+    let cos = json!({ "Id": "9", "PayerUin": UIN, "BusinessCodeName": "对象存储 COS", "ComponentSet": [{ "RealCost": "1" }] });
+    let page = |name: &str, details: &[Value], total: Option<i64>| {
+        let path = right.month.folder.path().join(name);
+        let page = json!({ "Response": { "DetailSet": details, "Total": total } });
+        fs::write(&path, page.to_string()).expect("a page");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let reconcile = |pages: &[&String], exit| {
+        let pages: Vec<&str> = pages.iter().map(|page| page.as_str()).collect();
+        let found = right.month.reconcile(&pages, &as_of, exit);
+        (
+            beside(&found, "pages_missing").map(|told| told.0),
+            row_of(&found, "2024-12-21", WECHAT)["provider_calls"].clone(),
+        )
+    };
+    let first = page("1.json", &details, Some(4));
+    let second = page("2.json", std::slice::from_ref(&cos), None);
+    assert_eq!(reconcile(&[&first], 4), (Some(1), json!(3)));
+    assert_eq!(reconcile(&[&first, &second], 0), (None, json!(3)));
+    // Total grew meanwhile.
+    let second = page("3.json", std::slice::from_ref(&cos), Some(5));
+    let third = page(
+        "4.json",
+        &[
+            json!({ "Id": "10", "PayerUin": UIN, "BusinessCodeName": "x", "ComponentSet": [{ "RealCost": "0" }] }),
+        ],
+        Some(5),
+    );
+    assert_eq!(reconcile(&[&first, &second, &third], 0), (None, json!(3)));
+    // The same lines with other words, or without an id twice.
+    let renamed: Vec<Value> = details
+        .iter()
+        .map(|detail| {
+            let mut detail = detail.clone();
+            detail["ProjectName"] = json!("Default project");
+            detail["ComponentSet"][0]["DeductedMeasure"] = Value::Null;
+            if detail["ComponentSet"][0]["RealTotalMeasure"]
+                != detail["ComponentSet"][0]["UsedAmount"]
+            {
+                detail["ComponentSet"][0]["DeductedMeasure"] = json!("1");
+            }
+            detail
+        })
+        .collect();
+    let whole = page("5.json", &details, Some(3));
+    let again = page("6.json", &renamed, Some(3));
+    assert_eq!(reconcile(&[&whole, &again], 0), (None, json!(3)));
+    let mut dearer = renamed.clone();
+    dearer[0]["ComponentSet"][0]["RealCost"] = json!("500");
+    let found = right.month.reconcile(&[&whole, &page("7.json", &dearer, Some(3))], &as_of, 4);
+    assert!(beside(&found, "files_differ").is_some(), "{}", found["beside"]);
+    let without: Vec<Value> = details
+        .iter()
+        .map(|detail| {
+            let mut detail = detail.clone();
+            detail.as_object_mut().expect("an object").remove("Id");
+            detail
+        })
+        .collect();
+    let twice = ["8.json", "9.json"].map(|name| page(name, &without, Some(6)));
+    assert_eq!(reconcile(&[&twice[0], &twice[1]], 4), (Some(3), json!(3)));
+    // Totals beyond all numbers.
+    let huge = [
+        page("a.json", &details, Some(i64::MAX)),
+        page("b.json", std::slice::from_ref(&cos), Some(i64::MAX - 1)),
+    ];
+    assert_eq!(reconcile(&[&huge[0], &huge[1]], 4).1, json!(3));
+    // No page says how many there are, and the last one is full.
+    let full: Vec<Value> = details.iter().cloned().chain((0..97).map(|n| {
+        json!({ "Id": format!("c{n}"), "PayerUin": UIN, "BusinessCodeName": "对象存储 COS", "ComponentSet": [{ "RealCost": "1" }] })
+    })).collect();
+    let full = page("c.json", &full, None);
+    assert_eq!(reconcile(&[&full], 4), (Some(1), json!(3)));
+    assert_eq!(
+        reconcile(&[&full, &page("d.json", std::slice::from_ref(&cos), None)], 0),
+        (None, json!(3))
+    );
 }
 
 /// What a month's line of no calls leaves as it is: the days of its tag, each with its own status.
@@ -1617,7 +1805,7 @@ fn a_list_that_contradicts_seqs_is_no_agreement() {
     let before = list("before.ndjson", &before);
     let found = right.month.reconcile(&[&bill, &before], &["--as-of", AS_OF, "--dry-run"], 4);
     warning(&found, "nothing between 02:00 and 22:00 of 1 day");
-    warning(&found, "1 page of the provider's list with a next one (HasNextPage)");
+    warning(&found, "a page of the provider's list of 2024-12-20 has a next one (HasNextPage)");
     // The next one is another file.
     let page = |more: bool| {
         let mut page: Value = serde_json::from_str(day).expect("a page");
@@ -1635,12 +1823,27 @@ fn a_list_that_contradicts_seqs_is_no_agreement() {
     assert_eq!(beside(&found, "parts_missing"), None);
     // The first page again is no next one.
     let again = list("again.json", &fs::read_to_string(page(true)).expect("a page"));
-    for (pages, missing) in [(vec![page(true)], 1), (vec![page(true), again], 2)] {
+    for pages in [vec![page(true)], vec![page(true), again]] {
         let files: Vec<&str> =
             std::iter::once(bill.as_str()).chain(pages.iter().map(String::as_str)).collect();
         let found = right.month.reconcile(&files, &as_of, 4);
-        assert_eq!(beside(&found, "parts_missing"), Some((missing, None, None, true)));
+        assert_eq!(beside(&found, "parts_missing"), Some((1, None, None, true)));
     }
+    // In whatever order they stand in one file; the last one without an attempt, in a file of its own.
+    let [first, last] = [true, false].map(|more| fs::read_to_string(page(more)).expect("a page"));
+    let turned = list("order.ndjson", &format!("{last}\n{first}\n"));
+    right.month.reconcile(&[&bill, &turned], &as_of, 0);
+    let mut all: Value = serde_json::from_str(day).expect("a page");
+    all["Response"]["HasNextPage"] = json!(true);
+    let all = list("all.json", &all.to_string());
+    let end = list("end.json", r#"{"Response":{"WeChatBillDetails":null,"HasNextPage":false}}"#);
+    right.month.reconcile(&[&bill, &all, &end], &as_of, 0);
+    // A list that is cut on a day that is not asked for.
+    let more = [&as_of[..], &["--month", "2024-12"]].concat();
+    let other = other.replace("\"HasNextPage\":false", "\"HasNextPage\":true");
+    let november =
+        list("november.json", &other.replace("17331", "17320").replace("17332", "17321"));
+    right.month.reconcile(&[&bill, &november], &more, 0);
 }
 
 /// What is in a bill and no part of any row, each found by a recount of made-up months: never passed over.

@@ -82,7 +82,13 @@ pub fn read_within(
             Bounded { input: unpacked, left: &mut left, passed: false },
         );
         let is_csv = member.to_ascii_lowercase().ends_with(".csv");
-        let mut outcome = match input.fill_buf().map(kind_of) {
+        let head = input.fill_buf();
+        // A text beside the bill need not be one.
+        if !is_csv && head.as_ref().is_ok_and(|head| !looks_like_a_bill(head)) {
+            others.push(member);
+            continue;
+        }
+        let mut outcome = match head.map(kind_of) {
             Ok(Kind::Text | Kind::Empty) => bill.read(reading, &inside, &mut input, bytes),
             Ok(Kind::Zip | Kind::Json) => {
                 unread.push(member);
@@ -105,12 +111,6 @@ pub fn read_within(
             }
             // A bill pack holds the other levels, too.
             Err(refused @ BillRefused::NotDetail { .. }) => passed.push(refused),
-            // A text beside the bill need not be one, unless it begins with what a bill calls its columns.
-            Err(BillRefused::MissingColumns { known: 0, .. } | BillRefused::Empty { .. })
-                if !is_csv =>
-            {
-                others.push(member);
-            }
             // Rows before it count already.
             Err(refused @ BillRefused::RowTooLong { row: 2.., .. }) => return Err(refused),
             Err(
@@ -166,6 +166,32 @@ fn behind(bytes: &[u8]) -> usize {
     let comment = bytes.get(at + 20..at + RECORD).map_or(0, |n| u16::from_le_bytes([n[0], n[1]]));
     let rest = bytes.get(at + RECORD + usize::from(comment)..).unwrap_or_default();
     rest.iter().filter(|byte| **byte != 0).count()
+}
+
+/// Lines of a text in which the columns of a bill may be named, below a title.
+const HEADER_LINES: usize = 20;
+/// Names of columns that no other text has in one line.
+const HEADER_NAMES: usize = 3;
+
+/// Whether a text begins like a bill in any form: a line of it names columns, or it is a page of the API.
+fn looks_like_a_bill(head: &[u8]) -> bool {
+    let text = match head {
+        [0xFF, 0xFE, ..] => encoding_rs::UTF_16LE.decode(head).0,
+        [0xFE, 0xFF, ..] => encoding_rs::UTF_16BE.decode(head).0,
+        _ => match std::str::from_utf8(head).map_err(|error| error.valid_up_to()) {
+            Ok(text) => text.into(),
+            // The last character may be cut.
+            Err(valid) if valid + 4 > head.len() => String::from_utf8_lossy(&head[..valid]),
+            Err(_) => encoding_rs::GB18030.decode(head).0,
+        },
+    };
+    let names = |line: &str| {
+        let cells = line.split([',', ';', '\t', '|']);
+        cells.filter(|cell| names::field_of_header(cell).is_some()).count()
+    };
+    text.contains("\"DetailSet\"")
+        || text.contains("\"WeChatBillDetails\"")
+        || text.lines().take(HEADER_LINES).any(|line| names(line) >= HEADER_NAMES)
 }
 
 /// Whether a name ends as names of files do.

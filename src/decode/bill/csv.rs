@@ -233,7 +233,8 @@ impl Header {
         if !missing.is_empty() {
             let file = name.to_owned();
             let has_product = has(Field::BusinessName) || has(Field::ProductName);
-            let has_cost = has(Field::Cost) || has(Field::CostList);
+            let paid = [Field::Cash, Field::Voucher, Field::Incentive, Field::Transfer];
+            let has_cost = has(Field::Cost) || has(Field::CostList) || paid.into_iter().any(has);
             let of_component = columns.iter().any(|(_, field)| field.is_of_component());
             let of_line = [Field::UsageFrom, Field::UsageTo, Field::PayTime, Field::ActionTypeName];
             let of_line = of_component || of_line.into_iter().any(has);
@@ -245,8 +246,7 @@ impl Header {
                 return Err(BillRefused::NotDetail { file, level });
             }
             let missing = missing.into_iter().map(|f| f.label().to_owned()).collect();
-            let known = columns.len();
-            return Err(BillRefused::MissingColumns { file, missing, known });
+            return Err(BillRefused::MissingColumns { file, missing });
         }
         let width = all.iter().map(|(at, _)| at + 1).max().unwrap_or(0);
         let cost = columns.iter().find(|(_, field)| *field == Field::Cost);
@@ -304,7 +304,7 @@ impl Header {
             };
             // An account may have a name beside its number.
             let is_name = *field == Field::Account && !one.bytes().all(|b| b.is_ascii_digit());
-            !is_name && !value::is_same(one, other)
+            !is_name && !field.is_same(one, other)
         };
         self.beside.iter().find(differ).map(|(.., field)| *field)
     }
@@ -316,8 +316,8 @@ struct Added {
     cost: Amount,
     /// A line could not be read, or an amount does not fit.
     is_unknown: bool,
-    /// Rows that add up all, and what they say.
-    totals: Vec<(i64, Amount)>,
+    /// Rows that add up all, and what they say; None for what is no amount.
+    totals: Vec<(i64, Option<Amount>)>,
 }
 
 /// The CSVs of one bill: split files share a header and the question whether days can be told apart.
@@ -398,11 +398,13 @@ impl Bill {
     fn hold_totals(&self, reading: &mut Reading<'_>, name: &str) {
         let is_part = super::part_of(name) != name;
         for (row, said) in &self.added.totals {
-            let off = said.checked_sub(self.added.cost).is_none_or(|off| off.abs().units() >= FEN);
+            let off = said.and_then(|said| said.checked_sub(self.added.cost));
+            let off = off.is_none_or(|off| off.abs().units() >= FEN);
             if off && !self.added.is_unknown && !is_part {
                 reading.content.totals -= 1;
                 let what = format!(
-                    "adds up to {said}, and the lines of the file come to {}: lines are missing, or were changed; download it again",
+                    "adds up to {}, and the lines of the file come to {}: lines are missing, or were changed; download it again",
+                    said.map_or("what is no amount".to_owned(), |said| said.to_string()),
                     self.added.cost
                 );
                 let column = Field::Cost.label();
@@ -467,11 +469,14 @@ impl Bill {
             return;
         }
         let totals = first.as_ref().and_then(|(at, c)| header.totals(rows, encoding, (*at, c)));
-        if let (Some(totals), Some((at, _))) = (totals, first) {
+        if let (Some(totals), Some((at, cell))) = (totals, first) {
             reading.content.totals += 1;
-            let cost = header.said(rows, encoding, Field::Cost, at);
-            if let (Totals::All, Some(Ok(cost))) = (totals, cost.map(|cost| value::amount(&cost))) {
-                self.added.totals.push((row, cost));
+            let cost = header.said(rows, encoding, Field::Cost, at).or(names::amount_behind(&cell));
+            if let (Totals::All, Some(cost)) = (totals, cost) {
+                let cost = value::amount(
+                    cost.trim_end_matches(['元', '圆']).trim_start_matches(['¥', '￥']),
+                );
+                self.added.totals.push((row, cost.ok()));
             }
             return;
         }
@@ -486,6 +491,33 @@ impl Bill {
         if rows.cut {
             let what = "the file ends within quotes: it has been cut off; download it again";
             return refuse(reading, &mut self.added, "", "row_cut", what.into());
+        }
+        // Where files were put together.
+        let named = |(at, field): &&(usize, Field)| {
+            let text = encoding.text(rows.cell(*at));
+            text.and_then(|text| names::field_of_header(&text))
+                .is_some_and(|(said, _)| said == *field)
+        };
+        if rows.len() >= header.width && header.columns.iter().filter(named).count() > 3 {
+            let text = |at| encoding.text(rows.cell(at)).unwrap_or_default();
+            let same =
+                (0..header.cells.len().min(rows.len())).all(|at| text(at) == header.cells[at]);
+            if same {
+                reading.content.file.rows -= 1;
+                return;
+            }
+            let what =
+                "is a header of its own: columns may be others behind it; give each file by itself";
+            return refuse(reading, &mut self.added, "", "header_differs", what.into());
+        }
+        // A mark that was never closed, and one further down that closes it: what lies between is a row of its own.
+        let columns = header.cells.len();
+        let takes_in = |cell: &[u8]| {
+            cell.contains(&b'\n') && memchr::memchr_iter(b',', cell).count() + 1 >= columns
+        };
+        if (0..rows.len()).any(|at| takes_in(rows.cell(at))) {
+            let what = "a quotation mark in it is not closed before the next line, which it takes in; download the file again";
+            return refuse(reading, &mut self.added, "", "row_merged", what.into());
         }
         if rows.len() < header.width {
             let what = format!("{} cells, where the header has {}", rows.len(), header.cells.len());

@@ -62,7 +62,7 @@ pub fn delivery(name: &str) -> Option<Delivery> {
     let name = name.rsplit(['/', '\\']).next()?.to_ascii_lowercase();
     let stem = name.strip_suffix(".zip").or_else(|| name.strip_suffix(".csv"))?;
     let (stem, copy) = without_copy(stem);
-    let (stem, part) = without_part(stem);
+    let (stem, part) = without_part(stem, 4);
     let (uin, rest) = stem.split_once('-')?;
     let (date, rest) = rest.split_once('-')?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -96,10 +96,10 @@ fn without_copy(stem: &str) -> (&str, u32) {
     }
 }
 
-/// A name without the number of a part of a long bill (`_2`), and that number.
-fn without_part(stem: &str) -> (&str, Option<u32>) {
+/// A name without the number of a part of a long bill (`_2`), and that number, of so many digits at most.
+fn without_part(stem: &str, digits_max: usize) -> (&str, Option<u32>) {
     // A longer number is a day or a time.
-    let part = stem.rsplit_once('_').filter(|(_, n)| n.len() <= 4);
+    let part = stem.rsplit_once('_').filter(|(_, n)| n.len() <= digits_max);
     match part.map(|(stem, n)| (stem, n.parse())) {
         Some((stem, Ok(n))) => (stem, Some(n)),
         _ => (stem, None),
@@ -111,7 +111,8 @@ pub fn part_of(name: &str) -> &str {
     let stem = name
         .get(..name.len().saturating_sub(4))
         .filter(|_| name.to_ascii_lowercase().ends_with(".csv"));
-    match stem.map(without_part) {
+    // `_2024`, `_1223` are times.
+    match stem.map(|stem| without_part(stem, 2)) {
         Some((stem, Some(_))) => stem,
         _ => name,
     }

@@ -4,8 +4,9 @@
 use super::names::{self, Draft, Drafted, Field};
 use super::{BillRefused, PagesHeld, Reading, UTF8_MARK, value, wechat};
 use crate::decode::json::{Cursor, Parsed, Scalar, path_of};
-use crate::model::{BillLine, UsageDay};
+use crate::model::{BillLine, UsageDay, UsageMonth};
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// What pages have said so far.
 #[derive(Default)]
@@ -16,14 +17,13 @@ pub struct Pages {
     /// What the page that is being read holds, and those before it, together where they say the same Total and month.
     page: PagesHeld,
     held: Vec<PagesHeld>,
+    /// The place of each query among them.
+    queries: HashMap<(Option<i64>, Option<UsageMonth>), usize>,
     pub pages: i64,
-    /// What the last page of the provider's list says of a next one.
-    pub more: bool,
-    /// The day of the last attempt of the provider's list; and of a page behind which more of that day is to come.
-    pub day: Option<UsageDay>,
-    pub day_goes_on: Option<UsageDay>,
-    /// Pages behind which it did not: the next one that was given is of another day.
-    pub cut: i64,
+    /// Days of the attempts of the page of the provider's list that is being read, in their order.
+    pub days: Vec<UsageDay>,
+    /// Lines without an id that say the same, of the page that is being read.
+    said: HashMap<u64, u64>,
     bill_pages: i64,
     error_pages: i64,
     /// Whether a line said what it was before packages, and what they deducted.
@@ -78,8 +78,6 @@ pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), B
     // Of a page that broke off.
     pages.keep_page();
     reading.content.pages = std::mem::take(&mut pages.held);
-    reading.content.list_goes_on = pages.day_goes_on;
-    reading.content.list_cut = pages.cut + i64::from(pages.more && pages.day_goes_on.is_none());
     Ok(())
 }
 
@@ -105,17 +103,49 @@ impl Pages {
 
     /// Puts the page that was read with those of the same query.
     fn keep_page(&mut self) {
-        let page = std::mem::take(&mut self.page);
+        let mut page = std::mem::take(&mut self.page);
+        self.said.clear();
         if page == PagesHeld::default() {
             return;
         }
-        let same = |held: &&mut PagesHeld| (held.total, held.month) == (page.total, page.month);
-        match self.held.iter_mut().find(same) {
-            Some(held) => {
-                held.without_id += page.without_id;
+        (page.most, page.fewest) = (page.ids.len(), page.ids.len());
+        let query = (page.total, page.month);
+        let next = self.held.len();
+        match self.queries.entry(query).or_insert(next) {
+            at if *at == next => self.held.push(page),
+            at => {
+                let held = &mut self.held[*at];
+                held.most = held.most.max(page.most);
+                held.fewest = held.fewest.min(page.fewest);
                 held.ids.extend(page.ids);
             }
-            None => self.held.push(page),
+        }
+    }
+
+    /// What a line is known by: its id, or what it says, and the how manieth of its page that says so it is.
+    fn identity(&mut self, id: Option<&str>, said: impl FnOnce() -> u64) -> u64 {
+        match id {
+            Some(id) => names::digest(id),
+            None => {
+                let digest = said();
+                let nth = self.said.entry(digest).or_default();
+                *nth += 1;
+                names::digest((digest, *nth))
+            }
+        }
+    }
+
+    /// Notes what a page of the provider's list says of a next one. What it does not say is no next one.
+    fn keep_list(&mut self, reading: &mut Reading<'_>, more: bool) {
+        let days = std::mem::take(&mut self.days);
+        let pages = &mut reading.content.list_pages;
+        if more {
+            pages.entry(days.last().copied()).or_default().goes_on += 1;
+        } else if days.is_empty() {
+            pages.entry(None).or_default().ends += 1;
+        }
+        for day in days.into_iter().filter(|_| !more) {
+            pages.entry(Some(day)).or_default().ends += 1;
         }
     }
 }
@@ -142,7 +172,8 @@ fn document(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Page
 }
 
 fn page(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages) -> Parsed<()> {
-    let (mut is_page, mut has_lines, mut total, mut more) = (false, false, None, None);
+    let (mut is_page, mut has_lines, mut is_list) = (false, false, false);
+    let (mut total, mut more) = (None, None);
     cursor.object(|cursor, _, member| {
         is_page |= PAGE_MEMBERS.contains(&&*member);
         match &*member {
@@ -160,6 +191,8 @@ fn page(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages) -
             }
             "WeChatBillDetails" => {
                 pages.pages += 1;
+                is_list = true;
+                pages.days.clear();
                 let others = each(cursor, |cursor| wechat::detail(cursor, reading, pages))?;
                 no_lines(reading, pages, "WeChatBillDetails", others);
             }
@@ -203,9 +236,8 @@ fn page(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages) -
         pages.page.total = total.filter(|total| *total > 0);
         pages.keep_page();
     }
-    if let Some(more) = more {
-        pages.more = more;
-        pages.day_goes_on = pages.day.filter(|_| more);
+    if is_list || more.is_some() {
+        pages.keep_list(reading, more.unwrap_or(false));
     }
     Ok(())
 }
@@ -266,10 +298,10 @@ pub fn text_of<'t>(scalar: Scalar<'t>) -> Option<Cow<'t, str>> {
     }
 }
 
-/// The facts of one object.
+/// The facts of one object: of several names of a field the first one of its list counts, whose rank stands beside it.
 #[derive(Default)]
 struct Facts<'t> {
-    said: Vec<(Field, Cow<'t, str>)>,
+    said: Vec<(Field, usize, Cow<'t, str>)>,
     /// The fields that are said, a bit each.
     fields: u64,
     /// The first that cannot be told.
@@ -281,31 +313,39 @@ const NO_FACT: &str = "is no text or number; take the page as the API answered i
 
 impl<'t> Facts<'t> {
     fn says(&self, field: Field) -> Option<&str> {
-        let found = || self.said.iter().find(|(said, _)| *said == field);
-        (self.fields >> field as u64 & 1 == 1).then(found)?.map(|(_, text)| &**text)
+        let found = || self.said.iter().find(|(said, ..)| *said == field);
+        (self.fields >> field as u64 & 1 == 1).then(found)?.map(|(.., text)| &**text)
     }
 
-    fn add(&mut self, field: Field, text: Cow<'t, str>) {
+    fn add(&mut self, field: Field, rank: usize, text: Cow<'t, str>) {
         // Of remarks there are many.
-        if field != Field::Remarks && self.says(field).is_some_and(|before| *before != *text) {
-            self.fault.get_or_insert((field, "member_twice", TWICE));
+        if field != Field::Remarks && self.fields >> field as u64 & 1 == 1 {
+            let before = self.said.iter_mut().find(|(said, ..)| *said == field);
+            let Some((_, best, said)) = before else { return };
+            if (*best == rank || field.must_agree()) && !is_same(field, said, &text) {
+                self.fault.get_or_insert((field, "member_twice", TWICE));
+            }
+            if rank < *best {
+                (*best, *said) = (rank, text);
+            }
+            return;
         }
         self.fields |= 1 << field as u64;
-        self.said.push((field, text));
+        self.said.push((field, rank, text));
     }
 
     /// Reads one member.
     fn read(&mut self, cursor: &mut Cursor<'t>, member: &str) -> Parsed<()> {
-        let Some(field) = names::field_of_member(member) else { return cursor.skip() };
+        let Some((field, rank)) = names::field_of_member(member) else { return cursor.skip() };
         let from = cursor.pos();
         match cursor.scalar()? {
             Scalar::Null => {}
             // The remarks may be an object: what they hold is looked for, not read.
             Scalar::Container if field == Field::Remarks => {
-                self.add(field, Cow::Owned(cursor.text_from(from).to_owned()));
+                self.add(field, rank, Cow::Owned(cursor.text_from(from).to_owned()));
             }
             scalar => match text_of(scalar) {
-                Some(text) => self.add(field, text),
+                Some(text) => self.add(field, rank, text),
                 None => _ = self.fault.get_or_insert((field, "value_invalid", NO_FACT)),
             },
         }
@@ -315,12 +355,22 @@ impl<'t> Facts<'t> {
     /// What keeps a line of these facts and those of its component from being told.
     fn fault_of(&self, component: &Facts<'_>) -> Option<(Field, &'static str, &'static str)> {
         let twice = || {
-            let both = component.said.iter().filter(|(field, _)| *field != Field::Remarks);
-            let (field, _) = { both }
-                .find(|(field, text)| self.says(*field).is_some_and(|said| *said != **text))?;
+            let both = component.said.iter().filter(|(field, ..)| field.must_agree());
+            let differs = |said: &str, field, text| !is_same(field, said, text);
+            let (field, ..) = { both }.find(|(field, _, text)| {
+                self.says(*field).is_some_and(|said| differs(said, *field, text))
+            })?;
             Some((*field, "member_twice", TWICE))
         };
         self.fault.or(component.fault).or_else(twice)
+    }
+}
+
+/// Whether two members say the same of a field.
+fn is_same(field: Field, one: &str, other: &str) -> bool {
+    match (value::cleaned(one), value::cleaned(other)) {
+        (Some(one), Some(other)) => field.is_same(one, other),
+        (one, other) => one == other,
     }
 }
 
@@ -341,10 +391,16 @@ fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages)
         }
         member => shared.read(cursor, member),
     })?;
-    match shared.says(Field::LineId) {
-        Some(id) => pages.page.ids.push(names::digest(id)),
-        None => pages.page.without_id += 1,
-    }
+    let said = || {
+        let facts = |facts: &Facts<'_>| {
+            let of_fact =
+                |(field, _, text): &(Field, usize, Cow<'_, str>)| names::digest((*field, &**text));
+            facts.said.iter().map(of_fact).collect::<Vec<u64>>()
+        };
+        names::digest((facts(&shared), components.iter().map(facts).collect::<Vec<_>>()))
+    };
+    let identity = pages.identity(shared.says(Field::LineId).and_then(value::cleaned), said);
+    pages.page.ids.push(identity);
     if components.is_empty() {
         components.push(Facts::default());
     }
@@ -358,7 +414,7 @@ fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages)
         if let Some((field, reason, message)) = fault {
             draft.fail(field, reason, message);
         }
-        for (field, text) in shared.said.iter().chain(&component.said) {
+        for (field, _, text) in shared.said.iter().chain(&component.said) {
             if let Some(text) = value::cleaned(text) {
                 draft.set(*field, text, value::json_amount);
             }
@@ -380,7 +436,8 @@ fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pages)
         match draft.finish(month) {
             Drafted::Line(line) => {
                 let source_file = pages.name.as_str().into();
-                pages.page.month = pages.page.month.or(line.bill_month);
+                let month = line.bill_month.filter(|_| line.names_month);
+                pages.page.month = pages.page.month.or(month);
                 pages.says_total |= line.usage_total.is_some();
                 pages.says_deducted |= line.usage_deducted.is_some();
                 reading.line(BillLine { source_file, source_row: row, component_at, ..*line });

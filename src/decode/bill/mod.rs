@@ -19,15 +19,13 @@ mod tests;
 pub use delivery::{
     Delivery, DeliveryDate, Period, Standing, delivery, download_of, part_of, period_of, standings,
 };
-pub use names::{
-    Wording, is_known_transaction, names_month, names_payments, same_name, says_month,
-};
+pub use names::{Wording, is_known_transaction, names_payments, same_name, transaction_of};
 
 use crate::model::{
     Amount, BillFile, BillLine, BillReject, LineKind, OtherProduct, ProviderAttempt, UsageDay,
     UsageMonth,
 };
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -65,12 +63,8 @@ pub struct BillContent {
     pub list_miscounted: i64,
     /// What API pages hold of the bill, those of one Total and month together.
     pub pages: Vec<PagesHeld>,
-    /// Days of the provider's list.
-    pub list_days: BTreeSet<UsageDay>,
-    /// The day of which its last page says that more is to come on a next one.
-    pub list_goes_on: Option<UsageDay>,
-    /// Pages of it that said so, and were not followed by one of that day.
-    pub list_cut: i64,
+    /// What pages of the provider's list say of the days of their attempts; and of no day, where they hold no attempts.
+    pub list_pages: BTreeMap<Option<UsageDay>, ListPages>,
     /// The lines of other products, by name.
     pub other_products: BTreeMap<String, OtherProduct>,
     /// Lines of usage whose three measures contradict each other.
@@ -79,16 +73,26 @@ pub struct BillContent {
     pub notes: Vec<String>,
 }
 
+/// Pages of `GetWeChatBillDetails` of one day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListPages {
+    /// How many say that more of the day is to come on a next one, and how many say that none is.
+    pub goes_on: i64,
+    pub ends: i64,
+}
+
 /// Pages of `DescribeBillDetail`, each of which holds a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PagesHeld {
     /// Bill lines of all pages, as these say (Total; the API keeps it for 24 hours). A page may leave it out.
     pub total: Option<i64>,
-    /// The month of the bill, where they hold a line of ours.
+    /// The month of the bill, where a line of ours names it.
     pub month: Option<UsageMonth>,
-    /// Bill lines that these hold and that have no id; and digests of the ids of the others: one that is given twice is one.
-    pub without_id: i64,
+    /// Digests of the ids of the bill lines that these hold, or of what they say: one that is given twice is one.
     pub ids: Vec<u64>,
+    /// Bill lines of the largest page, and of the smallest.
+    pub most: usize,
+    pub fewest: usize,
 }
 
 /// A file that cannot be reconciled: what it is, and what to download instead. Names are those of files and columns.
@@ -126,12 +130,7 @@ pub enum BillRefused {
         "{file}: no detail bill (L3): columns are missing: {}; is it 明细账单, and is its first line the header?",
         missing.join(", ")
     )]
-    MissingColumns {
-        file: String,
-        missing: Vec<String>,
-        /// Columns that are known.
-        known: usize,
-    },
+    MissingColumns { file: String, missing: Vec<String> },
     #[error("{file}: two columns are called {column}; which one counts cannot be told")]
     DuplicateColumn { file: String, column: String },
     #[error(
@@ -183,10 +182,13 @@ pub fn read(
 /// What systems and programs put beside files, by the name in lower case.
 pub fn is_litter(name: &str) -> bool {
     let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    const FILES: [&str; 3] = ["thumbs.db", "desktop.ini", "_success"];
+    let is_hidden = file.strip_prefix('.').is_some_and(|hidden| !hidden.contains('.'));
     name.starts_with("__macosx/")
-        || file.starts_with('.')
+        || is_hidden
+        || file.starts_with("._")
         || file.starts_with("~$")
-        || ["thumbs.db", "desktop.ini", "_success"].contains(&file)
+        || FILES.contains(&file)
 }
 
 /// Whether a file is none from which lines of a bill could be read in another form, by the end of its name in lower case. All
@@ -401,12 +403,11 @@ impl<'r> Reading<'r> {
             ];
             for name in below.into_iter().flatten() {
                 if !product.names.contains(name) {
+                    // What is ours under a product of another name still says so below it.
+                    product.like_ours |= names::Products::is_like_ours(name);
                     product.names.insert(name.clone());
                 }
             }
-            // What is ours under a product of another name still says so below it.
-            product.like_ours |=
-                line.product_name.as_deref().is_some_and(names::Products::is_like_ours);
             let cost = line.cost.unwrap_or_default();
             product.add(&OtherProduct {
                 lines: 1,

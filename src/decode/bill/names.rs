@@ -113,7 +113,7 @@ impl Field {
         self.column().names.join(", ")
     }
 
-    /// Whether two columns of it must say the same: what a line is compared by, as far as no names of it mean different things.
+    /// Whether two columns of it must say the same: days and amounts that a line is compared by. Names may be in two languages.
     pub fn must_agree(self) -> bool {
         use Field::*;
         matches!(
@@ -124,18 +124,17 @@ impl Field {
                 | UsageTo
                 | PayTime
                 | BillDay
-                | ActionType
-                | ActionTypeName
-                | BusinessCode
-                | BusinessName
-                | ProductCode
-                | ProductName
                 | UsageTotal
                 | UsageBilled
-                | UsageUnit
                 | Cost
                 | Currency
         )
+    }
+
+    /// Whether two texts of it, each cleaned, say the same.
+    pub fn is_same(self, one: &str, other: &str) -> bool {
+        let months = || value::month(one).is_some_and(|month| value::month(other) == Some(month));
+        value::is_same(one, other) || self == Field::BillMonth && months()
     }
 
     pub fn is_needed(self) -> bool {
@@ -198,7 +197,10 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| {
 /// The form in which names are compared: full-width ASCII made half-width, without white space, in lower case.
 pub fn folded(name: &str) -> String {
     name.chars()
-        .filter(|c| !c.is_whitespace() && !matches!(c, '\u{feff}' | '\0'))
+        .filter(|c| {
+            !c.is_whitespace()
+                && !matches!(c, '\u{feff}' | '\0' | '\u{200b}'..='\u{200f}' | '\u{2060}')
+        })
         .map(|c| match c {
             // The full-width forms stand in ASCII's order, this far above it.
             '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
@@ -261,9 +263,9 @@ pub fn field_of_header(header: &str) -> Option<(Field, usize)> {
     NAMES.fields.get(&folded_header(header)).copied()
 }
 
-/// The field of a member of a page of `DescribeBillDetail`.
-pub fn field_of_member(member: &str) -> Option<Field> {
-    NAMES.fields.get(&folded(member)).map(|(field, _)| *field)
+/// The field of a member of a page of `DescribeBillDetail`, and the rank of its name.
+pub fn field_of_member(member: &str) -> Option<(Field, usize)> {
+    NAMES.fields.get(&folded(member)).copied()
 }
 
 /// Whether a header is one of the customer's own (标签键:…).
@@ -281,8 +283,19 @@ pub enum Totals {
     Some,
 }
 
+/// The amount that such a cell holds itself (`合计：99.99 元`).
+pub fn amount_behind(cell: &str) -> Option<String> {
+    let cell = folded(cell);
+    let amount = cell.strip_suffix(['元', '圆'])?;
+    let begin = amount.rfind(|c: char| !(c.is_ascii_digit() || "-,.".contains(c)));
+    let amount =
+        &amount[begin.map_or(0, |at| at + amount[at..].chars().next().map_or(1, char::len_utf8))..];
+    (!amount.is_empty()).then(|| amount.to_owned())
+}
+
 /// What may stand behind the word: how many lines there are, a unit.
-const BEHIND_TOTALS: &str = "共条行项笔个元";
+const BEHIND_TOTALS: [&str; 11] =
+    ["共", "条", "行", "项", "笔", "个", "元", "记录", "rows", "lines", "items"];
 
 /// Whether a row whose first cell this is adds up others: such a word, and no other name that begins with it.
 pub fn totals_of(cell: &str) -> Option<Totals> {
@@ -290,7 +303,9 @@ pub fn totals_of(cell: &str) -> Option<Totals> {
     let behind = |words: &[String]| {
         let rest = words.iter().find_map(|word| cell.strip_prefix(&folded(word)));
         rest.is_some_and(|rest| {
-            rest.chars().all(|c| !c.is_alphabetic() || BEHIND_TOTALS.contains(c))
+            let left =
+                BEHIND_TOTALS.iter().fold(rest.to_owned(), |left, word| left.replace(word, ""));
+            !left.contains(char::is_alphabetic)
         })
     };
     let file = NAMES.file;
@@ -348,14 +363,11 @@ pub fn is_known_transaction(line: &BillLine) -> bool {
     [&line.action_type, &line.action_type_name].into_iter().flatten().any(|n| action(n).is_some())
 }
 
-/// Whether the file of a line says the month of the bill: in a column, or by its name. API pages always do.
-pub fn names_month(line: &BillLine, file: &str) -> bool {
-    says_month(line) || super::delivery(file).is_some()
-}
-
-/// Whether a column of the file of a line says the month of the bill; API pages do.
-pub fn says_month(line: &BillLine) -> bool {
-    has(line, &[Field::BillMonth])
+/// What a line's transaction is known by: a code that is known, else its name, else its code.
+pub fn transaction_of(line: &BillLine) -> Option<&str> {
+    let (code, name) = (line.action_type.as_deref(), line.action_type_name.as_deref());
+    let known = code.and_then(action).or_else(|| name.and_then(action));
+    known.and_then(|action| action.code).or(name).or(code)
 }
 
 /// Whether the file of a line says all that a cost is paid by.
@@ -473,7 +485,10 @@ impl Draft {
                 self.remarks |= NAMES.file.reissued.iter().any(|mark| text.contains(mark.as_str()));
             }
             Field::BillMonth => match value::month(text) {
-                month @ Some(_) => line.bill_month = month,
+                month @ Some(_) => {
+                    line.bill_month = month;
+                    line.names_month = true;
+                }
                 None => self.fail(field, "month_invalid", "is no month (YYYY-MM)"),
             },
             Field::BillDay => match value::day(text) {
@@ -611,9 +626,10 @@ impl Draft {
         }
     }
 
-    /// Whether it is a day's line that has an order, a transaction or a deduction time; None for other lines.
+    /// Whether it is a day's line that has an order, a transaction or a deduction time; None for other lines, and for one that
+    /// could not be read.
     pub fn by_day(&self) -> Option<bool> {
-        self.by_day.then_some(self.order || self.line.pay_time.is_some())
+        (self.by_day && !self.has_fault()).then_some(self.order || self.line.pay_time.is_some())
     }
 
     /// The line, once its kind is named. `month` is that of the file.
@@ -624,8 +640,9 @@ impl Draft {
             line.usage_to = line.usage_to.map(|day| day.plus(-1));
         }
         if line.bill_month.is_none() {
-            line.bill_month = month
-                .or(line.bill_day.map(|day| day.month()))
+            let of_day = line.bill_day.map(|day| day.month());
+            line.bill_month = of_day
+                .or(month)
                 .or(line.usage_from.map(|day| day.month()))
                 .or(line.pay_time.map(|ms| crate::model::UsageDay::of_instant(ms).month()));
         }

@@ -271,6 +271,78 @@ fn members_that_may_be_bills_are_told() {
     assert_eq!(read("b.zip", &filled, &Wording::default()).expect("a bill").1.lines.len(), 1);
 }
 
+/// Texts beside a bill that look like one at first sight, and those that are one in another form.
+#[test]
+fn a_text_is_a_bill_by_what_its_lines_say() {
+    let text = csv(&[row(&[])]);
+    let wide = |text: &str| -> Vec<u8> {
+        let units: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        [&[0xFF, 0xFE], &units[..]].concat()
+    };
+    let titled = format!("2024 年 12 月明细账单\n\n{text}");
+    for (bytes, expected) in [
+        (wide("请先阅读\n"), 0),
+        (b"[readme]\n".to_vec(), 0),
+        (b"a; b; c; d; e\n".to_vec(), 0),
+        (text.replace(',', "|").into_bytes(), 1),
+        (titled.clone().into_bytes(), 1),
+        (wide(&text), 1),
+    ] {
+        let zip = zipped(&[("1.csv", text.as_bytes()), ("2.txt", &bytes)]);
+        let (content, collected) = read("b.zip", &zip, &Wording::default()).expect("a bill");
+        assert_eq!((content.file.lines, collected.rejects.len()), (1, expected), "{bytes:?}");
+    }
+    // A hidden file is one; a summary by region, as packs hold it, is none.
+    let zip = zipped(&[
+        ("1.csv", text.as_bytes()),
+        (".2.csv", text.as_bytes()),
+        ("L1.csv", "地域,总费用,现金支付,代金券支付\n广州,5.03,5.03,0\n".as_bytes()),
+    ]);
+    let (content, collected) = read("b.zip", &zip, &Wording::default()).expect("a bill");
+    assert_eq!((content.file.lines, collected.rejects), (2, vec![]));
+}
+
+/// Quotation marks that are never closed, and headers further down.
+#[test]
+fn rows_that_were_run_together_are_told() {
+    let header = format!("{HEADER},备注");
+    let (a, b) = (row(&[]), row(&[("组件用量", "500")]));
+    let text = format!("{header}\n{a},\"foo\n{b},\"bar\n{a},x\n");
+    let (_, collected) = read_text(&text);
+    let rejects: Vec<_> = collected.rejects.iter().map(|r| (r.row, r.reason)).collect();
+    assert_eq!((rejects, collected.lines.len()), (vec![(2, "row_merged")], 1));
+    // A line break within a cell is none of it.
+    let text = format!("{header}\n{a},\"foo\nbar, baz\"\n");
+    assert_eq!(read_text(&text).1.lines.len(), 1);
+    let again = format!("{}{}", csv(std::slice::from_ref(&a)), csv(std::slice::from_ref(&b)));
+    let (content, collected) = read_text(&again);
+    assert_eq!((content.file.rows, collected.lines.len(), collected.rejects), (2, 2, vec![]));
+    let other = HEADER.replace("组件类型,组件用量", "组件用量,组件类型");
+    let text = format!("{}{other}\n{b}\n", csv(&[a]));
+    let (_, collected) = read_text(&text);
+    assert_eq!(collected.rejects[0].reason, "header_differs");
+}
+
+#[test]
+fn cells_are_read_as_programs_leave_them() {
+    let line = one(&[("优惠后总价", "0E-8"), ("扣费时间", "2024-11-02 09:30:00 +0800")]);
+    assert_eq!(line.cost, amount("0"));
+    assert_eq!(line.pay_time, one(&[]).pay_time);
+    assert_eq!(reject_of(&[("优惠后总价", "1.2E-8")]).reason, "amount_invalid");
+    // A time that cannot be read is told, and no aggregate.
+    assert_eq!(reject_of(&[("扣费时间", "昨天"), ("交易ID", "-")]).reason, "time_invalid");
+    let with = |month: &str| {
+        let text = format!("{HEADER},账单归属月,账期\n{},{month},2024-11\n", row(&[]));
+        let (_, mut collected) = read_text(&text);
+        (collected.lines.pop().and_then(|line| line.bill_month), collected.rejects.len())
+    };
+    let november = UsageMonth::parse("2024-11");
+    for month in ["202411", "Nov-24", "2024-11-01", "2024年11月"] {
+        assert_eq!(with(month), (november, 0), "{month}");
+    }
+    assert_eq!(with("2024-12"), (None, 1));
+}
+
 #[test]
 fn a_pack_with_a_detail_bill_is_read() {
     let l1 = "产品名称,优惠后总价(元)\n人脸核身,1.00\n";
@@ -691,7 +763,7 @@ fn pages_of_the_api_are_one_line_a_component() {
     assert_eq!(three.bill_month, UsageMonth::parse("2019-06"));
     assert_eq!((three.source_row, four.source_row), (0, 1));
     let [pages] = &content.pages[..] else { panic!("one query: {:?}", content.pages) };
-    assert_eq!((pages.total, pages.without_id + pages.ids.len() as i64), (Some(2), 1));
+    assert_eq!((pages.total, pages.ids.len()), (Some(2), 1));
     assert_eq!(content.notes, Vec::<String>::new());
 }
 
@@ -789,7 +861,9 @@ fn a_last_page_is_told_by_texts_too() {
     let goes_on = |next: &str| {
         let (content, _) =
             read("w.json", page(next).as_bytes(), &Wording::default()).expect("a page");
-        content.list_goes_on.is_some()
+        let [(_, pages)] = Vec::from_iter(content.list_pages)[..] else { panic!("one day") };
+        assert_eq!(pages.goes_on + pages.ends, 1);
+        pages.goes_on == 1
     };
     for (next, expected) in
         [("true", true), ("\"true\"", true), ("\"False\"", false), ("null", false)]
@@ -848,6 +922,7 @@ fn a_member_that_says_two_things_is_told() {
         (r#""RealCost":{"Value":2}"#, "value_invalid"),
         (r#""RealCost":true"#, "value_invalid"),
         (r#""PayerUin":"100000000001","RealCost":2.00000001"#, "member_twice"),
+        (r#""Total Amount After Discount":500,"RealCost":2.00000001"#, "member_twice"),
     ] {
         assert_eq!(reasons(&flat.replacen(cost, more, 1)), [reason], "{more}");
     }
@@ -857,6 +932,9 @@ fn a_member_that_says_two_things_is_told() {
     let product = r#""BusinessCodeName":"人脸核身-云智慧眼""#;
     let two = flat.replacen(product, &format!("{product},\"BusinessCodeName\":\"对象存储\""), 1);
     assert_eq!(reasons(&two), ["member_twice", "member_twice"]);
+    // Another name of a name may be in another language: the first of the list counts.
+    let other = flat.replacen(product, &format!("{product},\"ProductName\":\"人脸核身\""), 1);
+    assert_eq!(reasons(&other), Vec::<&str>::new());
     let attempt = r#"{"WeChatBillDetails":[{"ChargeDetails":[
         {"Seq":"s","ReqTime":"1638720000000","IsNeedCharge":true,"IsNeedCharge":false}]}]}"#;
     assert_eq!(reasons(attempt), ["member_twice"]);
@@ -875,7 +953,12 @@ fn a_line_of_totals_is_held_against_the_lines() {
     };
     // 3.00000001 + 1.5, to the fen; at the end or at the top.
     assert_eq!(said("合计", "4.50000001", 2), (1, 3, vec![]));
-    assert_eq!(said("合计（2 条）", "4.50", 0), (1, 3, vec![]));
+    assert_eq!(said("合计（2 条记录）", "4.50", 0), (1, 3, vec![]));
+    assert_eq!(said("Total: 2 rows", "4.50元", 0), (1, 3, vec![]));
+    assert_eq!(said("合计：4.5 元", "", 2), (1, 3, vec![]));
+    assert_eq!(said("合计：99.99 元", "", 2), (0, 3, vec![(4, "totals_disagree")]));
+    assert_eq!(said("合计", "99.99元", 2), (0, 3, vec![(4, "totals_disagree")]));
+    assert_eq!(said("合计", "?", 2), (0, 3, vec![(4, "totals_disagree")]));
     assert_eq!(said("Total:", "\"4.5\"", 2), (1, 3, vec![]));
     assert_eq!(said("合计", "", 2), (1, 3, vec![]));
     assert_eq!(said("合计", "504.5", 2), (0, 3, vec![(4, "totals_disagree")]));
@@ -884,6 +967,12 @@ fn a_line_of_totals_is_held_against_the_lines() {
     // A name that begins so is none.
     for name in ["合计事业部", "Total Ads", "小计组"] {
         assert_eq!(said(name, "500", 2), (0, 3, vec![(4, "account_invalid")]), "{name}");
+    }
+    // The name of a year is no part of a bill; that of a part may add up the others, too.
+    for (name, rejects) in [("bill_2024.csv", 1), ("bill_2.csv", 0)] {
+        let text = format!("{}合计,,,,,,,,,,,9\n", csv(&two));
+        let (_, collected) = read(name, text.as_bytes(), &Wording::default()).expect("a bill");
+        assert_eq!(collected.rejects.len(), rejects, "{name}");
     }
     // A line that has a payer and a product adds up no others, without a time, too.
     let header = format!("项目名称,{HEADER}");
@@ -934,8 +1023,8 @@ fn the_provider_s_own_list_is_read_without_its_names() {
     );
     let all = format!("{content:?} {collected:?}");
     assert!(!all.contains('张') && !all.contains("1101*"), "{all}");
-    assert_eq!(content.list_goes_on, UsageDay::parse("2021-12-06"));
-    assert_eq!(content.list_days.len(), 1);
+    let day = UsageDay::parse("2021-12-06");
+    assert_eq!(Vec::from_iter(content.list_pages), [(day, ListPages { goes_on: 1, ends: 0 })]);
 }
 
 #[test]

@@ -36,6 +36,12 @@ fn trimmed(text: &str) -> &str {
 /// Why a number is none, and what to do.
 pub fn amount(text: &str) -> Result<Amount, String> {
     let plain = ungrouped(text);
+    // Of nothing nothing was rounded away.
+    if let Some(Ok(zero)) = exponent(text).map(|shifted| Amount::parse(&shifted))
+        && zero.is_zero()
+    {
+        return Ok(zero);
+    }
     Amount::parse(&plain).map_err(|error| match text.contains(['e', 'E']) {
         true if exponent(text).is_some() => {
             "has an exponent, as spreadsheets write it, which may have rounded it; \
@@ -56,8 +62,9 @@ pub fn json_amount(text: &str) -> Result<Amount, String> {
 
 /// Whether two cells, each cleaned, say the same: as texts, amounts, or times.
 pub fn is_same(one: &str, other: &str) -> bool {
+    let amounts = || json_amount(one).is_ok_and(|amount| json_amount(other) == Ok(amount));
     let times = || instant(one).is_some_and(|time| instant(other) == Some(time));
-    one == other || amount(one).is_ok_and(|sum| amount(other) == Ok(sum)) || times()
+    one == other || amounts() || times()
 }
 
 /// Without the commas between groups of three digits; as it is when they stand elsewhere.
@@ -111,9 +118,11 @@ pub fn instant(text: &str) -> Option<i64> {
         None => (text, ""),
     };
     let day = day_of(date)?;
-    let seconds = match time {
+    // Its own offset changes nothing.
+    let own = ["+08:00", "+0800"].iter().find_map(|own| time.strip_suffix(own));
+    let seconds = match own.map_or(time, str::trim_end) {
         "" => 0,
-        _ => seconds_of(time)?,
+        time => seconds_of(time)?,
     };
     Some(day.begin_ms() + seconds * 1000)
 }
@@ -129,8 +138,13 @@ pub fn day(text: &str) -> Option<UsageDay> {
     instant(text).map(UsageDay::of_instant)
 }
 
-/// `2024-11`, `202411`, `2024/11`, `2024年11月`, or a day of the month.
+/// `2024-11`, `202411`, `2024/11`, `2024年11月`, `Nov-24` (as spreadsheets save it), or a day of the month.
 pub fn month(text: &str) -> Option<UsageMonth> {
+    if let Some((name, year)) = text.split_once('-').filter(|(name, _)| name.len() == 3)
+        && let Some(at) = MONTHS.iter().position(|month| month.eq_ignore_ascii_case(name))
+    {
+        return UsageMonth::parse(&format!("20{:02}-{:02}", number(year, 2)?, at + 1));
+    }
     let plain = text.replace('年', "-").replace('月', "").replace('/', "-");
     let joined = |text: &str| text.len() == 6 && text.bytes().all(|b| b.is_ascii_digit());
     match plain.split_once('-') {
@@ -141,6 +155,9 @@ pub fn month(text: &str) -> Option<UsageMonth> {
         _ => day(text).map(UsageDay::month),
     }
 }
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 fn number(digits: &str, len_max: usize) -> Option<u32> {
     let plain = (1..=len_max).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());

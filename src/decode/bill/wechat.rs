@@ -96,12 +96,9 @@ pub fn detail(cursor: &mut Cursor<'_>, reading: &mut Reading<'_>, pages: &mut Pa
             Ok(attempt) => {
                 reading.content.attempts += 1;
                 let day = UsageDay::of_instant(attempt.req_time);
-                pages.cut +=
-                    i64::from(pages.day_goes_on.take().is_some_and(|before| before != day));
-                if pages.day != Some(day) {
-                    reading.content.list_days.insert(day);
+                if pages.days.last() != Some(&day) {
+                    pages.days.push(day);
                 }
-                pages.day = Some(day);
                 reading.collected.attempts.push(attempt);
             }
             Err((column, reason, message)) => {

@@ -20,6 +20,8 @@ const WORDS = {
     b_unknown_kind: "Not compared: {n:line} whose transaction is not known", b_rejected: "Not compared: {n:line} of the bill that could not be read",
     b_product_like_ours: "Not compared: {n:line} of products that may be ours", b_no_count: "Not compared: {n:line} without a whole number of calls",
     b_payments_disagree: "{n:line} whose payments do not add up to their cost",
+    b_early_more: "{n:line} of days whose bill is not out yet, which already ask more than our records",
+    b_not_held: "Set aside: {n:line} of billing tags that are not held here (reconcile.not_held)",
     b_unknown_unit: "{n:line} in units that are not known, counted as one call each",
     b_measures_disagree: "{n:line} of which usage minus deducted is not what is billed",
     b_rounding_too_large: "{n:rounding line} for more than the lines of the bill could be rounded by",
@@ -100,7 +102,7 @@ const WORDS = {
     n_midnight: "Nothing for what balances at midnight: the neighbouring day has the other side of it.",
     n_duplicate: "Send the Seqs that were counted twice to the provider: one Seq is one attempt and one charge.",
     n_ticket: "Look up the Seqs on which the lists differ (open the row, copy them; `faceledger explain` of one says where it stands, or that it was set aside): mend what is ours, send the others to the provider.",
-    n_unexplained: "Ask the provider for its list per Seq of the days with an unexplained part, and give it with --bill.",
+    n_unexplained: "Ask the provider for its list per Seq of the days with an unexplained part (GetWeChatBillDetails for channels in WeChat), and give it with --bill.",
     n_listed: "Send the rows with an unexplained part and the provider's own list of these days to the provider: what its bill counts there is not what its list holds.",
     n_price: "Compare the unit prices on the bill with the contract: the calls agree there and the money does not.",
     n_provisional: "Reconcile again when the month is over: the calls agree, and the prices that its tiers reach are provisional until then.",
@@ -121,6 +123,8 @@ const WORDS = {
     b_unknown_kind: "未核对：{n} 行的交易类型未知", b_rejected: "未核对：账单中有 {n} 行无法读取",
     b_product_like_ours: "未核对：{n} 行的产品可能属于人脸核身", b_no_count: "未核对：{n} 行的用量不是整数次",
     b_payments_disagree: "{n} 行的各项支付之和不等于优惠后总价",
+    b_early_more: "账单尚未出具的日期中，已有 {n} 行超出我方记录",
+    b_not_held: "已搁置：{n} 行属于本任务不含结果的计费标签（reconcile.not_held）",
     b_unknown_unit: "{n} 行的用量单位未知，每单位按一次计",
     b_measures_disagree: "{n} 行自相矛盾：原始用量减抵扣用量不等于计费用量",
     b_rounding_too_large: "{n} 行精度差异超过账单各行舍入可能产生的金额",
@@ -201,7 +205,7 @@ const WORDS = {
     n_midnight: "零点附近抵平的部分无需处理：相邻日有对应的另一半。",
     n_duplicate: "把重复计数的 Seq 发给服务商：一个 Seq 是一次调用，只计费一次。",
     n_ticket: "核对两边不一致的 Seq（展开该行并复制；`faceledger explain` 可查其位置，或是否未能采用）：属于我方的先修正并加载，其余发给服务商。",
-    n_unexplained: "向服务商索取原因不明日期的逐笔清单，并用 --bill 提供。",
+    n_unexplained: "向服务商索取原因不明日期的逐笔清单（微信渠道为 GetWeChatBillDetails），并用 --bill 提供。",
     n_listed: "把有原因不明部分的行与服务商自己的逐笔清单一并发给服务商：账单次数与其清单不符。",
     n_price: "对照合同检查账单单价：次数一致而金额不一致。",
     n_provisional: "月末后重新核对：次数一致，阶梯单价在月末前为暂估。",
@@ -261,7 +265,7 @@ const ROWS = DATA.rows.map((row, index) => {
   const costDifference = row.status === "pending" || expected === null ? null : (cost ?? 0n) - expected;
   const counts = !SETTLED.has(row.status) && row.status !== "pending" && !(row.status === "adjusted" && row.difference === 0 && costDifference !== null);
   const differs = counts || (costDifference !== null && costDifference !== 0n);
-  return { ...row, index, cost, expected, costDifference, counts, differs, listed: differs || row.parts.length > 0 };
+  return { ...row, index, cost, expected, costDifference, counts, differs, shown: differs || row.parts.length > 0 };
 });
 const PENDING = new Set(ROWS.filter((r) => r.status === "pending").map((r) => `${r.account} ${r.period} ${r.billing_tag_code}`));
 const PERIODS = [...new Set(ROWS.map((r) => r.period))].sort();
@@ -415,7 +419,7 @@ function overview() {
   const fact = (label, value) => h("div", {}, h("dt", {}, label), h("dd", {}, value));
   const card = (id, label, value, tone) => h("div", { class: "card" }, h("div", { class: "n " + (tone || ""), "data-n": id }, value), h("div", { class: "l" }, label));
   const net = more - less;
-  const steps = nextSteps(ROWS.filter((r) => r.listed));
+  const steps = nextSteps(ROWS.filter((r) => r.shown));
   return h("section", { id: "overview", class: "verdict " + verdict, "aria-labelledby": "h-overview" },
     h("h2", { id: "h-overview", class: "sr" }, t("overview")), h("p", { class: "say" }, heading), sub.map((x) => h("p", {}, x)),
     !DATA.bill.lines && h("p", { class: "warn" }, t("no_bill")),
@@ -563,7 +567,7 @@ function heat() {
     const statuses = [...new Set(c.rows.map((r) => named("s_", r.status)))].join(", ");
     const button = h("button", { type: "button", class: tone, tabindex: i === 0 && j === 0 ? 0 : -1, "data-cell": true, "data-tag": tag, "data-period": period, "data-difference": c.difference,
       "aria-pressed": String(state.tag === tag && state.period === period), "aria-label": `${tag}, ${period}${t("colon")}${signed(c.difference)}, ${statuses}`,
-      onclick: () => (state.tag === tag && state.period === period ? filter({ tag: "", period: "" }, false) : filter({ tag, period, status: c.rows.some((r) => r.listed) ? "differences" : "rows" }, true)) }, c.compared ? short(c.difference) : "");
+      onclick: () => (state.tag === tag && state.period === period ? filter({ tag: "", period: "" }, false) : filter({ tag, period, status: c.rows.some((r) => r.shown) ? "differences" : "rows" }, true)) }, c.compared ? short(c.difference) : "");
     return h("td", {}, withTip(button, () => [...tipTable(`${tag}, ${period}`, [["", c.ours, c.lines ? c.bill : null, c.compared ? c.difference : null]]), h("span", {}, statuses)]));
   };
   const table = h("table", { class: "heat", role: "grid" },
@@ -646,7 +650,7 @@ const SORTS = {
 function compare(a, b) { return a === b ? 0 : a === null ? -1 : b === null ? 1 : a < b ? -1 : 1; }
 function listed() {
   const text = state.text.trim().toLowerCase();
-  const rows = ROWS.filter((r) => (state.status === "rows" || (state.status === "differences" ? r.listed : r.status === state.status)) && (!state.tag || r.billing_tag === state.tag) && (!state.period || r.period === state.period)
+  const rows = ROWS.filter((r) => (state.status === "rows" || (state.status === "differences" ? r.shown : r.status === state.status)) && (!state.tag || r.billing_tag === state.tag) && (!state.period || r.period === state.period)
     && (!text || [r.billing_tag, r.billing_tag_code, r.period, r.account].some((x) => x.toLowerCase().includes(text)) || r.parts.some((p) => p.seqs.some((q) => q.toLowerCase().includes(text)))));
   const keys = rows.map(SORTS[state.sort.key]), places = rows.map((_, i) => i), turn = state.sort.down ? -1 : 1;
   places.sort((a, b) => turn * compare(keys[a], keys[b]) || (state.sort.key === "size" ? -compare(abs(rows[a].costDifference ?? 0n), abs(rows[b].costDifference ?? 0n)) : 0) || a - b);
@@ -672,7 +676,7 @@ function list() {
       choose("f-period", t("period"), state.period, [["", t("all")], ...PERIODS.map((x) => [x, x])], (v) => filter({ period: v }, false, "#f-period")),
       h("label", {}, t("search_text"), h("input", { type: "search", id: "f-text", value: state.text, autocomplete: "off", spellcheck: "false", oninput: (e) => later("text", () => { const at = e.target.selectionStart; filter({ text: e.target.value }, false); const box = document.getElementById("f-text"); box.focus(); box.setSelectionRange(at, at); }) })),
       h("button", { type: "button", id: "f-clear", onclick: () => filter({ status: "differences", tag: "", period: "", text: "" }, false, "#f-clear") }, t("clear"))),
-    paged("list", rows, columns, { sort: state.sort, detail, empty: ROWS.some((r) => r.listed) || state.status !== "differences" ? t("no_match") : t("no_differences"),
+    paged("list", rows, columns, { sort: state.sort, detail, empty: ROWS.some((r) => r.shown) || state.status !== "differences" ? t("no_match") : t("no_differences"),
       onsort: (key) => { state.sort = { key, down: state.sort.key === key ? !state.sort.down : key === "difference" || key === "cost" || key === "ours" || key === "bill" }; state.page.list = 0; update("list"); focusIn("list", `[data-sort="${key}"]`); } }));
 }
 function detail(row) {

@@ -218,6 +218,34 @@ fn requests_in_flight_are_bounded() {
     assert!(most > 1 && most <= IN_FLIGHT_MAX as usize, "{most}");
 }
 
+/// Two wait for the one place; who is woken first is told to pause, and gives up. The other one gets in.
+#[test]
+fn who_gives_up_at_the_gate_wakes_the_next() {
+    block_on(async {
+        let gate = Arc::new(Gate::default());
+        while gate.bound() > 1 {
+            gate.slow_down(Duration::ZERO);
+            // Those of one burst count once.
+            tokio::time::sleep(Duration::from_millis(650)).await;
+        }
+        let first = gate.enter().await;
+        let waits = || {
+            let gate = Arc::clone(&gate);
+            tokio::spawn(async move { drop(gate.enter().await) })
+        };
+        let gives_up = waits();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let other = waits();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        gate.slow_down(Duration::from_secs(1));
+        drop(first);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        gives_up.abort();
+        let entered = tokio::time::timeout(Duration::from_secs(60), other).await;
+        entered.expect("the other one gets in").expect("its task ends");
+    });
+}
+
 #[test]
 fn a_gate_that_was_lowered_opens_again_slowly() {
     let gate = Gate::default();
