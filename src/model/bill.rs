@@ -110,10 +110,22 @@ const NO_COUNTS: [&str; 16] = [
     "minute", "minutes", "hour", "hours",
 ];
 
-/// Words for a call, behind the number of them; what stands behind a `/` is a time in which they are counted.
+/// Words for a call, behind the number of them.
 const CALLS: [&str; 14] = [
-    "", "次", "次数", "人次", "次/天", "次/月", "call", "calls", "time", "times", "count",
-    "counts", "request", "requests",
+    "",
+    "次",
+    "次数",
+    "人次",
+    "call",
+    "calls",
+    "time",
+    "times",
+    "count",
+    "counts",
+    "request",
+    "requests",
+    "invocation",
+    "invocations",
 ];
 
 /// Words for numbers, the longer ones first.
@@ -140,7 +152,13 @@ enum Unit {
 
 fn read_unit(unit: &str) -> Unit {
     let unit: String = unit.chars().filter(|c| !c.is_whitespace() && *c != ',').collect();
-    let unit = unit.to_ascii_lowercase();
+    let unit = unit.to_ascii_lowercase().replace("(s)", "");
+    // In what time they are counted, and of what, says nothing of how many one is.
+    let unit = ["/天", "/日", "/月", "/day", "/month"]
+        .iter()
+        .fold(&*unit, |unit, behind| unit.strip_suffix(behind).unwrap_or(unit));
+    let unit =
+        ["per", "api"].iter().fold(unit, |unit, before| unit.strip_prefix(before).unwrap_or(unit));
     let behind = unit.trim_start_matches(|c: char| c.is_ascii_digit());
     let digits = &unit[..unit.len() - behind.len()];
     let number = if digits.is_empty() { Some(1) } else { digits.parse::<i64>().ok() };

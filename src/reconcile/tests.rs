@@ -290,6 +290,9 @@ fn units_of_many_calls_are_told_apart() {
         (Some("thousand calls"), 3_000),
         (Some("1,000 requests"), 3_000),
         (Some("人次"), 3),
+        (Some("Time(s)"), 3),
+        (Some("API calls"), 3),
+        (Some("Counts / Day"), 3),
         (Some("次/天"), 3),
         (Some("个"), 3),
     ] {

@@ -235,9 +235,16 @@ fn find(pipeline: &Pipeline, url: &str, folders: &mut Folders) -> Result<Vec<Fil
         let name = |key: &str| format!("{}/{key}", url.trim_end_matches('/'));
         for key in others.into_iter().map(|object| object.key) {
             let lower = key.to_ascii_lowercase();
+            // A text beside bills need not be one.
+            let is_text = lower.ends_with(".txt")
+                || !key.rsplit('/').next().is_some_and(|file| file.contains('.'));
+            let head = || place.read_range(&key, 0..TEXT_HEAD_BYTES);
             match () {
                 _ if bill::is_litter(&lower) => {}
                 _ if bill::is_no_bill(&lower) => folders.others.push(key),
+                _ if is_text && head().is_ok_and(|head| !bill::looks_like_a_bill(&head)) => {
+                    folders.others.push(key);
+                }
                 _ => folders.unread.push(name(&key)),
             }
         }
@@ -262,6 +269,9 @@ fn find(pipeline: &Pipeline, url: &str, folders: &mut Folders) -> Result<Vec<Fil
     let place = Place::open(folder, &options).map_err(failed)?;
     Ok(vec![File { name: url.to_owned(), place, key: key.to_owned() }])
 }
+
+/// What is looked at of a text to tell whether it is a bill.
+const TEXT_HEAD_BYTES: u64 = 64 << 10;
 
 /// What folders hold besides the files that are read.
 #[derive(Default)]

@@ -218,6 +218,9 @@ fn by_id(lines: &[BillLine]) -> (Vec<usize>, i64) {
     ((0..lines.len()).map(of_first).collect(), other)
 }
 
+/// Pairs of files that are named, of those that contradict each other.
+const CONTRADICTIONS_NAMED: usize = 10;
+
 /// Leaves out lines that another file has, too. Within one file lines that look alike are two, and so are lines
 /// whose ids differ: of one id and component there is one line, however often its page was given. Of lines that say the
 /// same as many stay as the file with the most of them has. Files of other columns, and API pages, are another form of the
@@ -250,8 +253,14 @@ pub fn leave_out(lines: &mut Vec<BillLine>) -> Repeated {
              name if it is another bill"
         ));
     }
-    for (one, other, count) in contradicting(lines, &files) {
-        contradicted += count;
+    let pairs = contradicting(lines, &files);
+    contradicted +=
+        pairs.iter().map(|(.., count)| count).fold(0, |sum: i64, n| sum.saturating_add(*n));
+    if pairs.len() > CONTRADICTIONS_NAMED {
+        let more = plural((pairs.len() - CONTRADICTIONS_NAMED) as u64, "more pair");
+        contradictions.push(format!("{more} of files that should say the same, and do not"));
+    }
+    for (one, other, count) in pairs.into_iter().take(CONTRADICTIONS_NAMED) {
         contradictions.push(format!(
             "{} and {} should say the same, and {} in one of them alone: give only the file that holds",
             given_file(&lines[one]),
@@ -269,7 +278,8 @@ pub fn leave_out(lines: &mut Vec<BillLine>) -> Repeated {
     let mut kept: Vec<Form> = Vec::new();
     for mut form in forms {
         for before in &kept {
-            form.lines = without_those_of(lines, &form, before);
+            let compared = form.facts & before.facts;
+            (form.lines, _) = unmatched(lines, &form.lines, &before.lines, compared);
         }
         kept.push(form);
     }
@@ -379,35 +389,40 @@ fn most_of_any_file(lines: &[BillLine], files: &[usize], places: &[usize]) -> Ve
     places.iter().copied().filter(more).collect()
 }
 
-/// The lines of one form without those that another form has, too, as far as both say what tells them apart: what a line of
-/// the one leaves open (`-`) the other may say.
-fn without_those_of(lines: &[BillLine], form: &Form, other: &Form) -> Vec<usize> {
-    let compared = form.facts & other.facts;
+/// Which of these lines have none among those, and the other way round, by these facts: what a line of the one leaves open
+/// (`-`) one of the other may say.
+fn unmatched(
+    lines: &[BillLine],
+    here: &[usize],
+    there: &[usize],
+    compared: Facts,
+) -> (Vec<usize>, Vec<usize>) {
     let mut firsts = Firsts::default();
     let said = |place: usize| Said::elsewhere(&lines[place]).only(compared);
-    let mut there: HashMap<usize, Vec<usize>> = HashMap::new();
-    for place in &other.lines {
-        there.entry(firsts.of(*place, &said)).or_default().push(*place);
+    let mut of_there: HashMap<usize, Vec<usize>> = HashMap::new();
+    for place in there {
+        of_there.entry(firsts.of(*place, &said)).or_default().push(*place);
     }
-    let is_more =
-        |place: &usize| there.get_mut(&firsts.of(*place, &said)).and_then(Vec::pop).is_none();
-    let more: Vec<usize> = form.lines.iter().copied().filter(is_more).collect();
-    if more.is_empty() {
-        return more;
+    let has_none =
+        |place: &usize| of_there.get_mut(&firsts.of(*place, &said)).and_then(Vec::pop).is_none();
+    let more: Vec<usize> = here.iter().copied().filter(has_none).collect();
+    let left: Vec<usize> = of_there.into_values().flatten().collect();
+    if more.is_empty() || left.is_empty() {
+        return (more, left);
     }
-    let usage =
-        |said: &Said<'_>| (said.account.to_owned(), said.billing_tag.to_owned(), said.usage);
-    let mut left: HashMap<_, Vec<usize>> = HashMap::new();
-    for place in there.into_values().flatten() {
-        left.entry(usage(&said(place))).or_default().push(place);
+    let usage = |said: &Said<'_>| HASHER.hash_one((said.account, said.billing_tag, said.usage));
+    let mut open: HashMap<u64, Vec<usize>> = HashMap::new();
+    for place in left {
+        open.entry(usage(&said(place))).or_default().push(place);
     }
-    let mut is_silent_of = |place: &usize| {
+    let mut agrees_with_none = |place: &usize| {
         let said_here = said(*place);
-        let places = left.get_mut(&usage(&said_here))?;
-        let at = places.iter().position(|there| said_here.agrees_with(&said(*there)))?;
-        Some(places.swap_remove(at))
+        let Some(places) = open.get_mut(&usage(&said_here)) else { return true };
+        let at = places.iter().position(|there| said_here.agrees_with(&said(*there)));
+        at.map(|at| places.swap_remove(at)).is_none()
     };
-    more.into_iter().filter(|place| is_silent_of(place).is_none()).collect()
+    let more = more.into_iter().filter(|place| agrees_with_none(place)).collect();
+    (more, open.into_values().flatten().collect())
 }
 
 /// Lines that only the one and only the other of two files has that should say the same, as far as both say it.
@@ -485,7 +500,9 @@ const LINES_ALIKE_MIN: i64 = 3;
 fn contradicting(lines: &[BillLine], files: &[usize]) -> Vec<(usize, usize, i64)> {
     let mut of_file: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (place, line) in lines.iter().enumerate() {
-        if line.is_of_usage() && line.usage_day().is_some() {
+        // One of nothing is like any other.
+        let says = line.says_usage() || line.cost.is_some_and(|cost| !cost.is_zero());
+        if line.is_of_usage() && line.usage_day().is_some() && says {
             let file = if line.columns == 0 { PAGES } else { files[place] };
             of_file.entry(file).or_default().push(place);
         }
@@ -496,6 +513,14 @@ fn contradicting(lines: &[BillLine], files: &[usize]) -> Vec<(usize, usize, i64)
         let first = &lines[file.places[0]];
         (first.columns != 0).then(|| bill::download_of(given_file(first)))
     };
+    // How many lines of these days the one has, and how many only the one and only the other has, by these facts.
+    let differ =
+        |one: &mut OfFile, other: &mut OfFile, compared, days: &RangeInclusive<UsageDay>| {
+            let here = one.digests(lines, compared, days);
+            let there = other.digests(lines, compared, days);
+            (here.len() as i64, only_in(here, there))
+        };
+    let copy_of = |file: &OfFile| bill::copy_of(given_file(&lines[file.places[0]]));
     let mut told = Vec::new();
     for at in 0..files.len() {
         let (before, behind) = files.split_at_mut(at + 1);
@@ -513,17 +538,28 @@ fn contradicting(lines: &[BillLine], files: &[usize]) -> Vec<(usize, usize, i64)
                 false => both,
             };
             let compared = one.facts & other.facts;
-            let mut differ = |compared| {
-                let here = one.digests(lines, compared, &days);
-                let there = other.digests(lines, compared, &days);
-                (here.len() as i64, only_in(here, there))
-            };
-            let (here, (more, less)) = differ(compared);
+            let (here, (mut more, mut less)) = differ(one, other, compared, &days);
+            if more > 0 && less > 0 {
+                let within = |file: &OfFile| -> Vec<usize> {
+                    let day = |place: &&usize| lines[**place].usage_day();
+                    let of_days = |place: &&usize| day(place).is_some_and(|d| days.contains(&d));
+                    file.places.iter().filter(of_days).copied().collect()
+                };
+                let (here, there) = unmatched(lines, &within(one), &within(other), compared);
+                (more, less) = (here.len() as i64, there.len() as i64);
+            }
             let is_in_part = more > 0 && less > 0 && more < here;
             // Not one line says the same, and all of them are of the same usage.
-            let is_told_apart =
-                more == here && more >= LINES_ALIKE_MIN && differ(compared & MEASURES).1 == (0, 0);
-            if is_in_part || is_told_apart || is_download && more + less > 0 {
+            let is_told_apart = more == here
+                && more >= LINES_ALIKE_MIN
+                && differ(one, other, compared & MEASURES, &days).1 == (0, 0);
+            // A later download of a month that runs has more.
+            let lacks = match is_download {
+                true if copy_of(one) <= copy_of(other) => more,
+                true => less,
+                false => 0,
+            };
+            if is_in_part || is_told_apart || lacks > 0 {
                 told.push((one.places[0], other.places[0], more + less));
             }
         }

@@ -1355,14 +1355,14 @@ fn what_a_folder_holds_besides_bills_is_told() {
     right.file("bills/bill.csv", &right_lines());
     let folder = format!("{}/", bills.display());
     let as_of = ["--as-of", AS_OF, "--dry-run"];
-    for name in ["说明.pdf", ".hidden"] {
+    for name in ["说明.pdf", ".hidden", "readme.txt", "LICENSE"] {
         fs::write(bills.join(name), "x").expect("a file");
     }
     let found = right.month.reconcile(&[&folder], &as_of, 0);
-    warning(&found, "1 other file in the folders given, not read (说明.pdf)");
+    warning(&found, "3 other files in the folders given, not read (LICENSE, readme.txt, 说明.pdf)");
     let names = ["b.csv.gz", "b.xlsx", "b.txt", "b.tsv", "b.csv.bak", "b.zip.1", "b"];
     for name in names {
-        fs::write(bills.join(name), "x").expect("a file");
+        fs::write(bills.join(name), RIGHT_HEADER).expect("a file");
     }
     std::os::unix::fs::symlink("nowhere", bills.join("x.csv")).expect("a link");
     let found = right.month.reconcile(&[&folder], &as_of, 4);
@@ -1493,6 +1493,33 @@ fn what_one_form_leaves_open_the_other_may_say() {
     );
     right.month.reconcile(&[&whole, &columns], &as_of, 0);
     right.month.reconcile(&[&dash, &columns], &as_of, 0);
+    // A region that one line of the one leaves open, and the price of all.
+    let one_open = right.file_with(
+        "open.csv",
+        ",地域",
+        &[format!("{},-", lines[0]), format!("{},广州", lines[1]), format!("{},广州", lines[2])],
+    );
+    let both = right.file_with(
+        "both.csv",
+        ",地域,账单归属月",
+        &lines.iter().map(|line| format!("{line},广州,2024-12")).collect::<Vec<_>>(),
+    );
+    right.month.reconcile(&[&one_open, &both], &as_of, 0);
+    // Two exports that share a line of nothing; a later download of a month that runs, which has more.
+    let nothing =
+        right_line([PRODUCT, H5_NAME, "按量计费日结", "-"], ["0", "0", "0", "次"], "0", "CNY");
+    let halves = [("p1.csv", &lines[..1]), ("p2.csv", &lines[1..])]
+        .map(|(name, lines)| right.file(name, &[lines, std::slice::from_ref(&nothing)].concat()));
+    right.month.reconcile(&halves.each_ref().map(String::as_str), &as_of, 0);
+    let early = right.file("running.csv", &lines[..2]);
+    let later = right.file("running (1).csv", &lines);
+    right.month.reconcile(&[&early, &later], &as_of, 0);
+    let found = right.month.reconcile(
+        &[&right.file("running.csv", &lines), &right.file("running (1).csv", &lines[..2])],
+        &as_of,
+        4,
+    );
+    assert_eq!(beside(&found, "files_differ"), Some((1, None, None, true)));
     // Downloads of other months that a browser numbered; exports that are named by their day.
     let november: Vec<String> =
         lines.iter().map(|line| line.replace("2024-12-2", "2024-11-2")).collect();

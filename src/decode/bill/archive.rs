@@ -174,7 +174,7 @@ const HEADER_LINES: usize = 20;
 const HEADER_NAMES: usize = 3;
 
 /// Whether a text begins like a bill in any form: a line of it names columns, or it is a page of the API.
-fn looks_like_a_bill(head: &[u8]) -> bool {
+pub fn looks_like_a_bill(head: &[u8]) -> bool {
     let text = match head {
         [0xFF, 0xFE, ..] => encoding_rs::UTF_16LE.decode(head).0,
         [0xFE, 0xFF, ..] => encoding_rs::UTF_16BE.decode(head).0,

@@ -123,6 +123,11 @@ pub fn download_of(name: &str) -> &str {
     without_copy(name.rsplit_once('.').map_or(name, |(stem, _)| stem)).0
 }
 
+/// Which download of its name a file is: 0 for the first.
+pub fn copy_of(name: &str) -> u32 {
+    without_copy(name.rsplit_once('.').map_or(name, |(stem, _)| stem)).1
+}
+
 /// What the name of any file says of its period.
 pub fn period_of(name: &str) -> Period {
     let name = name.rsplit(['/', '\\']).next().unwrap_or(name).to_ascii_lowercase();

@@ -40,6 +40,9 @@ pub fn read(reading: &mut Reading<'_>, name: &str, bytes: &[u8]) -> Result<(), B
     let mut pages = Pages { name: name.to_owned(), ..Pages::default() };
     let mut at = 0;
     loop {
+        // Files that were put together have the mark of each.
+        at += text[at..].bytes().take_while(u8::is_ascii_whitespace).count();
+        at += if text[at..].starts_with('\u{feff}') { UTF8_MARK.len() } else { 0 };
         let mut cursor = Cursor::new(text, at);
         if cursor.peek().is_none() {
             break;

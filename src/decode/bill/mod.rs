@@ -16,8 +16,10 @@ mod wechat;
 #[cfg(test)]
 mod tests;
 
+pub use archive::looks_like_a_bill;
 pub use delivery::{
-    Delivery, DeliveryDate, Period, Standing, delivery, download_of, part_of, period_of, standings,
+    Delivery, DeliveryDate, Period, Standing, copy_of, delivery, download_of, part_of, period_of,
+    standings,
 };
 pub use names::{Wording, is_known_transaction, names_payments, same_name, transaction_of};
 

@@ -780,6 +780,7 @@ fn pages_come_in_any_wrapping() {
         (format!("\u{feff}[{PAGE},{inner}]"), 2),
         (format!("{flat}\n{flat}\n"), 2),
         (format!("{PAGE}{PAGE}"), 2),
+        (format!("\u{feff}{PAGE}\n\u{feff}{PAGE}\n"), 2),
         (alone, 1),
     ] {
         let (content, collected) =
