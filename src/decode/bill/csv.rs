@@ -190,6 +190,9 @@ impl Encoding {
     }
 }
 
+/// No line has so many cells that are called like their columns.
+const NAMED_AGAIN: usize = 3;
+
 /// What the columns of a file are.
 pub struct Header {
     /// Folded by nobody: how the header stands in the file, to compare those of split files.
@@ -288,10 +291,29 @@ impl Header {
         encoding: &Encoding,
         first: (usize, &str),
     ) -> Option<Totals> {
+        if first.1.starts_with(|c: char| c.is_ascii_digit()) {
+            return None;
+        }
         let totals = names::totals_of(first.1)?;
         let of_line = [Field::UsageFrom, Field::PayTime, Field::Account, Field::BusinessName];
         let says = |field: Field| self.said(rows, encoding, field, first.0).is_some();
         (!of_line.into_iter().any(says)).then_some(totals)
+    }
+
+    /// Whether a row is a header again, as where files were put together; and whether it is this one.
+    fn again(&self, rows: &Rows<impl BufRead>, encoding: &Encoding) -> Option<bool> {
+        // A payer is a number, which no name of a column holds.
+        let (payer, _) = self.columns.iter().find(|(_, field)| *field == Field::Account)?;
+        if rows.cell(*payer).iter().any(u8::is_ascii_digit) {
+            return None;
+        }
+        let text = |at: usize| encoding.text(rows.cell(at)).unwrap_or_default();
+        let is_named = |(at, field): &&(usize, Field)| {
+            names::field_of_header(&text(*at)).is_some_and(|(said, _)| said == *field)
+        };
+        let is_header = self.columns.iter().filter(is_named).count() > NAMED_AGAIN;
+        let cells = self.cells.len().min(rows.len());
+        is_header.then(|| (0..cells).all(|at| text(at) == self.cells[at]))
     }
 
     /// The field of which two columns of a row say different things.
@@ -492,24 +514,6 @@ impl Bill {
             let what = "the file ends within quotes: it has been cut off; download it again";
             return refuse(reading, &mut self.added, "", "row_cut", what.into());
         }
-        // Where files were put together.
-        let named = |(at, field): &&(usize, Field)| {
-            let text = encoding.text(rows.cell(*at));
-            text.and_then(|text| names::field_of_header(&text))
-                .is_some_and(|(said, _)| said == *field)
-        };
-        if rows.len() >= header.width && header.columns.iter().filter(named).count() > 3 {
-            let text = |at| encoding.text(rows.cell(at)).unwrap_or_default();
-            let same =
-                (0..header.cells.len().min(rows.len())).all(|at| text(at) == header.cells[at]);
-            if same {
-                reading.content.file.rows -= 1;
-                return;
-            }
-            let what =
-                "is a header of its own: columns may be others behind it; give each file by itself";
-            return refuse(reading, &mut self.added, "", "header_differs", what.into());
-        }
         // A mark that was never closed, and one further down that closes it: what lies between is a row of its own.
         let columns = header.cells.len();
         let takes_in = |cell: &[u8]| {
@@ -527,6 +531,17 @@ impl Bill {
         if extra.is_some() {
             let what = format!("{} cells, where the header has {}", rows.len(), header.cells.len());
             return refuse(reading, &mut self.added, "", "row_long", what);
+        }
+        match header.again(rows, encoding) {
+            None => {}
+            Some(true) => {
+                reading.content.file.rows -= 1;
+                return;
+            }
+            Some(false) => {
+                let what = "is a header of its own: columns may be others behind it; give each file by itself";
+                return refuse(reading, &mut self.added, "", "header_differs", what.into());
+            }
         }
         let mut draft = Draft::default();
         for (at, field) in &header.columns {
