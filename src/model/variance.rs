@@ -140,7 +140,10 @@ pub struct Variance {
     pub provider_billed: Option<Amount>,
     /// 优惠后总价 of the lines.
     pub provider_cost: Option<Amount>,
-    /// What the price book makes of ours, where there is one.
+    /// Charged attempts of ours that packages take, and those that are billed, where there is a price book; and what it makes
+    /// of these.
+    pub expected_deducted: Option<i64>,
+    pub expected_billed: Option<i64>,
     pub expected_cost: Option<Amount>,
     pub difference: i64,
     pub parts: Vec<Part>,

@@ -86,7 +86,7 @@ pub enum Statistics {
 /// What the join gives.
 #[derive(Debug, Default)]
 pub struct Counted {
-    /// Sorted by account, first day, period and billing tag. `parts` are empty and `expected_cost` is null as yet.
+    /// Sorted by account, first day, period and billing tag. `parts` are empty and what is expected is null as yet.
     pub rows: Vec<Variance>,
     /// For people: months that are not complete, lines that cannot be placed.
     pub warnings: Vec<String>,
@@ -419,6 +419,8 @@ fn variance(
         provider_deducted: sum.deducted,
         provider_billed: sum.billed,
         provider_cost: sum.cost.filter(|_| sum.foreign_lines == 0),
+        expected_deducted: None,
+        expected_billed: None,
         expected_cost: None,
         difference,
         parts: Vec::new(),

@@ -674,8 +674,8 @@ const CELL_CHARS_MAX: usize = 32_000;
 pub fn differences_csv(reconciled: &Reconciled) -> String {
     let mut csv = String::from("\u{feff}");
     csv.push_str(
-        "account,period,billing_tag,billing_tag_code,status,ours_charged,provider_calls,difference,expected_cost,\
-         provider_cost,cost_difference,part,part_count,seqs_total,seqs,source_keys,bill_lines\r\n",
+        "account,period,billing_tag,billing_tag_code,status,ours_charged,provider_calls,difference,expected_deducted,\
+         provider_deducted,expected_billed,provider_billed,expected_cost,provider_cost,cost_difference,part,part_count,seqs_total,seqs,source_keys,bill_lines\r\n",
     );
     for row in reconciled.rows.iter().filter(|row| is_listed(row)) {
         let optional = |value: Option<String>| value.unwrap_or_default();
@@ -690,6 +690,10 @@ pub fn differences_csv(reconciled: &Reconciled) -> String {
             row.ours_charged.to_string(),
             optional(row.provider_calls.map(|n| n.to_string())),
             row.difference.to_string(),
+            optional(row.expected_deducted.map(|n| n.to_string())),
+            optional(row.provider_deducted.map(|a| a.to_string())),
+            optional(row.expected_billed.map(|n| n.to_string())),
+            optional(row.provider_billed.map(|a| a.to_string())),
             optional(row.expected_cost.map(|a| a.to_string())),
             optional(row.provider_cost.map(|a| a.to_string())),
             optional(row.cost_difference().map(|a| a.to_string())),

@@ -444,6 +444,8 @@ impl Job<'_> {
             let key = (told.account.clone(), told.period, told.billing_tag_code.clone());
             let Some(row) = row_of.get_mut(&key) else { return false };
             row.expected_cost = told.expected_cost;
+            row.expected_deducted = told.free_package.checked_add(told.paid_package);
+            row.expected_billed = Some(told.postpaid);
             told.difference_cost = row.cost_difference();
             true
         });

@@ -64,6 +64,8 @@ pub fn reconciliation_batch(rows: &[Variance]) -> Result<RecordBatch, WriteError
             longs(rows.iter().map(duplicates)),
             all(|r| json(&r.parts)),
             all(|r| json(&r.lines)),
+            longs_or_null(rows.iter().map(|r| r.expected_deducted)),
+            longs_or_null(rows.iter().map(|r| r.expected_billed)),
         ],
     )
 }

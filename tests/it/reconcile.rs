@@ -371,7 +371,20 @@ fn the_tables_hold_what_was_printed_and_a_second_time_changes_nothing() {
         let sum: i64 =
             kinds.iter().map(|kind| row[&format!("part_{kind}")].as_i64().expect("a count")).sum();
         assert_eq!(sum, row["difference"].as_i64().expect("a difference"));
+        // Each charged attempt is either covered by a package or billed.
+        let [deducted, billed, charged] = ["expected_deducted", "expected_billed", "ours_charged"]
+            .map(|column| row[column].as_i64().expect("a count"));
+        assert_eq!(deducted + billed, charged, "{row:?}");
     }
+    // On the 20th a package of one bought that day covers one call of App (README of the sample).
+    let app = |row: &&Row| {
+        row["billing_tag_code"] == "enhanced_authority_app" && row["usage_date"] == "2024-12-20"
+    };
+    let app: Vec<&Row> = stored.iter().filter(app).collect();
+    assert_eq!(
+        (app.len(), &app[0]["expected_deducted"], &app[0]["expected_billed"]),
+        (1, &json!(1), &json!(1))
+    );
     assert_eq!(Table::open(&month.out().join("seq_difference")).rows().len(), 4);
     // 30 days of three lines, one each on days 13, 16, 17 and 22, two packages, one of rounding.
     let lines = Table::open(&month.out().join("bill_line")).rows();

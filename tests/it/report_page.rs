@@ -59,6 +59,8 @@ fn row(period: Period, tag: usize, ours: i64, bill: Option<i64>, status: Status)
         provider_deducted: bill.map(|_| Amount::ZERO),
         provider_billed: bill.map(Amount::of_count),
         provider_cost: bill.map(cost),
+        expected_deducted: Some(0),
+        expected_billed: Some(ours),
         expected_cost: Some(cost(ours)),
         difference: bill.unwrap_or(0) - ours,
         parts: Vec::new(),
