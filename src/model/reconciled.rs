@@ -43,7 +43,8 @@ codes! {
         MeasuresDisagree = "measures_disagree",
         /// Lines whose payments (voucher, incentive, transfer, cash) are a fen or more off their cost; `cost` is what is paid more.
         PaymentsDisagree = "payments_disagree",
-        /// Rounding lines that ask more than rounding every line of the bill could make.
+        /// Rounding lines that ask more than rounding every line of the bill could make, or a fen or more off what the price book
+        /// makes of it.
         RoundingTooLarge = "rounding_too_large",
         /// Packages bought or given back that the pipeline does not name, where money is compared.
         PackageNotNamed = "package_not_named",

@@ -238,7 +238,7 @@ fn beside_words(beside: &Beside) -> String {
             format!("{lines} whose payments do not add up to their cost")
         }
         BesideKind::RoundingTooLarge => {
-            format!("{lines} of rounding, more than the lines of the bill could be rounded by")
+            format!("{lines} of rounding, which is not what the lines of the bill make")
         }
         BesideKind::PackageNotNamed => {
             format!("{lines} of packages that the pipeline file does not name")

@@ -211,6 +211,7 @@ impl Job<'_> {
         }
         let money = self.money(&usage, &mut rows, &counted, &months)?;
         read.warnings.extend(money.as_ref().and_then(unpriced));
+        read.warnings.extend(self.without_results(&rows));
         let audit = auditor
             .finish(|label, day| money.as_ref().and_then(|money| money.unit_price(label, day)));
         let totals = reconcile::totals(&rows).ok_or_else(|| {
@@ -246,6 +247,31 @@ impl Job<'_> {
     pub(super) fn tolerance(&self) -> Tolerance {
         let asked = &self.pipeline.reconcile;
         Tolerance { calls: asked.tolerance_calls, amount: asked.tolerance_amount }
+    }
+
+    /// Tells of billing tags that the bill has and of which ours has nothing at all: they may be those of another system.
+    fn without_results(&self, rows: &[Variance]) -> Option<String> {
+        let mut has: BTreeMap<&str, (&str, bool, bool)> = BTreeMap::new();
+        for row in rows.iter().filter(|row| row.account == self.pipeline.account.uin) {
+            let (label, ours, bill) = has.entry(&row.billing_tag_code).or_default();
+            *label = &row.billing_tag;
+            *ours |= row.ours_attempts > 0;
+            *bill |= row.provider_calls.is_some_and(|calls| calls > 0);
+        }
+        has.remove(Catalogue::get().tag(TagId::UNMAPPED).code);
+        let missing = |(_, (_, ours, bill)): &(&&str, &(&str, bool, bool))| *bill && !ours;
+        let missing: Vec<(&str, &str)> =
+            has.iter().filter(missing).map(|(code, (label, ..))| (*code, *label)).collect();
+        let names: Vec<&str> = missing.iter().map(|(_, label)| *label).collect();
+        let codes: Vec<&str> = missing.iter().map(|(code, _)| *code).collect();
+        (!missing.is_empty()).then(|| {
+            format!(
+                "ours has nothing at all of {}, which the bill charges: load its results, or set it aside in the pipeline file \
+                 where they are elsewhere: reconcile.not_held = {}",
+                names.join(", "),
+                serde_json::Value::from(codes)
+            )
+        })
     }
 
     /// An error where no row is of the months asked for, and the bill speaks of others.

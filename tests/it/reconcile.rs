@@ -1302,7 +1302,8 @@ fn what_a_line_does_not_say_is_no_agreement() {
     let id_card =
         right_line(of("身份信息核验", "按量计费日结", "-"), ["5", "0", "5", "次"], "2.5", "CNY");
     let with_id_card = [right_lines(), vec![id_card]].concat();
-    right.says(&with_id_card, &[], 4);
+    let (_, found) = right.says(&with_id_card, &[], 4);
+    warning(&found, "reconcile.not_held = [\"id_card_check\"]");
     let set = ["--set", "reconcile.not_held=[\"id_card_check\"]"];
     let (headline, found) = right.says(&with_id_card, &set, 0);
     assert_eq!(beside(&found, "not_held"), some(1, "2.5", "2.5", false));
