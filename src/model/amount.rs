@@ -23,6 +23,8 @@ impl Amount {
     /// Places behind the point.
     pub const SCALE: u32 = 8;
     const ONE: i128 = 100_000_000;
+    /// A fen: no amount is off by so much because it was rounded.
+    pub const FEN: Amount = Amount(Amount::ONE / 100);
     /// 10^38 - 1: what an Arrow `Decimal128(38, 8)` holds.
     const UNITS_MAX: i128 = 10_i128.pow(38) - 1;
 
@@ -92,7 +94,7 @@ impl Amount {
 
     /// To the fen (two places), half away from zero: how a resource bill (L2) shows amounts (FAQ of the bill, 账单常见问题).
     pub fn to_fen(self) -> Amount {
-        let fen = Amount::ONE / 100;
+        let fen = Amount::FEN.0;
         let half = if self.0 < 0 { -fen / 2 } else { fen / 2 };
         Amount((self.0 + half) / fen * fen)
     }

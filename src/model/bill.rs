@@ -241,6 +241,11 @@ impl BillLine {
         self.in_calls(total)?.as_count()
     }
 
+    /// Whether it was paid by a time, milliseconds since the epoch, or says nothing of when; of no time, any was.
+    pub fn is_paid_by(&self, until_ms: Option<i64>) -> bool {
+        self.pay_time.zip(until_ms).is_none_or(|(time, until)| time <= until)
+    }
+
     /// Whether it says a usage that is not nothing, counted in calls or not.
     pub fn says_usage(&self) -> bool {
         self.usage_total.or(self.usage_billed).is_some_and(|usage| !usage.is_zero())
@@ -254,21 +259,25 @@ impl BillLine {
     /// Calls of one unit (组件用量单位): 1, unless it begins with a number or a word for one (万次, 千次, 1000 次). None where
     /// it measures time or bytes, and where it holds a number of another form.
     fn told_by_unit(&self) -> Option<i64> {
-        // Nearly every line has it, and is asked several times.
-        match self.usage_unit.as_deref().filter(|unit| *unit != "次") {
-            None => Some(1),
-            Some(unit) => match read_unit(unit) {
-                Unit::Calls(n) => Some(n),
-                Unit::NoCalls => None,
-                Unit::Unknown => Some(1),
-            },
+        match self.unit() {
+            Unit::Calls(n) => Some(n),
+            Unit::NoCalls => None,
+            Unit::Unknown => Some(1),
+        }
+    }
+
+    fn unit(&self) -> Unit {
+        match self.usage_unit.as_deref() {
+            // Nearly every line has it, and is asked several times.
+            None | Some("次") => Unit::Calls(1),
+            Some(unit) => read_unit(unit),
         }
     }
 
     /// Its unit, where that says neither that it counts calls nor that it does not: each counts as one call.
     pub fn unknown_unit(&self) -> Option<&str> {
-        let unit = self.usage_unit.as_deref()?;
-        (self.calls_of_unit.is_none() && read_unit(unit) == Unit::Unknown).then_some(unit)
+        let is_unknown = self.calls_of_unit.is_none() && self.unit() == Unit::Unknown;
+        self.usage_unit.as_deref().filter(|_| is_unknown)
     }
 
     /// Whether it counts such units, and not none of them.

@@ -205,13 +205,8 @@ pub fn counts(
     settings: &Settings<'_>,
 ) -> Result<Counted, CountError> {
     let mut counted = Counted::default();
-    let known: Vec<&BillLine> = lines
-        .iter()
-        .filter(|line| {
-            line.pay_time
-                .is_none_or(|time| settings.paid_until_ms.is_none_or(|until| time <= until))
-        })
-        .collect();
+    let known: Vec<&BillLine> =
+        lines.iter().filter(|line| line.is_paid_by(settings.paid_until_ms)).collect();
     counted.lines_later = (lines.len() - known.len()) as i64;
 
     // Where each line stands: its day, and whether it says more than one.

@@ -12,9 +12,6 @@ use crate::model::{
 use crate::reconcile::{Counted, Statistics};
 use std::collections::BTreeSet;
 
-/// No line is rounded by more than a fen, in hundred-millionths of a yuan.
-const FEN: i128 = 1_000_000;
-
 /// Lines and what they come to, on their way.
 #[derive(Default)]
 struct Sum {
@@ -84,7 +81,7 @@ fn may_be_rounded(line: &BillLine) -> bool {
     let amounts = [line.cost, line.contract_price, line.list_price];
     line.is_of_usage()
         && line.cost.is_some_and(|cost| !cost.is_zero())
-        && amounts.iter().flatten().any(|amount| amount.units() % FEN != 0)
+        && amounts.iter().flatten().any(|amount| *amount != amount.to_fen())
 }
 
 impl Job<'_> {
@@ -194,15 +191,15 @@ impl Job<'_> {
         for line in lines() {
             // What is paid may be rounded to fen.
             let more = line.overpaid(bill::names_payments(line));
-            if let Some(more) = more.filter(|more| more.abs().units() >= FEN) {
+            if let Some(more) = more.filter(|more| more.abs() >= Amount::FEN) {
                 sum.lines += 1;
                 sum.add_cost(more, line.is_in_yuan());
             }
         }
         told.extend(sum.told(BesideKind::PaymentsDisagree, over(&sum)));
         let sum = Sum::of(lines().filter(|line| line.kind == Some(LineKind::Rounding)));
-        let rounded = lines().filter(|line| may_be_rounded(line)).count() as i128;
-        let most = Amount::from_units(FEN.saturating_mul(rounded)).unwrap_or(Amount::ZERO);
+        let rounded = lines().filter(|line| may_be_rounded(line)).count() as i64;
+        let most = Amount::FEN.checked_mul_count(rounded).unwrap_or(Amount::ZERO);
         let most = most.checked_add(tolerance.amount);
         // A line of the whole bill rounds other products, too.
         let of_ours =
@@ -214,7 +211,7 @@ impl Job<'_> {
             // Which sign it has is not published.
             let off = money.bill_rounding.abs().checked_sub(money.expected_rounding.abs());
             let off = off.and_then(|off| off.abs().checked_sub(tolerance.amount));
-            sum.lines > 0 && off.is_none_or(|off| off.units() >= FEN)
+            sum.lines > 0 && off.is_none_or(|off| off >= Amount::FEN)
         });
         if sum.is_silent || is_other || most.is_none_or(|most| sum.gross > most) {
             told.extend(sum.told(BesideKind::RoundingTooLarge, true));
@@ -261,7 +258,7 @@ impl Job<'_> {
 
     /// Whether a line was there at the time of which is asked; where none is, all are.
     pub(super) fn knows(&self, line: &BillLine) -> bool {
-        line.pay_time.is_none_or(|time| self.asked.as_of_ms.is_none_or(|as_of_ms| time <= as_of_ms))
+        line.is_paid_by(self.asked.as_of_ms)
     }
 
     /// Whether a line is of what was asked for: what stands in the bill of the month, of whatever day, and what is of its

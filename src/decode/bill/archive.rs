@@ -151,20 +151,28 @@ pub fn read_within(
     bill.finish(reading)
 }
 
-/// How many members an archive says that it lists, by its last record (4.3.16 of the zip specification). None where that
-/// says that another record does.
+/// The last record of an archive and what stands behind it (4.3.16 of the zip specification).
+fn last_record(bytes: &[u8]) -> Option<&[u8]> {
+    memchr::memmem::rfind(bytes, b"PK\x05\x06").map(|at| &bytes[at..])
+}
+
+/// The number of two bytes at a place of a record.
+fn number(record: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes([*record.get(at)?, *record.get(at + 1)?]))
+}
+
+/// How many members an archive says that it lists, by its last record. None where that says that another record does.
 fn listed_members(bytes: &[u8]) -> Option<usize> {
-    let record = &bytes[memchr::memmem::rfind(bytes, b"PK\x05\x06")?..];
-    let count = record.get(10..12).map(|count| u16::from_le_bytes([count[0], count[1]]))?;
+    let count = number(last_record(bytes)?, 10)?;
     (count != u16::MAX).then_some(usize::from(count))
 }
 
 /// How many bytes stand behind the end of an archive, those aside that fill it up.
 fn behind(bytes: &[u8]) -> usize {
     const RECORD: usize = 22;
-    let Some(at) = memchr::memmem::rfind(bytes, b"PK\x05\x06") else { return 0 };
-    let comment = bytes.get(at + 20..at + RECORD).map_or(0, |n| u16::from_le_bytes([n[0], n[1]]));
-    let rest = bytes.get(at + RECORD + usize::from(comment)..).unwrap_or_default();
+    let record = last_record(bytes).unwrap_or_default();
+    let comment = number(record, 20).unwrap_or(0);
+    let rest = record.get(RECORD + usize::from(comment)..).unwrap_or_default();
     rest.iter().filter(|byte| **byte != 0).count()
 }
 

@@ -354,9 +354,6 @@ pub struct Bill {
     added: Added,
 }
 
-/// No sum is off by so much, in hundred-millionths of a yuan, because it was rounded.
-const FEN: i128 = 1_000_000;
-
 impl Bill {
     pub fn new(reading: &mut Reading<'_>) -> Bill {
         reading.content.file.kind = "detail_csv".to_owned();
@@ -421,7 +418,7 @@ impl Bill {
         let is_part = super::part_of(name) != name;
         for (row, said) in &self.added.totals {
             let off = said.and_then(|said| said.checked_sub(self.added.cost));
-            let off = off.is_none_or(|off| off.abs().units() >= FEN);
+            let off = off.is_none_or(|off| off.abs() >= Amount::FEN);
             if off && !self.added.is_unknown && !is_part {
                 reading.content.totals -= 1;
                 let what = format!(
@@ -562,8 +559,7 @@ impl Bill {
                 draft.set(*field, text, value::amount);
             }
         }
-        let contradicted = header.contradicted(rows, encoding);
-        if let Some(field) = contradicted {
+        if let Some(field) = header.contradicted(rows, encoding) {
             let what = "is said in two columns, which contradict each other; take the file as it was downloaded";
             draft.fail(field, "columns_disagree", what);
         }
@@ -589,9 +585,7 @@ impl Bill {
             self.told |= settled;
             self.silent += i64::from(!settled);
         }
-        // Whose it is cannot be told where it names two products.
-        let of_product = matches!(contradicted, Some(Field::BusinessName | Field::BusinessCode));
-        if !of_product && reading.is_other(&draft.line) {
+        if reading.is_other(&draft.line) {
             return;
         }
         match draft.finish(self.month) {

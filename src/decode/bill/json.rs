@@ -358,10 +358,9 @@ impl<'t> Facts<'t> {
     /// What keeps a line of these facts and those of its component from being told.
     fn fault_of(&self, component: &Facts<'_>) -> Option<(Field, &'static str, &'static str)> {
         let twice = || {
-            let both = component.said.iter().filter(|(field, ..)| field.must_agree());
-            let differs = |said: &str, field, text| !is_same(field, said, text);
-            let (field, ..) = { both }.find(|(field, _, text)| {
-                self.says(*field).is_some_and(|said| differs(said, *field, text))
+            let mut both = component.said.iter().filter(|(field, ..)| field.must_agree());
+            let (field, ..) = both.find(|(field, _, text)| {
+                self.says(*field).is_some_and(|said| !is_same(*field, said, text))
             })?;
             Some((*field, "member_twice", TWICE))
         };
