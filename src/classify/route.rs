@@ -87,11 +87,17 @@ impl Route {
     fn matches(&self, captures: &[(String, String)], record: &Record<'_>) -> bool {
         self.conditions.iter().all(|condition| {
             field_value(&condition.field, captures, record).is_some_and(|value| {
-                condition.values.binary_search_by(|v| v.as_str().cmp(value)).is_ok()
+                match condition.values.len() {
+                    ..=VALUES_FEW => condition.values.iter().any(|v| v == value),
+                    _ => condition.values.binary_search_by(|v| v.as_str().cmp(value)).is_ok(),
+                }
             })
         })
     }
 }
+
+/// So many are compared one by one: that two texts are equal is asked faster than which comes first.
+const VALUES_FEW: usize = 8;
 
 /// A field of a condition: an envelope field if the record has it, else the capture of that name.
 fn field_value<'a>(
@@ -255,7 +261,9 @@ impl Router {
     /// The tag of one attempt of a record so routed. Does not allocate.
     pub fn tag(&self, routed: &Routed, compare_lib_type: Option<&str>) -> Tagged {
         let compare_source = compare_lib_type
-            .and_then(|lib| self.compare_libs.get(lib).copied())
+            .and_then(|lib| {
+                self.compare_libs.iter().find(|(name, _)| *name == lib).map(|(_, source)| *source)
+            })
             .or(routed.compare_source);
         let tag = compare_source.map_or(TagId::UNMAPPED, |source| routed.tags.get(source));
         let why_unmapped = if tag != TagId::UNMAPPED {

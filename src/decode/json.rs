@@ -7,6 +7,7 @@
 
 use crate::model::RejectReason;
 use std::borrow::Cow;
+use wide::u8x16;
 
 /// Deeper nesting than this is a reject: no result comes near it, and a bomb is cheap to make.
 pub const DEPTH_MAX: usize = 128;
@@ -63,13 +64,35 @@ pub struct Cursor<'a> {
     depth: usize,
 }
 
-/// A string without escapes whose opening quote is at `at`: what it says, and the offset after it. None for
+/// A value that is told by what it is made of, without being read twice.
+#[derive(Clone, Copy, Debug)]
+pub enum Plain<'a> {
+    Null,
+    Bool(bool),
+    /// As written, and the number it is.
+    Whole(&'a str, i64),
+    /// A string without escapes.
+    Text(&'a str),
+}
+
+impl<'a> From<Plain<'a>> for Scalar<'a> {
+    fn from(value: Plain<'a>) -> Scalar<'a> {
+        match value {
+            Plain::Null => Scalar::Null,
+            Plain::Bool(yes) => Scalar::Bool(yes),
+            Plain::Whole(text, _) => Scalar::Number(text),
+            Plain::Text(text) => Scalar::Text(Cow::Borrowed(text)),
+        }
+    }
+}
+
+/// The offset of the closing quote of a string without escapes whose opening quote is at `at`. None for
 /// anything else, which need not be wrong.
 #[inline(always)]
-pub fn plain_string(text: &str, at: usize) -> Option<(&str, usize)> {
+pub fn plain_string_end(text: &str, at: usize) -> Option<usize> {
     let cursor = Cursor { text, pos: at, depth: 0 };
     let end = (cursor.byte(at)? == b'"').then(|| cursor.plain_run(at + 1).ok())??;
-    (cursor.byte(end)? == b'"').then(|| (&text[at + 1..end], end + 1))
+    (cursor.byte(end)? == b'"').then_some(end)
 }
 
 impl<'a> Cursor<'a> {
@@ -381,18 +404,17 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     fn plain_run(&self, from: usize) -> Parsed<usize> {
         let bytes = self.bytes();
-        // Most strings of a result are short: look at the first bytes eight at a time.
+        // Most strings of a result are short: look at the first bytes sixteen at a time.
         let mut at = from;
         while at - from < NEAR_BYTES
-            && let Some(word) = bytes.get(at..at + 8)
+            && let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk)
         {
-            let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
-            let stops = stops_in(word);
+            let stops = stops_in(*block);
             if stops == 0 {
-                at += 8;
+                at += BLOCK;
                 continue;
             }
-            at += stops.trailing_zeros() as usize / 8;
+            at += stops.trailing_zeros() as usize;
             return match bytes[at] {
                 b'"' | b'\\' => Ok(at),
                 _ => self.control_character(at),
@@ -500,19 +522,21 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Bytes of a string that are looked at word by word before the vectors are set up for a long one.
+/// Bytes of a string that are looked at block by block before the vectors are set up for a long one.
 const NEAR_BYTES: usize = 64;
 
-/// Marks (by their high bits) the bytes of a word that end a plain run: quote, backslash, control
-/// characters. The lowest mark is exact; above it a borrow may mark bytes that are none.
-fn stops_in(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES << 7;
-    let zero_bytes = |w: u64| w.wrapping_sub(ONES) & !w;
-    let quotes = zero_bytes(word ^ (ONES * b'"' as u64));
-    let backslashes = zero_bytes(word ^ (ONES * b'\\' as u64));
-    let controls = word.wrapping_sub(ONES * 0x20) & !word;
-    (quotes | backslashes | controls) & HIGHS
+/// Bytes that are compared at once.
+pub const BLOCK: usize = 16;
+
+/// Marks (by a bit each, the first byte by the lowest) the bytes of a block that end a plain run: quote,
+/// backslash, control characters.
+#[inline(always)]
+pub fn stops_in(block: [u8; BLOCK]) -> u32 {
+    let bytes = u8x16::new(block);
+    let controls = bytes.min(u8x16::splat(0x1F)).simd_eq(bytes);
+    let quotes = bytes.simd_eq(u8x16::splat(b'"'));
+    let backslashes = bytes.simd_eq(u8x16::splat(b'\\'));
+    (controls | quotes | backslashes).to_bitmask()
 }
 
 fn unpaired<T>(at: usize) -> Parsed<T> {

@@ -223,12 +223,29 @@ impl<'w> Decoder<'w> {
     fn lines(&mut self, input: &mut Checked<'_>, last: bool, sink: &mut impl Sink) -> usize {
         let bytes = input.bytes;
         let mut start = 0;
-        while let Some(newline) = memchr::memchr(b'\n', &bytes[start..]) {
+        loop {
+            // Most lines are a record like those before it, and where it ends is known once it is read.
+            let mut like_none = false;
+            if self.lost.is_none() {
+                let mut draft = Draft::with_room(std::mem::take(&mut input.room));
+                let read = self.like_others(input, start, bytes.len(), true, &mut draft);
+                like_none = read.is_none();
+                let line_break = read.and_then(|after| line_break_at(bytes, start + after));
+                if let (Some(after), Some(line_break)) = (read, line_break) {
+                    let text = input.text(start, start + after);
+                    self.keep(text, start, &mut draft, Outcome::Result, sink);
+                    start += after + line_break;
+                    input.reuse(draft);
+                    continue;
+                }
+                input.reuse(draft);
+            }
+            let Some(newline) = memchr::memchr(b'\n', &bytes[start..]) else { break };
             let end = start + newline;
             match self.lost.take() {
                 Some(_) => {}
                 None => {
-                    self.line(input, start, end, true, sink);
+                    self.line(input, (start, end), like_none, true, sink);
                 }
             }
             start = end + 1;
@@ -237,18 +254,21 @@ impl<'w> Decoder<'w> {
         if self.lost.is_some() {
             return bytes.len();
         }
-        let used =
-            if last || long { self.line(input, start, bytes.len(), last, sink) } else { start };
+        let used = match last || long {
+            true => self.line(input, (start, bytes.len()), false, last, sink),
+            false => start,
+        };
         if last { bytes.len() } else { used }
     }
 
     /// One record a line; a second on the same line is read too, so that a lost line break costs
-    /// nothing. Gives the offset up to which the line is used up. `whole` says that all of it is here.
+    /// nothing. Gives the offset up to which the line is used up. `like_none` says that what it begins with is known to
+    /// be like no other record, `whole` that all of it is here.
     fn line(
         &mut self,
         input: &mut Checked<'_>,
-        start: usize,
-        end: usize,
+        (start, end): (usize, usize),
+        like_none: bool,
         whole: bool,
         sink: &mut impl Sink,
     ) -> usize {
@@ -261,7 +281,11 @@ impl<'w> Decoder<'w> {
             if at == end {
                 return at;
             }
-            match self.one(input, at, end, whole, sink) {
+            let one = match like_none && at == start {
+                true => self.one_strictly(input, at, end, whole, sink),
+                false => self.one(input, at, end, whole, sink),
+            };
+            match one {
                 One::Read(after) => at = after,
                 One::Cut => return at,
                 One::Broken(fault) => {
@@ -565,15 +589,49 @@ impl<'w> Decoder<'w> {
         whole: bool,
         sink: &mut impl Sink,
     ) -> One {
+        let mut draft = Draft::with_room(std::mem::take(&mut input.room));
+        let read = self.like_others(input, start, end, false, &mut draft);
+        if let Some(after) = read {
+            let text = input.text(start, start + after);
+            self.keep(text, start, &mut draft, Outcome::Result, sink);
+        }
+        input.reuse(draft);
+        match read {
+            Some(after) => One::Read(start + after),
+            None => self.one_strictly(input, start, end, whole, sink),
+        }
+    }
+
+    /// Reads the record at `start` if it is like one before it and ends before `end`; gives how long it is. `in_line`
+    /// says that there must be no line break in it.
+    fn like_others<'b>(
+        &mut self,
+        input: &mut Checked<'b>,
+        start: usize,
+        end: usize,
+        in_line: bool,
+        draft: &mut Draft<'b>,
+    ) -> Option<usize> {
+        // It looks a little beyond the end of a value, which is best done inside of the buffer.
+        let text = within(input.text(start, input.bytes.len()), self.record_bytes_max);
+        let read = template::read(&mut self.templates, text, in_line, draft);
+        read.filter(|after| *after <= end - start)
+    }
+
+    /// As [`Decoder::one`], of a record like no other.
+    fn one_strictly(
+        &mut self,
+        input: &mut Checked<'_>,
+        start: usize,
+        end: usize,
+        whole: bool,
+        sink: &mut impl Sink,
+    ) -> One {
         // Up to a byte that is no UTF-8, or to the end.
         let sound = input.text(start, end);
         let text = within(sound, self.record_bytes_max);
         let bounded = text.len() < sound.len();
         let mut draft = Draft::default();
-        if let Some(after) = template::read(&mut self.templates, text, &mut draft) {
-            self.keep(&text[..after], start, &mut draft, Outcome::Result, sink);
-            return One::Read(start + after);
-        }
         if self.wanted.learned().curious() {
             draft.trace = Some(Trace::default());
         }
@@ -780,6 +838,15 @@ fn stream_break(at: usize) -> Fault {
     }
 }
 
+/// How long the line break at `at` is, if there is one.
+fn line_break_at(bytes: &[u8], at: usize) -> Option<usize> {
+    match bytes.get(at..)? {
+        [b'\n', ..] => Some(1),
+        [b'\r', b'\n', ..] => Some(2),
+        _ => None,
+    }
+}
+
 /// The beginning of `text`, of at most `bytes_max` bytes.
 fn within(text: &str, bytes_max: usize) -> &str {
     let mut end = text.len().min(bytes_max);
@@ -797,11 +864,13 @@ struct Checked<'b> {
     /// Bytes that are no UTF-8 were met: the fast check, which goes to the end before it tells, would go
     /// there for each of them.
     unsound: bool,
+    /// Empty: where the attempts of the last record stood.
+    room: Vec<Attempt<'b>>,
 }
 
 impl<'b> Checked<'b> {
     fn new(bytes: &'b [u8]) -> Checked<'b> {
-        Checked { bytes, from: 0, text: "", unsound: false }
+        Checked { bytes, from: 0, text: "", unsound: false, room: Vec::new() }
     }
 
     /// The text from `start` up to `end`, or to the first byte that is no UTF-8.
@@ -822,6 +891,12 @@ impl<'b> Checked<'b> {
         }
         let end = (end - self.from).min(self.text.len());
         self.text.get(start - self.from..end).unwrap_or("")
+    }
+
+    /// Takes back the room of a draft.
+    fn reuse(&mut self, mut draft: Draft<'b>) {
+        draft.attempts.clear();
+        self.room = draft.attempts;
     }
 
     /// Whether the buffer ends with the beginning of a character, which is at `at`.

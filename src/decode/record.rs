@@ -4,7 +4,7 @@
 //! aside. Member names and types: FaceID API 2018-03-01, `GetDetectInfoEnhanced` and `GetEidResult`.
 
 use super::envelope::{self, Pointers};
-use super::json::{Cursor, Fault, Parsed, Scalar, fault};
+use super::json::{Cursor, Fault, Parsed, Plain, Scalar, fault};
 use super::template::Learned;
 use crate::model::{Attempt, Envelope, Record, RejectReason, UsageDay};
 use std::borrow::Cow;
@@ -75,12 +75,17 @@ pub struct Unusable<'a> {
     pub seq: Option<Cow<'a, str>>,
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    /// `attempts` holds none, and has room for some.
+    pub fn with_room(attempts: Vec<Attempt<'a>>) -> Draft<'a> {
+        Draft { attempts, ..Draft::default() }
+    }
+
     /// Makes it as good as new, and keeps its room.
     pub fn clear(&mut self) {
         let mut attempts = std::mem::take(&mut self.attempts);
         attempts.clear();
-        *self = Draft { attempts, ..Draft::default() };
+        *self = Draft::with_room(attempts);
     }
 }
 
@@ -737,6 +742,39 @@ impl DetailFound {
         Ok(())
     }
 
+    /// The same of a value that is mostly plain; None if there is something to tell of it.
+    #[inline(always)]
+    pub fn take_plain<'a>(
+        &mut self,
+        member: u32,
+        value: Plain<'a>,
+        attempt: &mut Attempt<'a>,
+    ) -> Option<()> {
+        let text = |text: &'a str| Some(Cow::Borrowed(text));
+        match (member, value) {
+            (0, Plain::Text(time)) => {
+                self.req_time = true;
+                attempt.req_time = millis_of(time).ok()?;
+            }
+            (1, Plain::Text(seq)) if !seq.is_empty() => {
+                self.seq = true;
+                attempt.seq = Cow::Borrowed(seq);
+            }
+            (2, Plain::Bool(yes)) => attempt.is_need_charge = Some(yes),
+            (3, Plain::Whole(_, code)) => attempt.errcode = Some(code.try_into().ok()?),
+            (4, Plain::Text(message)) => attempt.errmsg = text(message),
+            (5, Plain::Whole(_, code)) => attempt.livestatus = Some(code.try_into().ok()?),
+            (6, Plain::Text(message)) => attempt.livemsg = text(message),
+            (7, Plain::Whole(_, code)) => attempt.comparestatus = Some(code.try_into().ok()?),
+            (8, Plain::Text(message)) => attempt.comparemsg = text(message),
+            (9, Plain::Text(library)) => attempt.compare_lib_type = text(library),
+            (10, Plain::Text(sim)) => attempt.sim = sim_of(sim).ok()?,
+            (11, Plain::Whole(_, mode)) => attempt.liveness_mode = Some(mode.try_into().ok()?),
+            (_, value) => return self.take(member, value.into(), attempt).ok(),
+        }
+        Some(())
+    }
+
     /// What an attempt lacks so that it cannot be used.
     pub fn missing(&self) -> Option<(RejectReason, &'static str)> {
         match (self.seq, self.req_time) {
@@ -850,7 +888,13 @@ fn whole_number(text: &str) -> Whole {
     let digits = text.strip_prefix('-').unwrap_or(text);
     // In one pass: each result has dozens of them. So many nines fit.
     let (mut number, mut wrong) = (0i64, digits.is_empty());
-    for byte in digits.bytes() {
+    let (eights, rest) = digits.as_bytes().as_chunks();
+    for eight in eights {
+        let (value, is_number) = eight_digits(*eight);
+        wrong |= !is_number;
+        number = number.wrapping_mul(100_000_000).wrapping_add(value);
+    }
+    for byte in rest {
         let digit = byte.wrapping_sub(b'0');
         wrong |= digit > 9;
         number = number.wrapping_mul(10).wrapping_add(i64::from(digit));
@@ -862,6 +906,19 @@ fn whole_number(text: &str) -> Whole {
     }
 }
 
+/// The number that eight digits are, and whether they are digits.
+fn eight_digits(digits: [u8; 8]) -> (i64, bool) {
+    const EACH: u64 = u64::MAX / 255;
+    let x = u64::from_le_bytes(digits) ^ (EACH * u64::from(b'0'));
+    // What is more than nine reaches the high bit of its byte, or has reached it already.
+    let is_number = (x.wrapping_add(EACH * 0x76) | x) & (EACH * 0x80) == 0;
+    // Pairs, then fours, then all: each is made in the upper half of those it is made of.
+    let x = x.wrapping_mul(10).wrapping_add(x >> 8) & 0x00FF_00FF_00FF_00FF;
+    let x = x.wrapping_mul(100).wrapping_add(x >> 16) & 0x0000_FFFF_0000_FFFF;
+    let x = x.wrapping_mul(10_000).wrapping_add(x >> 32) & 0xFFFF_FFFF;
+    (x as i64, is_number)
+}
+
 /// The days in which a ReqTime can lie: FaceID is younger than the first, and the second is far enough
 /// that only a wrong unit passes it.
 static PLAUSIBLE: LazyLock<std::ops::Range<i64>> = LazyLock::new(|| {
@@ -871,19 +928,17 @@ static PLAUSIBLE: LazyLock<std::ops::Range<i64>> = LazyLock::new(|| {
 
 /// `ReqTime`: epoch milliseconds as a string or a number.
 fn millis(value: Scalar<'_>) -> Field<Option<i64>> {
-    let text = match &value {
-        Scalar::Null => return Ok(None),
-        Scalar::Number(text) => text,
-        Scalar::Text(text) => text.as_ref(),
-        _ => {
-            return Err((
-                RejectReason::ReqTimeInvalid,
-                "ReqTime should be a number of milliseconds",
-            ));
-        }
-    };
+    match &value {
+        Scalar::Null => Ok(None),
+        Scalar::Number(text) => millis_of(text).map(Some),
+        Scalar::Text(text) => millis_of(text).map(Some),
+        _ => Err((RejectReason::ReqTimeInvalid, "ReqTime should be a number of milliseconds")),
+    }
+}
+
+fn millis_of(text: &str) -> Field<i64> {
     match whole_number(text) {
-        Whole::Fits(ms) if PLAUSIBLE.contains(&ms) => Ok(Some(ms)),
+        Whole::Fits(ms) if PLAUSIBLE.contains(&ms) => Ok(ms),
         Whole::Fits(_) | Whole::TooLarge => Err((
             RejectReason::ReqTimeOutOfRange,
             "ReqTime is before 2015 or after 2099: it should be milliseconds since 1970",
@@ -896,13 +951,19 @@ fn millis(value: Scalar<'_>) -> Field<Option<i64>> {
 
 /// `Sim`: a decimal of at most two places, in hundredths. An empty string is null.
 fn sim(value: Scalar<'_>) -> Field<Option<i32>> {
-    let text = match &value {
-        Scalar::Null => return Ok(None),
-        Scalar::Number(text) => text,
-        Scalar::Text(text) if text.is_empty() => return Ok(None),
-        Scalar::Text(text) => text.as_ref(),
-        _ => return Err((RejectReason::WrongType, "Sim should be a string")),
-    };
+    match &value {
+        Scalar::Null => Ok(None),
+        // A number is not empty.
+        Scalar::Number(text) => sim_of(text),
+        Scalar::Text(text) => sim_of(text),
+        _ => Err((RejectReason::WrongType, "Sim should be a string")),
+    }
+}
+
+fn sim_of(text: &str) -> Field<Option<i32>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
     // As it is nearly always written.
     if let [tens @ b'0'..=b'9', ones @ b'0'..=b'9', b'.', tenths @ b'0'..=b'9', rest @ ..] =
         text.as_bytes()
@@ -955,6 +1016,29 @@ pub(super) fn envelope_time(value: Scalar<'_>) -> Field<Option<i64>> {
 
 #[cfg(test)]
 mod tests {
+    use super::{Whole, whole_number};
+
+    #[test]
+    fn a_number_of_any_length_is_the_number_it_is() {
+        for len in 1..19 {
+            for digits in ["1234567890123456789", "9999999999999999999", "0000000010000000000"] {
+                let digits = &digits[..len];
+                for sign in ["", "-"] {
+                    let text = format!("{sign}{digits}");
+                    let Whole::Fits(number) = whole_number(&text) else { panic!("{text}") };
+                    assert_eq!(Ok(number), text.parse(), "{text}");
+                    for wrong in ["/", ":", "\u{b0}", " ", "p", "\0"] {
+                        for at in 0..len {
+                            let text =
+                                format!("{sign}{}{wrong}{}", &digits[..at], &digits[at + 1..]);
+                            assert!(matches!(whole_number(&text), Whole::Not), "{text}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn every_documented_member_of_text_that_is_not_read_is_known() {
         let names = "ErrMsg IdCard UseIDType Name OcrNation OcrAddress OcrBirth OcrAuthority OcrValidDate OcrName \

@@ -9,10 +9,9 @@
 //! (`tests/templates.rs` holds them against each other).
 
 use super::envelope::{Found, Slot};
-use super::json::{Cursor, Scalar, plain_string};
+use super::json::{BLOCK, Cursor, Plain, Scalar, plain_string_end, stops_in};
 use super::record::{DetailFound, Draft, Leaf, Taken, UnknownMembers, code};
 use crate::model::Attempt;
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,13 +25,15 @@ pub struct Template {
     attempts: Option<Attempts>,
     enveloped: bool,
     unknown: UnknownMembers,
+    /// No line break stands between its values.
+    in_line: bool,
 }
 
 #[derive(Debug)]
 struct Attempts {
     /// From brace to behind brace.
     each: Steps,
-    between: Box<[u8]>,
+    between: Text,
     /// From behind the last attempt to the record's end.
     tail: Steps,
     /// Of one attempt.
@@ -43,7 +44,7 @@ struct Attempts {
 #[derive(Debug, Default)]
 struct Steps {
     steps: Vec<Step>,
-    end: Box<[u8]>,
+    end: Text,
 }
 
 #[derive(Debug)]
@@ -51,14 +52,70 @@ enum Step {
     /// Values that are skipped and mostly the same, with the text before each: if all of it stands there again,
     /// so many of the next steps are done.
     Same {
-        text: Box<[u8]>,
+        text: Text,
         steps: usize,
     },
     Value {
-        before: Box<[u8]>,
+        before: Text,
         depth: usize,
         taken: Taken,
     },
+}
+
+/// A text that must stand in a record. Its first and its last block are numbers: names of members are short, and
+/// two numbers are compared faster than a call is made.
+#[derive(Debug, Default)]
+struct Text {
+    all: Box<[u8]>,
+    /// As far as `mask` goes, where the text is shorter.
+    first: u128,
+    mask: u128,
+    last: u128,
+}
+
+/// Bytes that are looked at for a value and the text before it.
+const WINDOW: usize = 64;
+
+/// Texts shorter than this leave room in a window for a value that is most likely all of it.
+const SHORT: usize = 32;
+
+impl Text {
+    fn of(text: &str) -> Text {
+        let all: Box<[u8]> = text.as_bytes().into();
+        let mut first = [0; BLOCK];
+        let mut mask = [0; BLOCK];
+        let len = all.len().min(BLOCK);
+        first[..len].copy_from_slice(&all[..len]);
+        mask[..len].fill(0xFF);
+        let last = all.last_chunk().copied().unwrap_or_default();
+        let [first, mask, last] = [first, mask, last].map(u128::from_le_bytes);
+        Text { all, first, mask, last }
+    }
+
+    fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether it stands in `bytes` at `at`.
+    fn stands(&self, bytes: &[u8], at: usize) -> bool {
+        bytes.get(at..).is_some_and(|rest| rest.starts_with(&self.all))
+    }
+
+    /// Its length if it is short and stands at the beginning of `window`.
+    #[inline(always)]
+    fn short_in(&self, window: &[u8; WINDOW]) -> Option<usize> {
+        // The compiler sees by it that a block behind the text lies in the window.
+        let len = self.len() % SHORT;
+        let differs = (block(window, 0) ^ self.first) & self.mask != 0
+            || len > BLOCK && block(window, len - BLOCK) != self.last;
+        (!differs && len == self.len()).then_some(len)
+    }
+}
+
+/// The block at `at` of a window, which must hold it.
+#[inline(always)]
+fn block(window: &[u8; WINDOW], at: usize) -> u128 {
+    window[at..].first_chunk().map_or(0, |block| u128::from_le_bytes(*block))
 }
 
 /// Values longer than this are not expected to come again.
@@ -79,33 +136,41 @@ impl Template {
         let steps = |range: Range<usize>| Steps::of(text, &leaves, range);
         let (Some(first), Some(last)) = (trace.attempts.first(), trace.attempts.last()) else {
             let (head, unknown) = (steps(0..text.len())?, draft.unknown.clone());
-            return Some(Template { head, attempts: None, enveloped, unknown });
+            let in_line = head.in_line();
+            return Some(Template { head, attempts: None, enveloped, unknown, in_line });
         };
         let n = trace.attempts.len();
         let (each_unknown, unknown) = draft.unknown.clone().apart(n as u64);
         let between = trace.attempts.get(1).map_or(",", |second| &text[first.1..second.0]);
         let attempts = Attempts {
             each: steps(first.0..first.1)?,
-            between: between.as_bytes().into(),
+            between: Text::of(between),
             tail: steps(last.1..text.len())?,
             unknown: each_unknown,
         };
-        let template =
-            Template { head: steps(0..first.0)?, attempts: Some(attempts), enveloped, unknown };
+        let head = steps(0..first.0)?;
+        let in_line = [&head, &attempts.each, &attempts.tail].into_iter().all(Steps::in_line)
+            && !between.contains('\n');
+        let attempts = Some(attempts);
+        let template = Template { head, attempts, enveloped, unknown, in_line };
         // What holds of one attempt must hold of the others.
         let mut again = Draft::default();
-        let same = template.read(text, &mut again) == Some(text.len())
+        let same = template.read(text, false, &mut again) == Some(text.len())
             && again.attempts == draft.attempts
             && again.record == draft.record
             && paths(&again.unknown) == paths(&draft.unknown);
         same.then_some(template)
     }
 
-    /// Reads the record at the beginning of `text`, if it looks like the template's; the offset behind it.
-    pub fn read<'a>(&self, text: &'a str, draft: &mut Draft<'a>) -> Option<usize> {
+    /// Reads the record at the beginning of `text`, if it looks like the template's; the offset behind it. `in_line`
+    /// says that there must be no line break in it.
+    pub fn read<'a>(&self, text: &'a str, in_line: bool, draft: &mut Draft<'a>) -> Option<usize> {
+        if in_line && !self.in_line {
+            return None;
+        }
         let mut found = Found::default();
-        let mut at =
-            self.head.read(text, 0, &mut |value, taken| take(value, taken, draft, &mut found))?;
+        let mut outside = Outside { draft, found: &mut found };
+        let mut at = self.head.read(text, 0, in_line, &mut outside)?;
         let mut count = 0;
         if let Some(attempts) = &self.attempts {
             draft.attempts.reserve(ATTEMPTS_MANY);
@@ -117,26 +182,23 @@ impl Template {
                     ..Attempt::default()
                 });
                 let attempt = &mut draft.attempts[index];
-                let mut has = DetailFound::default();
-                at = attempts.each.read(text, at, &mut |value, taken| match taken {
-                    Taken::Detail(member) => has.take(member, value, attempt).ok(),
-                    _ => Some(()),
-                })?;
-                if has.missing().is_some() {
+                let mut take = OfAttempt { attempt, has: DetailFound::default() };
+                at = attempts.each.read(text, at, in_line, &mut take)?;
+                if take.has.missing().is_some() {
                     return None;
                 }
                 count += 1;
-                match stands(text, at, &attempts.between) {
-                    // An attempt, as before each of those that were read.
-                    true if text.as_bytes().get(at + attempts.between.len()) == Some(&b'{') => {
-                        at += attempts.between.len();
-                    }
-                    _ => break,
+                // An attempt, as before each of those that were read.
+                let next = at + attempts.between.len();
+                if !attempts.between.stands(text.as_bytes(), at)
+                    || text.as_bytes().get(next) != Some(&b'{')
+                {
+                    break;
                 }
+                at = next;
             }
-            at = attempts
-                .tail
-                .read(text, at, &mut |value, taken| take(value, taken, draft, &mut found))?;
+            let mut outside = Outside { draft, found: &mut found };
+            at = attempts.tail.read(text, at, in_line, &mut outside)?;
             for _ in 0..if attempts.unknown.is_empty() { 0 } else { count } {
                 draft.unknown.merge(&attempts.unknown);
             }
@@ -207,144 +269,223 @@ impl Steps {
                 }
                 _ => {}
             }
-            let before = text.as_bytes()[at..leaf.from].into();
+            let before = Text::of(&text[at..leaf.from]);
             steps.push(Step::Value { before, depth: leaf.depth, taken: leaf.taken });
             at = leaf.to;
         }
         if let Some((from, first)) = same {
             insert_same(&mut steps, first, &text[from..at]);
         }
-        Some(Steps { steps, end: text.as_bytes()[at..range.end].into() })
+        Some(Steps { steps, end: Text::of(&text[at..range.end]) })
     }
 
-    /// Reads on from `at`; hands each value that is taken to `take`, which says whether it can be. The offset
-    /// behind the last.
+    /// Whether no line break stands in it.
+    fn in_line(&self) -> bool {
+        let texts = self.steps.iter().map(|step| match step {
+            Step::Same { text, .. } => text,
+            Step::Value { before, .. } => before,
+        });
+        !texts.chain([&self.end]).any(|text| text.all.contains(&b'\n'))
+    }
+
+    /// Reads on from `at`; hands each value that is taken to `take`. The offset behind the last; None where anything
+    /// differs, or where a value is of a kind that the strict reader must look at.
     #[inline(always)]
     fn read<'a>(
         &self,
         text: &'a str,
         mut at: usize,
-        take: &mut impl FnMut(Scalar<'a>, Taken) -> Option<()>,
+        in_line: bool,
+        take: &mut impl Take<'a>,
     ) -> Option<usize> {
+        let bytes = text.as_bytes();
         let mut steps = self.steps.iter();
         while let Some(step) = steps.next() {
             match step {
                 Step::Same { text: same, steps: n } => {
-                    if stands(text, at, same) {
+                    if same.stands(bytes, at) {
                         at += same.len();
                         // One of `n` is passed by the call itself.
                         steps.nth(n - 1);
                     }
                 }
                 Step::Value { before, depth, taken } => {
-                    if !stands(text, at, before) {
+                    let window = bytes.get(at..).and_then(<[u8]>::first_chunk);
+                    if let Some(window) = window
+                        && let Some(len) = before.short_in(window)
+                        && let Some(n) = near(window, len, text, at, *taken, take)
+                    {
+                        at += len + n;
+                        continue;
+                    }
+                    if !before.stands(bytes, at) {
                         return None;
                     }
                     at += before.len();
-                    if let Some((string, after)) = plain_string(text, at) {
-                        at = after;
-                        if *taken != Taken::Skipped {
-                            take(Scalar::Text(Cow::Borrowed(string)), *taken)?;
-                        }
-                        continue;
-                    }
-                    if let Some((value, after)) = plain_word(text, at) {
-                        at = after;
-                        if *taken != Taken::Skipped {
-                            take(value, *taken)?;
-                        }
-                        continue;
-                    }
                     let mut cursor = Cursor::inside(text, at, *depth);
                     if *taken == Taken::Skipped {
                         cursor.skip().ok()?;
                     } else {
-                        let value = cursor.scalar().ok()?;
-                        take(value, *taken)?;
+                        take.other(cursor.scalar().ok()?, *taken)?;
+                    }
+                    if in_line && bytes[at..cursor.pos()].contains(&b'\n') {
+                        return None;
                     }
                     // Blanks before a value belong to what stands between values.
                     at = cursor.pos();
                 }
             }
         }
-        stands(text, at, &self.end).then(|| at + self.end.len())
+        self.end.stands(bytes, at).then(|| at + self.end.len())
+    }
+}
+
+/// Where values go. None where one is of a kind that the strict reader must look at.
+trait Take<'a> {
+    fn plain(&mut self, value: Plain<'a>, taken: Taken) -> Option<()>;
+    fn other(&mut self, value: Scalar<'a>, taken: Taken) -> Option<()>;
+}
+
+/// Values that stand outside of attempts.
+struct Outside<'d, 'a> {
+    draft: &'d mut Draft<'a>,
+    found: &'d mut Found<'a>,
+}
+
+/// Values of an attempt.
+struct OfAttempt<'d, 'a> {
+    attempt: &'d mut Attempt<'a>,
+    has: DetailFound,
+}
+
+impl<'a> Take<'a> for OfAttempt<'_, 'a> {
+    #[inline(always)]
+    fn plain(&mut self, value: Plain<'a>, taken: Taken) -> Option<()> {
+        let Taken::Detail(member) = taken else { return Some(()) };
+        self.has.take_plain(member, value, self.attempt)
+    }
+
+    fn other(&mut self, value: Scalar<'a>, taken: Taken) -> Option<()> {
+        let Taken::Detail(member) = taken else { return Some(()) };
+        self.has.take(member, value, self.attempt).ok()
+    }
+}
+
+impl<'a> Take<'a> for Outside<'_, 'a> {
+    #[inline(always)]
+    fn plain(&mut self, value: Plain<'a>, taken: Taken) -> Option<()> {
+        let record = &mut self.draft.record;
+        match (taken, value) {
+            (Taken::RequestId, Plain::Text(text)) => record.request_id = Some(text.into()),
+            (Taken::Extra, Plain::Text(text)) => record.extra = Some(text.into()),
+            (Taken::ErrCode, Plain::Whole(_, code)) => record.err_code = Some(code),
+            (taken, value) => return self.other(value.into(), taken),
+        }
+        Some(())
+    }
+
+    fn other(&mut self, value: Scalar<'a>, taken: Taken) -> Option<()> {
+        let record = &mut self.draft.record;
+        let text = |value: Scalar<'a>| match value {
+            Scalar::Text(text) => Some(Some(text)),
+            Scalar::Null => Some(None),
+            _ => None,
+        };
+        match taken {
+            Taken::Skipped | Taken::Detail(_) => {}
+            Taken::ErrCode => record.err_code = code(value).ok()?,
+            Taken::Extra => record.extra = text(value)?,
+            Taken::RequestId => record.request_id = text(value)?,
+            Taken::IsVerifyIntention => match value {
+                Scalar::Bool(yes) => record.is_verify_intention = yes,
+                Scalar::Null => {}
+                _ => return None,
+            },
+            // Its offset would be told only with a fault, and then the strict reader tells it.
+            Taken::Envelope(slot) if slot != Slot::Response => self.found.set(slot, 0, value),
+            Taken::Envelope(_) => {}
+        }
+        Some(())
     }
 }
 
 fn insert_same(steps: &mut Vec<Step>, first: usize, text: &str) {
     let n = steps.len() - first;
-    // Of one short value the comparison would be made twice.
-    if n > 1 {
-        steps.insert(first, Step::Same { text: text.as_bytes().into(), steps: n });
+    // Of one short word the comparison would be made twice; of an empty array or object the cursor would be asked.
+    if n > 1 || text.ends_with([']', '}']) {
+        steps.insert(first, Step::Same { text: Text::of(text), steps: n });
     }
 }
 
-/// Whether `wanted` stands in `text` at `at`.
+/// Takes a string without escapes, a null, a truth value, or a whole number of few digits, which begins at `from`
+/// of the window that lies at `at` of the text; gives how long it is. None for anything else, which need not be wrong.
 #[inline(always)]
-fn stands(text: &str, at: usize, wanted: &[u8]) -> bool {
-    let Some(there) = text.as_bytes().get(at..at + wanted.len()) else { return false };
-    // Names of members are short: two words that may overlap are compared faster than a call is made.
-    match wanted.len() {
-        8..16 => ends_alike::<8>(there, wanted),
-        16..=32 => ends_alike::<16>(there, wanted),
-        _ => there == wanted,
-    }
-}
-
-/// Whether the first and the last N bytes of two slices of one length are the same.
-#[inline(always)]
-fn ends_alike<const N: usize>(a: &[u8], b: &[u8]) -> bool {
-    a.first_chunk::<N>() == b.first_chunk::<N>() && a.last_chunk::<N>() == b.last_chunk::<N>()
-}
-
-/// A null, a truth value, or a whole number of few digits, and the offset behind it. None for anything else,
-/// which need not be wrong.
-#[inline(always)]
-fn plain_word(text: &str, at: usize) -> Option<(Scalar<'_>, usize)> {
-    let rest = text.as_bytes().get(at..)?;
-    match rest.first()? {
-        b'n' => rest.starts_with(b"null").then_some((Scalar::Null, at + 4)),
-        b't' => rest.starts_with(b"true").then_some((Scalar::Bool(true), at + 4)),
-        b'f' => rest.starts_with(b"false").then_some((Scalar::Bool(false), at + 5)),
-        first @ b'0'..=b'9' => {
-            let n = 1 + rest[1..].iter().take(9).take_while(|b| b.is_ascii_digit()).count();
-            // A zero before others, a fraction, an exponent: the cursor looks at them.
-            let whole = matches!(rest.get(n)?, b',' | b'}') && (n == 1 || *first != b'0');
-            whole.then(|| (Scalar::Number(&text[at..at + n]), at + n))
-        }
-        _ => None,
-    }
-}
-
-/// Puts a value that stands outside of the attempts where it belongs; None if it is of a kind that the strict
-/// reader must look at.
-fn take<'a>(
-    value: Scalar<'a>,
+fn near<'a>(
+    window: &[u8; WINDOW],
+    from: usize,
+    text: &'a str,
+    at: usize,
     taken: Taken,
-    draft: &mut Draft<'a>,
-    found: &mut Found<'a>,
-) -> Option<()> {
-    let text = |value: Scalar<'a>| match value {
-        Scalar::Text(text) => Some(Some(text)),
-        Scalar::Null => Some(None),
-        _ => None,
-    };
-    match taken {
-        Taken::Skipped | Taken::Detail(_) => {}
-        Taken::ErrCode => draft.record.err_code = code(value).ok()?,
-        Taken::Extra => draft.record.extra = text(value)?,
-        Taken::RequestId => draft.record.request_id = text(value)?,
-        Taken::IsVerifyIntention => match value {
-            Scalar::Bool(yes) => draft.record.is_verify_intention = yes,
-            Scalar::Null => {}
-            _ => return None,
-        },
-        // Its offset would be told only with a fault, and then the strict reader tells it.
-        Taken::Envelope(slot) if slot != Slot::Response => found.set(slot, 0, value),
-        Taken::Envelope(_) => {}
+    take: &mut impl Take<'a>,
+) -> Option<usize> {
+    let from = from % SHORT;
+    let stops = |at: usize| stops_in(window[at..].first_chunk().copied().unwrap_or_default());
+    match window[from] {
+        b'"' => {
+            let begin = from + 1;
+            let end = match stops(begin) {
+                0 => match stops(begin + BLOCK) {
+                    0 => {
+                        let end = plain_string_end(text, at + from)?;
+                        if taken != Taken::Skipped {
+                            take.plain(Plain::Text(&text[at + begin..end]), taken)?;
+                        }
+                        return Some(end + 1 - at - from);
+                    }
+                    stops => begin + BLOCK + stops.trailing_zeros() as usize,
+                },
+                stops => begin + stops.trailing_zeros() as usize,
+            };
+            (window[end % WINDOW] == b'"').then_some(())?;
+            if taken != Taken::Skipped {
+                take.plain(Plain::Text(text.get(at + begin..at + end)?), taken)?;
+            }
+            Some(end + 1 - from)
+        }
+        b'0'..=b'9' => {
+            let (mut n, mut number) = (0, 0);
+            while n < DIGITS_FEW
+                && let digit @ b'0'..=b'9' = window[from + n]
+            {
+                number = number * 10 + i64::from(digit - b'0');
+                n += 1;
+            }
+            // A zero before others, a fraction, an exponent: the cursor looks at them.
+            let whole = matches!(window[from + n], b',' | b'}') && (n == 1 || window[from] != b'0');
+            whole.then_some(())?;
+            if taken != Taken::Skipped {
+                take.plain(Plain::Whole(text.get(at + from..at + from + n)?, number), taken)?;
+            }
+            Some(n)
+        }
+        first => {
+            let (word, value): (&[u8], _) = match first {
+                b'n' => (b"null", Plain::Null),
+                b't' => (b"true", Plain::Bool(true)),
+                b'f' => (b"false", Plain::Bool(false)),
+                _ => return None,
+            };
+            window[from..].starts_with(word).then_some(())?;
+            if taken != Taken::Skipped {
+                take.plain(value, taken)?;
+            }
+            Some(word.len())
+        }
     }
-    Some(())
 }
+
+/// Digits of a number that is read at once.
+const DIGITS_FEW: usize = 10;
 
 /// What has been learned of the records of a source, by all who read it.
 #[derive(Debug, Default)]
@@ -385,7 +526,7 @@ impl Learned {
         let template = Template::of(text, draft, enveloped)?;
         let mut templates = self.templates.write().unwrap_or_else(PoisonError::into_inner);
         // Another worker may have learned it meanwhile.
-        if !templates.iter().any(|known| known.read(text, &mut Draft::default()).is_some()) {
+        if !templates.iter().any(|known| known.read(text, false, &mut Draft::default()).is_some()) {
             templates.truncate(TEMPLATES_MAX - 1);
             templates.insert(0, Arc::new(template));
         }
@@ -399,10 +540,11 @@ impl Learned {
 pub fn read<'a>(
     templates: &mut [Arc<Template>],
     text: &'a str,
+    in_line: bool,
     draft: &mut Draft<'a>,
 ) -> Option<usize> {
     for place in 0..templates.len() {
-        if let Some(after) = templates[place].read(text, draft) {
+        if let Some(after) = templates[place].read(text, in_line, draft) {
             if place > 0 {
                 templates[..=place].rotate_right(1);
             }
@@ -434,15 +576,23 @@ mod tests {
 
     #[test]
     fn text_is_compared_to_its_last_byte() {
-        for n in 0..40 {
-            let wanted = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnop"[..n].to_owned();
+        for n in 0..70 {
+            let wanted = "abcdefghijklmnopqrstuvwxyz0123456789".repeat(2)[..n].to_owned();
+            let mut window = [b'y'; WINDOW];
+            let len = n.min(WINDOW);
+            window[..len].copy_from_slice(&wanted.as_bytes()[..len]);
             let text = format!("xx{wanted}yy");
-            assert!(stands(&text, 2, wanted.as_bytes()));
-            assert!(!stands(&text[..n + 1], 2, wanted.as_bytes()) || n == 0);
+            let wanted = Text::of(&wanted);
+            assert!(wanted.stands(text.as_bytes(), 2));
+            assert!(n == 0 || !wanted.stands(&text.as_bytes()[..n + 1], 2));
+            assert_eq!(wanted.short_in(&window), (n < SHORT).then_some(n));
             for i in 0..n {
-                let mut other = wanted.clone().into_bytes();
-                other[i] = b'#';
-                assert!(!stands(&text, 2, &other), "{n} {i}");
+                let mut other = text.clone().into_bytes();
+                other[2 + i] = b'#';
+                assert!(!wanted.stands(&other, 2), "{n} {i}");
+                let mut other = window;
+                other[i.min(WINDOW - 1)] = b'#';
+                assert_eq!(wanted.short_in(&other), None, "{n} {i}");
             }
         }
     }
