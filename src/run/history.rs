@@ -8,6 +8,7 @@ use super::load::{ObjectCount, Version};
 use crate::model::UsageDay;
 use crate::sources::Objects;
 use crate::storage::ObjectInfo;
+use crate::write::Column;
 use crate::write::parquet::{Columns, ROW_GROUP_ROWS_MAX, plain_column};
 use crate::write::schema::INPUTS;
 use crate::write::small::Input;
@@ -252,14 +253,14 @@ impl Columns for LineGroup<'_> {
         self.lines.len()
     }
 
-    fn column(&self, place: usize) -> Result<ArrayRef, WriteError> {
+    fn column(&self, place: usize) -> Result<Column<'_>, WriteError> {
         let (lines, about) = (self.lines.iter().copied(), self.about);
         let counts = |new: fn(&ObjectCount) -> u32, stored: fn(&Input) -> i64| -> ArrayRef {
             let counts = lines.clone().map(|line| about.count(line, new, stored));
             Arc::new(Int64Array::from_iter_values(counts))
         };
         let field = INPUTS.file_schema.field(place);
-        Ok(match field.name().as_str() {
+        Ok(Column::Array(match field.name().as_str() {
             "key" => Arc::new(StringArray::from_iter_values(lines.map(|line| about.key(line)))),
             "size" => Arc::new(Int64Array::from_iter_values(lines.map(|line| about.size(line)))),
             "etag" => Arc::new(lines.map(|line| about.etag(line)).collect::<StringArray>()),
@@ -279,7 +280,7 @@ impl Columns for LineGroup<'_> {
             "rejects" => counts(|c| c.rejects, |i| i.rejects),
             "rows_outside" => counts(|c| c.rows_outside, |i| i.rows_outside),
             other => unreachable!("schemas/inputs.v1.json has a column {other}"),
-        })
+        }))
     }
 }
 
@@ -340,6 +341,7 @@ mod tests {
         assert_eq!((groups.len(), groups[0].rows()), (1, 4));
         for (place, column) in expected.columns().iter().enumerate() {
             let made = groups[0].column(place).expect("a column");
+            let made = made.into_array(column.data_type()).expect("an array");
             assert_eq!(&made, column, "column {place}");
         }
         let mut read = Vec::new();

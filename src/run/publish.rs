@@ -319,7 +319,10 @@ pub fn preview(affected: &Merged, threads: usize) -> Result<Vec<DailyCharge>, Ru
         let mut settler = Settler::default();
         let mut rows = affected.day(*day)?;
         while let Some(group) = rows.next_group()? {
-            let arrays = places.iter().map(|place| group.column(*place));
+            let arrays = places
+                .iter()
+                .zip(columns.fields())
+                .map(|(place, field)| group.column(*place)?.into_array(field.data_type()));
             let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
             let batch = arrow::array::RecordBatch::try_new(columns.clone(), arrays)
                 .map_err(WriteError::from)?;

@@ -10,6 +10,7 @@ use hashbrown::DefaultHashBuilder;
 use std::cmp::Ordering;
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use wide::{i16x8, u8x16};
 
 /// A column of ids. One that holds nulls alone takes no room.
 #[derive(Clone, Debug, Default)]
@@ -40,13 +41,8 @@ const UUID_LEN: usize = 36;
 
 impl<'i> Id<'i> {
     pub fn of(text: &'i str) -> Id<'i> {
-        let Ok(bytes) = <&[u8; UUID_LEN]>::try_from(text.as_bytes()) else { return Id::Text(text) };
-        let bits = uuid_bits(bytes);
-        // What is no UUID comes out otherwise than it went in. One without letters is small.
-        match [false, true].into_iter().find(|capital| uuid_text(bits, *capital) == *bytes) {
-            Some(capital) => Id::Uuid { bits, capital },
-            None => Id::Text(text),
-        }
+        let uuid = <&[u8; UUID_LEN]>::try_from(text.as_bytes()).ok().and_then(uuid_of);
+        uuid.map_or(Id::Text(text), |(bits, capital)| Id::Uuid { bits, capital })
     }
 
     /// The same for the same text, in every run. Texts are as likely to share one as random numbers are.
@@ -61,6 +57,15 @@ impl<'i> Id<'i> {
         }
     }
 
+    /// Bytes of its text.
+    pub fn byte_len(&self) -> usize {
+        match self {
+            Id::Uuid { .. } => UUID_LEN,
+            Id::Text(text) => text.len(),
+        }
+    }
+
+    #[inline]
     pub fn append_to(&self, out: &mut Vec<u8>) {
         match self {
             Id::Uuid { bits, capital } => {
@@ -79,60 +84,69 @@ impl std::fmt::Display for Id<'_> {
     }
 }
 
-/// The eight digits of a number, in eight bytes at once.
+/// The bits of a UUID, and whether its letters are capital; one without letters is small. None for any other text.
 #[inline(always)]
-fn digits(number: u32, capital: bool) -> [u8; 8] {
-    // A byte for each four bits.
-    let x = u64::from(number);
-    let x = (x & 0xFFFF_0000) << 16 | x & 0xFFFF;
-    let x = (x & 0x0000_FF00_0000_FF00) << 8 | x & 0x0000_00FF_0000_00FF;
-    let x = (x & 0x00F0_00F0_00F0_00F0) << 4 | x & 0x000F_000F_000F_000F;
-    // One in each byte from ten on, where letters begin.
-    let letters = (x + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
-    let to_letter = if capital { b'A' } else { b'a' } - b'0' - 10;
-    (x + 0x3030_3030_3030_3030 + letters * u64::from(to_letter)).to_be_bytes()
-}
-
-/// What eight digits stand for; of anything else some number.
-#[inline(always)]
-fn number(digits: [u8; 8]) -> u32 {
-    let x = u64::from_be_bytes(digits);
-    let letters = x >> 6 & 0x0101_0101_0101_0101;
-    let x = (x & 0x0F0F_0F0F_0F0F_0F0F) + letters * 9;
-    let x = (x | x >> 4) & 0x00FF_00FF_00FF_00FF;
-    let x = (x | x >> 8) & 0x0000_FFFF_0000_FFFF;
-    (x | x >> 16) as u32
-}
-
-#[inline(always)]
-fn uuid_bits(text: &[u8; UUID_LEN]) -> u128 {
-    let mut digits = [0; 32];
-    digits[..8].copy_from_slice(&text[..8]);
-    digits[8..12].copy_from_slice(&text[9..13]);
-    digits[12..16].copy_from_slice(&text[14..18]);
-    digits[16..20].copy_from_slice(&text[19..23]);
-    digits[20..24].copy_from_slice(&text[24..28]);
-    digits[24..].copy_from_slice(&text[28..]);
-    let (eights, _) = digits.as_chunks::<8>();
-    eights.iter().fold(0, |bits, eight| bits << 32 | u128::from(number(*eight)))
+fn uuid_of(text: &[u8; UUID_LEN]) -> Option<(u128, bool)> {
+    let dashes = [8, 13, 18, 23].iter().all(|at| text[*at] == b'-');
+    let part = |from: usize, n: usize| {
+        text[from..from + n].iter().rev().fold(0, |part, byte| part << 8 | u64::from(*byte))
+    };
+    let vector =
+        |low: u64, high: u64| u8x16::new((u128::from(high) << 64 | u128::from(low)).to_le_bytes());
+    let digits = [
+        vector(part(0, 8), part(9, 4) | part(14, 4) << 32),
+        vector(part(19, 4) | part(24, 4) << 32, part(28, 8)),
+    ];
+    let between = |v: u8x16, least: u8, greatest: u8| {
+        let above = v - u8x16::splat(least);
+        above.min(u8x16::splat(greatest - least)).simd_eq(above)
+    };
+    let numbers = digits.map(|v| between(v, b'0', b'9'));
+    let letters = |least: u8| digits.map(|v| between(v, least, least + 5));
+    let (small, capital) = (letters(b'a'), letters(b'A'));
+    let all = |letters: [u8x16; 2]| ((numbers[0] | letters[0]) & (numbers[1] | letters[1])).all();
+    let capital = match (dashes && all(small), dashes && all(capital)) {
+        (true, _) => false,
+        (_, true) => true,
+        _ => return None,
+    };
+    // Four bits a byte, then two of these in one: the first of each two is in the lower byte.
+    let halves = digits.map(|v| {
+        let letter = v.simd_eq(v | u8x16::splat(0x40));
+        let fours = (v & u8x16::splat(0x0F)) + (letter & u8x16::splat(9));
+        let pairs: i16x8 = bytemuck::cast(fours);
+        (pairs << 4 | pairs >> 8) & i16x8::splat(0xFF)
+    });
+    Some((u128::from_be_bytes(u8x16::narrow_i16x8(halves[0], halves[1]).to_array()), capital))
 }
 
 #[inline(always)]
 fn uuid_text(bits: u128, capital: bool) -> [u8; UUID_LEN] {
-    let eight = |shift: u32| digits((bits >> shift) as u32, capital);
-    let (a, b, c, d) = (eight(96), eight(64), eight(32), eight(0));
+    let bytes = u8x16::new(bits.to_be_bytes());
+    let pairs: i16x8 = bytemuck::cast(bytes);
+    let upper: u8x16 = bytemuck::cast(pairs >> 4);
+    let fours = u8x16::splat(0x0F);
+    let to_letter = if capital { b'A' } else { b'a' } - b'0' - 10;
+    let digits = |fours: u8x16| {
+        let letters = fours.max(u8x16::splat(10)).simd_eq(fours);
+        (fours + u8x16::splat(b'0') + (letters & u8x16::splat(to_letter))).to_array()
+    };
+    let (upper, lower) = (upper & fours, bytes & fours);
+    let a = digits(u8x16::unpack_low(upper, lower));
+    let b = digits(u8x16::unpack_high(upper, lower));
     let mut text = [b'-'; UUID_LEN];
-    text[..8].copy_from_slice(&a);
-    text[9..13].copy_from_slice(&b[..4]);
-    text[14..18].copy_from_slice(&b[4..]);
-    text[19..23].copy_from_slice(&c[..4]);
-    text[24..28].copy_from_slice(&c[4..]);
-    text[28..].copy_from_slice(&d);
+    text[..8].copy_from_slice(&a[..8]);
+    text[9..13].copy_from_slice(&a[8..12]);
+    text[14..18].copy_from_slice(&a[12..]);
+    text[19..23].copy_from_slice(&b[..4]);
+    text[24..28].copy_from_slice(&b[4..8]);
+    text[28..].copy_from_slice(&b[8..]);
     text
 }
 
 /// As their texts compare.
 impl Ord for Id<'_> {
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             // Digits come before letters in both alphabets, so that one alphabet compares as its numbers do.
@@ -140,13 +154,18 @@ impl Ord for Id<'_> {
                 a.cmp(b)
             }
             (Id::Text(a), Id::Text(b)) => a.cmp(b),
-            _ => {
-                let (mut a, mut b) = (Vec::new(), Vec::new());
-                self.append_to(&mut a);
-                other.append_to(&mut b);
-                a.cmp(&b)
-            }
+            _ => self.cmp_texts(other),
         }
+    }
+}
+
+impl Id<'_> {
+    #[cold]
+    fn cmp_texts(&self, other: &Id<'_>) -> Ordering {
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        self.append_to(&mut a);
+        other.append_to(&mut b);
+        a.cmp(&b)
     }
 }
 
@@ -164,6 +183,11 @@ fn mixed(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// All bits of a number in the low ones of another.
+fn mixed_top(clue: u64) -> u64 {
+    clue.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
+}
+
 fn sip(text: &str) -> u64 {
     use std::hash::{BuildHasherDefault, DefaultHasher};
     BuildHasherDefault::<DefaultHasher>::default().hash_one(text)
@@ -173,6 +197,11 @@ impl Ids {
     #[cfg(test)]
     fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether all are null.
+    pub fn is_null(&self) -> bool {
+        self.values.is_empty()
     }
 
     pub fn push(&mut self, id: Option<&str>) {
@@ -280,47 +309,19 @@ impl Ids {
 }
 
 /// Ids as an Arrow column.
-pub fn array<'i>(
-    mut ids: impl ExactSizeIterator<Item = Option<Id<'i>>>,
-) -> Result<StringArray, ArrowError> {
-    let n = ids.len();
-    let mut offsets: Vec<i32> = Vec::with_capacity(n + 1);
+pub fn array(ids: &[Option<Id<'_>>]) -> Result<StringArray, ArrowError> {
+    let mut offsets: Vec<i32> = Vec::with_capacity(ids.len() + 1);
     offsets.push(0);
     let mut bytes: Vec<u8> = Vec::new();
-    let mut valid: Vec<bool> = Vec::new();
-    // Rows lie all over the memory: those of a block are fetched side by side before any of them is written.
-    let mut block = [None; 32];
-    let mut row = 0;
-    while row < n {
-        let len = block.len().min(n - row);
-        for (held, id) in block[..len].iter_mut().zip(&mut ids) {
-            *held = id;
+    for id in ids {
+        if let Some(id) = id {
+            id.append_to(&mut bytes);
         }
-        for id in &block[..len] {
-            match id {
-                Some(id) => {
-                    if bytes.is_empty() {
-                        bytes.reserve((n - row) * UUID_LEN);
-                    }
-                    id.append_to(&mut bytes);
-                    if !valid.is_empty() {
-                        valid.push(true);
-                    }
-                }
-                None => {
-                    if valid.is_empty() {
-                        valid.reserve(n);
-                        valid.resize(row, true);
-                    }
-                    valid.push(false);
-                }
-            }
-            row += 1;
-            let end = i32::try_from(bytes.len());
-            offsets.push(end.map_err(|_| ArrowError::OffsetOverflowError(bytes.len()))?);
-        }
+        let end = i32::try_from(bytes.len());
+        offsets.push(end.map_err(|_| ArrowError::OffsetOverflowError(bytes.len()))?);
     }
-    let nulls = (!valid.is_empty()).then(|| NullBuffer::from(valid));
+    let nulls = NullBuffer::from_iter(ids.iter().map(Option::is_some));
+    let nulls = Some(nulls).filter(|nulls| nulls.null_count() > 0);
     StringArray::try_new(OffsetBuffer::new(ScalarBuffer::from(offsets)), bytes.into(), nulls)
 }
 
@@ -331,8 +332,12 @@ pub struct Interned<T> {
     places: hashbrown::HashTable<u32>,
     hashes: Vec<u64>,
     hasher: DefaultHashBuilder,
-    latest: usize,
+    /// Places of those that were met last.
+    latest: [u32; LATEST],
 }
+
+/// Values of most loads are few.
+const LATEST: usize = 64;
 
 impl<T> Default for Interned<T> {
     fn default() -> Interned<T> {
@@ -341,23 +346,25 @@ impl<T> Default for Interned<T> {
             places: hashbrown::HashTable::new(),
             hashes: Vec::new(),
             hasher: DefaultHashBuilder::default(),
-            latest: 0,
+            latest: [0; LATEST],
         }
     }
 }
 
 impl<T> Interned<T> {
-    /// The place of a value, which is `same` as what `key` tells apart and is made if it is new. Neighbours are
-    /// mostly the same.
+    /// The place of a value, which is `same` as what `key` tells apart and is made if it is new. `clue` is the same
+    /// for the same value and mostly another for another, and costs less than a hash.
     #[inline]
     pub fn place<K: std::hash::Hash>(
         &mut self,
+        clue: u64,
         key: &K,
         same: impl Fn(&T) -> bool,
         make: impl FnOnce() -> T,
     ) -> u32 {
-        if self.values.get(self.latest).is_some_and(&same) {
-            return self.latest as u32;
+        let latest = &mut self.latest[(mixed_top(clue) % LATEST as u64) as usize];
+        if self.values.get(*latest as usize).is_some_and(&same) {
+            return *latest;
         }
         let hash = self.hasher.hash_one(key);
         let found = self.places.find(hash, |place| same(&self.values[*place as usize])).copied();
@@ -369,7 +376,7 @@ impl<T> Interned<T> {
             self.places.insert_unique(hash, place, |place| hashes[*place as usize]);
             place
         });
-        self.latest = place as usize;
+        *latest = place;
         place
     }
 
@@ -418,7 +425,8 @@ mod tests {
             assert_eq!(ids.get(3 + 2 * i).map(|id| id.to_string()).as_deref(), Some(*id));
             assert_eq!(ids.get(4 + 2 * i), None);
         }
-        let array = array((0..ids.len()).map(|row| ids.get(row))).expect("an array");
+        let each: Vec<Option<Id<'_>>> = (0..ids.len()).map(|row| ids.get(row)).collect();
+        let array = array(&each).expect("an array");
         let expected: Vec<Option<&str>> =
             [None; 3].into_iter().chain(IDS.iter().flat_map(|id| [Some(*id), None])).collect();
         assert_eq!(array, StringArray::from(expected));
@@ -438,7 +446,8 @@ mod tests {
     #[test]
     fn equal_values_have_one_place() {
         let mut words: Interned<String> = Interned::default();
-        let mut place = |word: &str| words.place(&word, |w| w == word, || word.to_owned());
+        let mut place =
+            |word: &str| words.place(word.len() as u64, &word, |w| w == word, || word.to_owned());
         let places: Vec<u32> = ["a", "b", "a", "a", "c", "b", ""].map(&mut place).into();
         assert_eq!(places, [0, 1, 0, 0, 2, 1, 3]);
         assert_eq!(&*words.into_values(), ["a", "b", "c", ""]);

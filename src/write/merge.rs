@@ -5,19 +5,18 @@
 //! The outcome depends on the rows alone, not on the order in which they come or on threads.
 
 use super::WriteError;
-use super::ids::{self, Id, Ids};
+use super::column::{Column, IdColumn};
+use super::dictionary::Coded;
+use super::ids::{Id, Ids};
 use super::parquet::{Columns, ROW_GROUP_ROWS_MAX};
-use super::rows::{Class, Keys, Pull, Pulls, Rows, Said};
+use super::rows::{Class, Flags, Keys, Pull, Pulls, Rows, Said};
 use super::schema::LIVENESS_DETAIL;
 use super::spill::{Gathered, Held, Merging, Spilled};
-use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, BooleanArray, Decimal128Array, DictionaryArray, Int32Array,
-    PrimitiveArray, StringArray, TimestampMillisecondArray,
-};
-use arrow::buffer::NullBuffer;
-use arrow::datatypes::{Date32Type, Int8Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow::array::{ArrowPrimitiveType, BooleanArray, PrimitiveArray, TimestampMillisecondArray};
+use arrow::datatypes::{Int64Type, TimestampMillisecondType};
 use arrow::error::ArrowError;
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -470,38 +469,12 @@ impl<V: Copy> Few<V> {
         Few { values, places }
     }
 
-    /// A column of texts of few values.
-    fn words<'v>(&'v self, word: impl Fn(V) -> Option<&'v str>) -> Result<ArrayRef, ArrowError> {
-        let mut places: HashMap<&str, i32> = HashMap::new();
-        let mut words: Vec<&str> = Vec::new();
-        let keys: Vec<Option<i32>> = self
-            .values
-            .iter()
-            .map(|value| {
-                let word = word(*value)?;
-                Some(*places.entry(word).or_insert_with(|| {
-                    words.push(word);
-                    words.len() as i32 - 1
-                }))
-            })
-            .collect();
-        let keys: Int32Array = self.numbers(&keys);
-        let words = StringArray::from(words);
-        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(words))?))
-    }
-
-    /// A column of numbers, of which each value has one.
-    fn numbers<P: ArrowPrimitiveType>(&self, numbers: &[Option<P::Native>]) -> PrimitiveArray<P> {
-        let values: Vec<P::Native> =
-            self.places.iter().map(|p| numbers[*p as usize].unwrap_or_default()).collect();
-        let nulls = numbers.iter().any(Option::is_none).then(|| {
-            NullBuffer::from_iter(self.places.iter().map(|p| numbers[*p as usize].is_some()))
-        });
-        PrimitiveArray::new(values.into(), nulls)
-    }
-
-    fn each<N>(&self, number: impl Fn(V) -> Option<N>) -> Vec<Option<N>> {
-        self.values.iter().map(|value| number(*value)).collect()
+    /// A column of what each value has.
+    fn coded<N: Clone>(&self, of: impl Fn(V) -> Option<N>) -> Coded<'_, N> {
+        Coded {
+            values: self.values.iter().map(|value| of(*value)).collect(),
+            places: Cow::Borrowed(&self.places),
+        }
     }
 }
 
@@ -510,7 +483,7 @@ impl Columns for GatheredGroup<'_> {
         self.order.len()
     }
 
-    fn column(&self, place: usize) -> Result<ArrayRef, WriteError> {
+    fn column(&self, place: usize) -> Result<Column<'_>, WriteError> {
         self.named(LIVENESS_DETAIL.file_schema.field(place).name())
     }
 }
@@ -552,8 +525,15 @@ impl<'r> GatheredGroup<'r> {
         self.order.iter().map(move |r| fact(&self.rows[r.batch as usize], r.row as usize))
     }
 
-    fn ids(&self, ids: fn(&Rows) -> &Ids) -> Result<ArrayRef, ArrowError> {
-        Ok(Arc::new(ids::array(self.each(|rows, row| ids(rows).get(row)))?))
+    fn ids(&self, ids: fn(&Rows) -> &Ids) -> Column<'_> {
+        if self.rows.iter().all(|rows| ids(rows).is_null()) {
+            return Column::Nulls(self.order.len());
+        }
+        let id = move |r: &RowRef| ids(&self.rows[r.batch as usize]).get(r.row as usize);
+        Column::Ids(IdColumn {
+            rows: self.order.len(),
+            of: Box::new(move |rows, out| out.extend(self.order[rows].iter().map(id))),
+        })
     }
 
     fn numbers<P: ArrowPrimitiveType>(
@@ -563,77 +543,89 @@ impl<'r> GatheredGroup<'r> {
         PrimitiveArray::from_iter_values(self.each(|rows, row| numbers(rows)[row]))
     }
 
+    fn flags(&self, flag: fn(Flags) -> Option<bool>) -> Column<'_> {
+        let flags = self.each(|rows, row| flag(rows.flags[row]));
+        Column::Array(Arc::new(BooleanArray::from_iter(flags)))
+    }
+
     /// One column of the file schema, by its name.
-    fn named(&self, name: &str) -> Result<ArrayRef, WriteError> {
-        let said_code = |code: fn(&'r Said) -> Option<i32>| -> ArrayRef {
-            let numbers: Int32Array = self.saids.numbers(&self.saids.each(code));
-            Arc::new(numbers)
+    fn named(&self, name: &str) -> Result<Column<'_>, WriteError> {
+        let GatheredGroup { classes, saids, .. } = self;
+        let few = |number: fn(&Rows, usize) -> Option<i32>| {
+            Column::Numbers(Coded::of_numbers(self.each(number)))
         };
-        let array: ArrayRef = match name {
+        Ok(match name {
             "settlement_date" => {
-                let dates = self.classes.each(|class| Some(class.settlement_date));
-                Arc::new(self.classes.numbers::<Date32Type>(&dates))
+                Column::Numbers(classes.coded(|class| Some(class.settlement_date)))
             }
-            "account" => self.classes.words(|class| Some(&class.account))?,
-            "billing_tag" => self.classes.words(|class| Some(&class.billing_tag))?,
-            "billing_tag_code" => self.classes.words(|class| Some(&class.billing_tag_code))?,
-            "product" => self.classes.words(|class| class.product.as_deref())?,
-            "channel" => self.classes.words(|class| class.channel.as_deref())?,
-            "compare_source" => self.classes.words(|class| class.compare_source.as_deref())?,
+            "account" => Column::Texts(classes.coded(|class| Some(&*class.account))),
+            "billing_tag" => Column::Texts(classes.coded(|class| Some(&*class.billing_tag))),
+            "billing_tag_code" => {
+                Column::Texts(classes.coded(|class| Some(&*class.billing_tag_code)))
+            }
+            "product" => Column::Texts(classes.coded(|class| class.product.as_deref())),
+            "channel" => Column::Texts(classes.coded(|class| class.channel.as_deref())),
+            "compare_source" => {
+                Column::Texts(classes.coded(|class| class.compare_source.as_deref()))
+            }
             "rule_id" => {
-                let classes = &self.classes;
-                let rules: Vec<Option<Id<'_>>> =
-                    classes.each(|class| class.rule_id.as_deref().map(Id::of));
-                Arc::new(ids::array(classes.places.iter().map(|p| rules[*p as usize]))?)
+                let Coded { values, places } =
+                    classes.coded(|class| class.rule_id.as_deref().map(Id::of));
+                match values.iter().all(Option::is_none) {
+                    true => Column::Nulls(places.len()),
+                    false => Column::Ids(IdColumn {
+                        rows: places.len(),
+                        of: Box::new(move |rows, out| {
+                            out.extend(places[rows].iter().map(|place| values[*place as usize]));
+                        }),
+                    }),
+                }
             }
-            "compare_lib_type" => self.saids.words(|said| said.compare_lib_type.as_deref())?,
-            "errmsg" => self.saids.words(|said| said.errmsg.as_deref())?,
-            "livemsg" => self.saids.words(|said| said.livemsg.as_deref())?,
-            "comparemsg" => self.saids.words(|said| said.comparemsg.as_deref())?,
-            "errcode" => said_code(|said| said.errcode),
-            "livestatus" => said_code(|said| said.livestatus),
-            "comparestatus" => said_code(|said| said.comparestatus),
+            "compare_lib_type" => {
+                Column::Texts(saids.coded(|said| said.compare_lib_type.as_deref()))
+            }
+            "errmsg" => Column::Texts(saids.coded(|said| said.errmsg.as_deref())),
+            "livemsg" => Column::Texts(saids.coded(|said| said.livemsg.as_deref())),
+            "comparemsg" => Column::Texts(saids.coded(|said| said.comparemsg.as_deref())),
+            "errcode" => Column::Numbers(saids.coded(|said| said.errcode)),
+            "livestatus" => Column::Numbers(saids.coded(|said| said.livestatus)),
+            "comparestatus" => Column::Numbers(saids.coded(|said| said.comparestatus)),
             "liveness_mode" => {
-                let modes = self.saids.each(|said| said.liveness_mode);
-                Arc::new(self.saids.numbers::<Int8Type>(&modes))
+                Column::Numbers(saids.coded(|said| said.liveness_mode.map(i32::from)))
             }
-            "source_key" => self.keys.words(Some)?,
+            "source_key" => Column::Texts(self.keys.coded(Some)),
             "req_time" => {
                 let times = self.numbers::<TimestampMillisecondType>(|rows| &rows.req_time);
-                Arc::new(times.with_timezone("UTC"))
+                Column::Array(Arc::new(times.with_timezone("UTC")))
+            }
+            "fetched_at" if !self.each(|rows, row| rows.flags[row].fetched()).any(|told| told) => {
+                Column::Nulls(self.order.len())
             }
             "fetched_at" => {
                 let times =
                     self.each(|rows, row| rows.flags[row].fetched().then(|| rows.rank_time[row]));
-                Arc::new(TimestampMillisecondArray::from_iter(times).with_timezone("UTC"))
+                let times = TimestampMillisecondArray::from_iter(times).with_timezone("UTC");
+                Column::Array(Arc::new(times))
             }
-            "earlier_pulls" => Pulls::column(self.each(Rows::earlier))?,
-            "sim" => {
-                let sims = self.each(|rows, row| rows.sim(row).map(i128::from));
-                Arc::new(Decimal128Array::from_iter(sims).with_precision_and_scale(5, 2)?)
+            "earlier_pulls" => Column::Array(Pulls::column(self.each(Rows::earlier))?),
+            "sim" => few(Rows::sim),
+            "is_need_charge" => self.flags(Flags::is_need_charge),
+            "snapshot_final" => self.flags(Flags::snapshot_final),
+            "detail_index" => few(|rows, row| Some(rows.detail_index[row])),
+            "detail_count" => few(|rows, row| Some(rows.detail_count[row])),
+            "source_record" => {
+                Column::Array(Arc::new(self.numbers::<Int64Type>(|rows| &rows.source_record)))
             }
-            "is_need_charge" => {
-                let flags = self.each(|rows, row| rows.flags[row].is_need_charge());
-                Arc::new(BooleanArray::from_iter(flags))
-            }
-            "snapshot_final" => {
-                let flags = self.each(|rows, row| rows.flags[row].snapshot_final());
-                Arc::new(BooleanArray::from_iter(flags))
-            }
-            "detail_index" => Arc::new(self.numbers::<Int32Type>(|rows| &rows.detail_index)),
-            "detail_count" => Arc::new(self.numbers::<Int32Type>(|rows| &rows.detail_count)),
-            "source_record" => Arc::new(self.numbers::<Int64Type>(|rows| &rows.source_record)),
-            "seq" => self.ids(|rows| &rows.seq)?,
-            "request_id" => self.ids(|rows| &rows.request_id)?,
-            "biz_token" => self.ids(|rows| &rows.biz_token)?,
-            "idcard_hmac" => self.ids(|rows| &rows.idcard_hmac)?,
-            "name_hmac" => self.ids(|rows| &rows.name_hmac)?,
+            "seq" => self.ids(|rows| &rows.seq),
+            "request_id" => self.ids(|rows| &rows.request_id),
+            "biz_token" => self.ids(|rows| &rows.biz_token),
+            "idcard_hmac" => self.ids(|rows| &rows.idcard_hmac),
+            "name_hmac" => self.ids(|rows| &rows.name_hmac),
             other => {
                 return Err(WriteError::Arrow(ArrowError::SchemaError(format!(
                     "no rows hold a column {other}"
                 ))));
             }
-        };
-        Ok(array)
+        })
     }
 }

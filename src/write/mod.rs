@@ -4,8 +4,11 @@
 //! under names made of their content, then one commit to the table's Delta log makes them visible, then
 //! what they replace is deleted.
 
+mod chunk;
+mod column;
 pub mod delta;
 mod dictionary;
+mod encodings;
 pub mod ids;
 pub mod merge;
 pub mod parquet;
@@ -16,6 +19,7 @@ pub mod schema;
 pub mod small;
 pub mod spill;
 
+pub use column::Column;
 pub use replace::replace_partitions;
 
 use crate::storage::{Place, StorageError, is_unfinished};

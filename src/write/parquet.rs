@@ -3,11 +3,12 @@
 //! Takes rows in their final order; gives the bytes of a data file and its name, both functions of the
 //! rows and the schema version alone: no clock, host, run or thread count goes into them.
 
-use super::dictionary::Chunk;
+use super::chunk::Chunk;
+use super::column::Column;
 use super::schema::Table;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef, Int32Type, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Int64Type, SchemaRef};
 use bytes::{Buf, Bytes};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
@@ -58,8 +59,8 @@ pub type FileFacts = Vec<(&'static str, String)>;
 /// encodes it.
 pub trait Columns: Sync {
     fn rows(&self) -> usize;
-    /// The column at a place of the table's file schema, in its type.
-    fn column(&self, place: usize) -> Result<ArrayRef, WriteError>;
+    /// The column at a place of the table's file schema; an array is of the type it has there.
+    fn column(&self, place: usize) -> Result<Column<'_>, WriteError>;
 }
 
 impl Columns for RecordBatch {
@@ -67,8 +68,8 @@ impl Columns for RecordBatch {
         self.num_rows()
     }
 
-    fn column(&self, place: usize) -> Result<ArrayRef, WriteError> {
-        Ok(self.columns()[place].clone())
+    fn column(&self, place: usize) -> Result<Column<'_>, WriteError> {
+        Ok(Column::Array(self.columns()[place].clone()))
     }
 }
 
@@ -119,15 +120,13 @@ impl<'t> Encoder<'t> {
             .enumerate()
             .map(|(place, (writers, (field, first)))| {
                 let column = group.column(place)?;
-                if let Some(column) = column.as_dictionary_opt::<Int32Type>()
-                    && let Some(chunk) = Chunk::of(column, &descr.column(first), properties)?
-                {
-                    return Ok(vec![EncodedColumn::Dictionary(chunk)]);
+                if let Some(chunk) = column.chunk(&descr.column(first), properties)? {
+                    return Ok(vec![EncodedColumn::Here(chunk)]);
                 }
-                let leaves = compute_leaves(field, &column)?;
+                let leaves = compute_leaves(field, &column.into_array(field.data_type())?)?;
                 let each = writers.into_iter().zip(leaves).map(|(mut writer, leaf)| {
                     writer.write(&leaf)?;
-                    Ok(EncodedColumn::Other(writer.close()?))
+                    Ok(EncodedColumn::There(writer.close()?))
                 });
                 each.collect()
             })
@@ -135,10 +134,10 @@ impl<'t> Encoder<'t> {
         let mut row_group = self.writer.next_row_group()?;
         for chunk in chunks.into_iter().flatten() {
             match chunk {
-                EncodedColumn::Dictionary(chunk) => {
+                EncodedColumn::Here(chunk) => {
                     row_group.append_column(&chunk.bytes, chunk.close)?;
                 }
-                EncodedColumn::Other(chunk) => chunk.append_to_row_group(&mut row_group)?,
+                EncodedColumn::There(chunk) => chunk.append_to_row_group(&mut row_group)?,
             }
         }
         row_group.close()?;
@@ -163,10 +162,10 @@ impl<'t> Encoder<'t> {
     }
 }
 
-/// A column of a row group, by who encoded it.
+/// A column of a row group, by who encoded it: this room, or the parquet crate.
 enum EncodedColumn {
-    Dictionary(Chunk),
-    Other(ArrowColumnChunk),
+    Here(Chunk),
+    There(ArrowColumnChunk),
 }
 
 /// First 16 hex digits of the SHA-256.

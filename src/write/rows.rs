@@ -68,6 +68,16 @@ pub struct Said<S = Box<str>> {
 }
 
 impl Said<&str> {
+    /// What mostly tells it from others.
+    fn clue(&self) -> u64 {
+        let code = |code: Option<i32>| code.map_or(u64::MAX, |code| code as u64);
+        let len = |text: Option<&str>| text.map_or(u64::MAX, |text| text.len() as u64);
+        let mode = self.liveness_mode.map_or(u64::MAX, |mode| mode as u64);
+        [code(self.livestatus), code(self.comparestatus), len(self.compare_lib_type), mode]
+            .into_iter()
+            .fold(code(self.errcode), |clue, fact| clue.wrapping_mul(31).wrapping_add(fact))
+    }
+
     fn is(&self, said: &Said) -> bool {
         self.errcode == said.errcode
             && self.livestatus == said.livestatus
@@ -442,14 +452,19 @@ impl RowsBuilder {
             (placed.usage_date.date32(), placed.settlement_date.date32());
         // Labels and codes are the catalogue's, each of which stands at one place.
         let at = |label: Option<&'static str>| label.map(str::as_ptr);
+        let same = |held: &Cow<'static, str>, label: &'static str| match held {
+            Cow::Borrowed(held) => std::ptr::eq(*held, label) || *held == label,
+            Cow::Owned(held) => held == label,
+        };
         let is = |held: &Option<Cow<'static, str>>, label: Option<&'static str>| match (held, label)
         {
-            (Some(Cow::Borrowed(held)), Some(label)) => {
-                std::ptr::eq(*held, label) || *held == label
-            }
-            (held, label) => held.as_deref() == label,
+            (Some(held), Some(label)) => same(held, label),
+            (held, label) => held.is_none() && label.is_none(),
         };
+        let tag = placed.billing_tag.as_ptr() as u64;
+        let channel = at(placed.channel).map_or(0, |channel| channel as u64);
         let class = self.classes.place(
+            (usage_date as u64).wrapping_add(tag).wrapping_add(channel),
             &(
                 usage_date,
                 settlement_date,
@@ -462,7 +477,7 @@ impl RowsBuilder {
             |class| {
                 class.usage_date == usage_date
                     && class.settlement_date == settlement_date
-                    && class.billing_tag == placed.billing_tag
+                    && same(&class.billing_tag, placed.billing_tag)
                     && is(&class.product, placed.product)
                     && is(&class.channel, placed.channel)
                     && is(&class.compare_source, placed.compare_source)
@@ -490,7 +505,7 @@ impl RowsBuilder {
             compare_lib_type: attempt.compare_lib_type.as_deref(),
             liveness_mode: attempt.liveness_mode,
         };
-        let said = self.saids.place(&said, |held| said.is(held), || said.own());
+        let said = self.saids.place(said.clue(), &said, |held| said.is(held), || said.own());
         let rows = &mut self.rows;
         rows.rank_time.push(placed.rank_time);
         rows.req_time.push(attempt.req_time);
@@ -600,6 +615,7 @@ impl RowsBuilder {
                     .map(|words| words.at(row));
             let [account, tag, code, product, channel, compare] = named;
             builder.rows.class.push(builder.classes.place(
+                tag.map_or(0, |tag| tag.len() as u64),
                 &(settlement, named, rule),
                 |class| {
                     class.settlement_date == settlement
@@ -633,7 +649,8 @@ impl RowsBuilder {
                 compare_lib_type: compare_lib_type.at(row),
                 liveness_mode: liveness_mode.is_valid(row).then(|| liveness_mode.value(row)),
             };
-            let place = builder.saids.place(&said, |held| said.is(held), || said.own());
+            let place =
+                builder.saids.place(said.clue(), &said, |held| said.is(held), || said.own());
             builder.rows.said.push(place);
             builder.rows.flags.push(Flags::new(
                 bool(is_need_charge, row),

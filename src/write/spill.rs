@@ -280,10 +280,11 @@ impl Tables {
         };
         for rows in rows {
             let classes = rows.classes.iter();
-            let places = classes.map(|c| tables.classes.place(c, |held| held == c, || c.clone()));
+            let places =
+                classes.map(|c| tables.classes.place(0, c, |held| held == c, || c.clone()));
             tables.class_of.push(places.collect());
             let saids = rows.saids.iter();
-            let places = saids.map(|s| tables.saids.place(s, |held| held == s, || s.clone()));
+            let places = saids.map(|s| tables.saids.place(0, s, |held| held == s, || s.clone()));
             tables.said_of.push(places.collect());
             if !stored {
                 tables.key_from.push(tables.keys.len() as u32);
@@ -1292,8 +1293,12 @@ mod tests {
         let mut rows = merged.day(day).expect("a day");
         let mut groups = Vec::new();
         while let Some(group) = rows.next_group().expect("a group") {
-            let n = LIVENESS_DETAIL.file_schema.fields().len();
-            let columns = (0..n).map(|place| group.column(place).expect("a column")).collect();
+            let fields = LIVENESS_DETAIL.file_schema.fields();
+            let array = |(place, field): (usize, &arrow::datatypes::FieldRef)| {
+                let column = group.column(place).expect("a column");
+                column.into_array(field.data_type()).expect("an array")
+            };
+            let columns = fields.iter().enumerate().map(array).collect();
             let schema = LIVENESS_DETAIL.file_schema.clone();
             groups.push(RecordBatch::try_new(schema, columns).expect("columns of the schema"));
         }
