@@ -25,8 +25,7 @@ use json::{BYTE_ORDER_MARK, Fault};
 use record::{Draft, Outcome, Trace, UnknownMembers, Unusable};
 use std::borrow::Cow;
 use std::io::{self, Read};
-use std::sync::Arc;
-use template::Template;
+use template::Known;
 
 /// Where records go.
 pub trait Sink {
@@ -107,7 +106,7 @@ pub struct Decoder<'w> {
     stream_broken: bool,
     stream_break_told: bool,
     unknown: UnknownMembers,
-    templates: Vec<Arc<Template>>,
+    templates: Vec<Known>,
     tally: Tally,
 }
 

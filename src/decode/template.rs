@@ -12,6 +12,7 @@ use super::envelope::{Found, Slot};
 use super::json::{BLOCK, Cursor, Plain, Scalar, plain_string_end, stops_in};
 use super::record::{DetailFound, Draft, Leaf, Taken, UnknownMembers, code};
 use crate::model::Attempt;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,8 +32,9 @@ pub struct Template {
 
 #[derive(Debug)]
 struct Attempts {
-    /// From brace to behind brace.
-    each: Steps,
+    /// From brace to behind brace: up to what the service said of it, what it said, and the rest. Where its members do
+    /// not stand side by side, all of it is the first.
+    each: [Steps; 3],
     between: Text,
     /// From behind the last attempt to the record's end.
     tail: Steps,
@@ -143,19 +145,19 @@ impl Template {
         let (each_unknown, unknown) = draft.unknown.clone().apart(n as u64);
         let between = trace.attempts.get(1).map_or(",", |second| &text[first.1..second.0]);
         let attempts = Attempts {
-            each: steps(first.0..first.1)?,
+            each: steps(first.0..first.1)?.around_said(),
             between: Text::of(between),
             tail: steps(last.1..text.len())?,
             unknown: each_unknown,
         };
         let head = steps(0..first.0)?;
-        let in_line = [&head, &attempts.each, &attempts.tail].into_iter().all(Steps::in_line)
+        let in_line = attempts.each.iter().chain([&head, &attempts.tail]).all(Steps::in_line)
             && !between.contains('\n');
         let attempts = Some(attempts);
         let template = Template { head, attempts, enveloped, unknown, in_line };
         // What holds of one attempt must hold of the others.
         let mut again = Draft::default();
-        let same = template.read(text, false, &mut again) == Some(text.len())
+        let same = template.read(text, false, &mut Met::default(), &mut again) == Some(text.len())
             && again.attempts == draft.attempts
             && again.record == draft.record
             && paths(&again.unknown) == paths(&draft.unknown);
@@ -164,7 +166,13 @@ impl Template {
 
     /// Reads the record at the beginning of `text`, if it looks like the template's; the offset behind it. `in_line`
     /// says that there must be no line break in it.
-    pub fn read<'a>(&self, text: &'a str, in_line: bool, draft: &mut Draft<'a>) -> Option<usize> {
+    fn read<'a>(
+        &self,
+        text: &'a str,
+        in_line: bool,
+        met: &mut Met,
+        draft: &mut Draft<'a>,
+    ) -> Option<usize> {
         if in_line && !self.in_line {
             return None;
         }
@@ -183,7 +191,20 @@ impl Template {
                 });
                 let attempt = &mut draft.attempts[index];
                 let mut take = OfAttempt { attempt, has: DetailFound::default() };
-                at = attempts.each.read(text, at, in_line, &mut take)?;
+                let [begin, said, rest] = &attempts.each;
+                at = begin.read(text, at, in_line, &mut take)?;
+                if !said.steps.is_empty() {
+                    let from = at;
+                    at = match met.take(text, from, take.attempt) {
+                        Some(after) => after,
+                        None => {
+                            let after = said.read(text, from, in_line, &mut take)?;
+                            met.note(text, from..after, take.attempt);
+                            after
+                        }
+                    };
+                    at = rest.read(text, at, in_line, &mut take)?;
+                }
                 if take.has.missing().is_some() {
                     return None;
                 }
@@ -277,6 +298,22 @@ impl Steps {
             insert_same(&mut steps, first, &text[from..at]);
         }
         Some(Steps { steps, end: Text::of(&text[at..range.end]) })
+    }
+
+    /// Apart: what is before the members of [`SAID`], these, and what is behind; all in the first if they do not stand
+    /// side by side.
+    fn around_said(mut self) -> [Steps; 3] {
+        let is_said = |step: &Step| matches!(step, Step::Value { taken: Taken::Detail(member), .. } if SAID.contains(member));
+        let first = self.steps.iter().position(is_said).unwrap_or(0);
+        let n = self.steps[first..].iter().take_while(|step| is_said(step)).count();
+        // Each stands there once.
+        if n < SAID.len() {
+            return [self, Steps::default(), Steps::default()];
+        }
+        let rest = self.steps.split_off(first + n);
+        let said = self.steps.split_off(first);
+        let end = std::mem::take(&mut self.end);
+        [self, Steps { steps: said, end: Text::default() }, Steps { steps: rest, end }]
     }
 
     /// Whether no line break stands in it.
@@ -487,6 +524,123 @@ fn near<'a>(
 /// Digits of a number that is read at once.
 const DIGITS_FEW: usize = 10;
 
+/// Members by which the service says what became of an attempt, by their places in `DETAIL_MEMBERS`: `IsNeedCharge` to
+/// `Comparemsg`. What they say together is one of a few things.
+const SAID: Range<u32> = 2..9;
+
+/// What a reader has met of what the service says, by a hash of its beginning: the text of all those members, and what
+/// was taken of them.
+#[derive(Clone, Debug, Default)]
+pub struct Met {
+    said: Vec<Option<Box<MetSaid>>>,
+    found: u64,
+    missed: u64,
+}
+
+#[derive(Clone, Debug)]
+struct MetSaid {
+    /// With the byte behind it, which a number may end by.
+    text: Box<[u8]>,
+    is_need_charge: Option<bool>,
+    codes: [Option<i32>; 3],
+    /// Where the messages stand in the text.
+    messages: [Option<Range<usize>>; 3],
+}
+
+/// Things that are held.
+const MET_MAX: usize = 64;
+
+/// So many are read before one is held: the reader of a small object does not come to it.
+const MET_AFTER: u64 = 16;
+
+/// Bytes behind which what is said begins to differ, and bytes that tell which it is.
+const CLUE: Range<usize> = 16..48;
+
+impl Met {
+    /// Takes what is said at `at` if it was met before; the offset behind it.
+    #[inline(always)]
+    fn take<'a>(&mut self, text: &'a str, at: usize, attempt: &mut Attempt<'a>) -> Option<usize> {
+        if self.said.is_empty() {
+            return None;
+        }
+        let rest = text.as_bytes().get(at..)?;
+        let met = self.said[clue(rest)?].as_ref().filter(|met| rest.starts_with(&met.text))?;
+        let message = |range: &Option<Range<usize>>| match range {
+            Some(range) => text.get(at + range.start..at + range.end).map(Cow::Borrowed),
+            None => None,
+        };
+        attempt.is_need_charge = met.is_need_charge;
+        [attempt.errcode, attempt.livestatus, attempt.comparestatus] = met.codes;
+        attempt.errmsg = message(&met.messages[0]);
+        attempt.livemsg = message(&met.messages[1]);
+        attempt.comparemsg = message(&met.messages[2]);
+        self.found += 1;
+        Some(at + met.text.len() - 1)
+    }
+
+    /// Keeps what was said in `range`, which has been read into the attempt.
+    fn note(&mut self, text: &str, range: Range<usize>, attempt: &Attempt<'_>) {
+        self.missed += 1;
+        // Where each says something else, to keep it is for nothing.
+        if self.missed <= MET_AFTER || self.missed > 4 * MET_MAX as u64 + self.found / 2 {
+            return;
+        }
+        let bytes = text.as_bytes();
+        let (Some(clue), Some(said)) =
+            (clue(&bytes[range.start..]), bytes.get(range.start..range.end + 1))
+        else {
+            return;
+        };
+        let place = |message: &Option<Cow<'_, str>>| match message {
+            None => Some(None),
+            Some(Cow::Borrowed(message)) => {
+                let from = (message.as_ptr() as usize).checked_sub(said.as_ptr() as usize)?;
+                Some(Some(from..from + message.len()))
+            }
+            // What had escapes is read again.
+            Some(Cow::Owned(_)) => None,
+        };
+        let (Some(errmsg), Some(livemsg), Some(comparemsg)) =
+            (place(&attempt.errmsg), place(&attempt.livemsg), place(&attempt.comparemsg))
+        else {
+            return;
+        };
+        if said.contains(&b'\n') {
+            return;
+        }
+        self.said.resize(MET_MAX, None);
+        self.said[clue] = Some(Box::new(MetSaid {
+            text: said.into(),
+            is_need_charge: attempt.is_need_charge,
+            codes: [attempt.errcode, attempt.livestatus, attempt.comparestatus],
+            messages: [errmsg, livemsg, comparemsg],
+        }));
+    }
+}
+
+/// Where among those that are held what begins like `said` would be.
+#[inline(always)]
+fn clue(said: &[u8]) -> Option<usize> {
+    let (words, _) = said.get(CLUE)?.as_chunks::<8>();
+    let mixed = words.iter().fold(0, |mixed: u64, word| {
+        (mixed.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    });
+    Some((mixed >> (u64::BITS - MET_MAX.ilog2())) as usize)
+}
+
+/// A template, and what its reader has met.
+#[derive(Clone, Debug)]
+pub struct Known {
+    template: Arc<Template>,
+    met: Met,
+}
+
+impl From<&Arc<Template>> for Known {
+    fn from(template: &Arc<Template>) -> Known {
+        Known { template: template.clone(), met: Met::default() }
+    }
+}
+
 /// What has been learned of the records of a source, by all who read it.
 #[derive(Debug, Default)]
 pub struct Learned {
@@ -504,8 +658,9 @@ const MISSED_EACH: u64 = 256;
 
 impl Learned {
     /// The templates so far, the newest first.
-    pub fn templates(&self) -> Vec<Arc<Template>> {
-        self.templates.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn templates(&self) -> Vec<Known> {
+        let templates = self.templates.read().unwrap_or_else(PoisonError::into_inner);
+        templates.iter().map(Known::from).collect()
     }
 
     /// Whether a record that no template reads is one to learn from.
@@ -516,21 +671,19 @@ impl Learned {
     }
 
     /// Makes a template of a record if it can; gives those there are then.
-    pub fn learn(
-        &self,
-        text: &str,
-        draft: &Draft<'_>,
-        enveloped: bool,
-    ) -> Option<Vec<Arc<Template>>> {
+    pub fn learn(&self, text: &str, draft: &Draft<'_>, enveloped: bool) -> Option<Vec<Known>> {
         self.tried.fetch_add(1, Ordering::Relaxed);
         let template = Template::of(text, draft, enveloped)?;
         let mut templates = self.templates.write().unwrap_or_else(PoisonError::into_inner);
         // Another worker may have learned it meanwhile.
-        if !templates.iter().any(|known| known.read(text, false, &mut Draft::default()).is_some()) {
+        let reads = |known: &Arc<Template>| {
+            known.read(text, false, &mut Met::default(), &mut Draft::default()).is_some()
+        };
+        if !templates.iter().any(reads) {
             templates.truncate(TEMPLATES_MAX - 1);
             templates.insert(0, Arc::new(template));
         }
-        Some(templates.clone())
+        Some(templates.iter().map(Known::from).collect())
     }
 }
 
@@ -538,13 +691,14 @@ impl Learned {
 /// first; the offset behind it. When none can, the draft is empty again.
 #[inline]
 pub fn read<'a>(
-    templates: &mut [Arc<Template>],
+    templates: &mut [Known],
     text: &'a str,
     in_line: bool,
     draft: &mut Draft<'a>,
 ) -> Option<usize> {
     for place in 0..templates.len() {
-        if let Some(after) = templates[place].read(text, in_line, draft) {
+        let Known { template, met } = &mut templates[place];
+        if let Some(after) = template.read(text, in_line, met, draft) {
             if place > 0 {
                 templates[..=place].rotate_right(1);
             }

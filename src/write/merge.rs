@@ -490,34 +490,42 @@ impl Columns for GatheredGroup<'_> {
 
 impl<'r> GatheredGroup<'r> {
     pub fn of(rows: &'r [Rows], order: &'r [RowRef]) -> GatheredGroup<'r> {
-        GatheredGroup {
-            rows,
-            order,
-            classes: Few::of(
+        let classes = || {
+            Few::of(
                 rows,
                 order,
                 |rows| &rows.classes,
                 <[Class]>::len,
                 |classes, place| &classes[place],
                 |rows| &rows.class,
-            ),
-            saids: Few::of(
+            )
+        };
+        let saids = || {
+            Few::of(
                 rows,
                 order,
                 |rows| &rows.saids,
                 <[Said]>::len,
                 |saids, place| &saids[place],
                 |rows| &rows.said,
-            ),
-            keys: Few::of(
+            )
+        };
+        let keys = || {
+            Few::of(
                 rows,
                 order,
                 |rows| &rows.keys,
                 |keys| keys.len(),
                 Keys::text,
                 |rows| &rows.source_key,
-            ),
-        }
+            )
+        };
+        // Side by side, where the threads are those of the run.
+        let (classes, (saids, keys)) = match rayon::current_thread_index() {
+            Some(_) => rayon::join(classes, || rayon::join(saids, keys)),
+            None => (classes(), (saids(), keys())),
+        };
+        GatheredGroup { rows, order, classes, saids, keys }
     }
 
     /// A fact of each row.

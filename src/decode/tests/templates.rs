@@ -202,3 +202,65 @@ fn depth_counts_as_it_does_for_the_strict_reader() {
         assert_eq!(seen.rejects.len(), usize::from(n + 4 > 128), "{n} in the envelope");
     }
 }
+
+/// What an attempt says is mostly what another said: it is read as each of them alone is, odd and broken ones among them.
+#[test]
+fn what_was_said_before_is_read_as_it_was() {
+    let mut rng = Rng(0x5A1D);
+    let codes =
+        ["0", "2016", "1002", "70000", "null", "\"7\"", "1.0", "-3", "12345678901", "01", "2e1"];
+    let messages = [
+        "\"成功\"",
+        "\"疑似非真人录制\"",
+        "null",
+        "\"\"",
+        "\"a\\nb\"",
+        "\"成\u{1}\"",
+        "5",
+        "\"成功",
+    ];
+    let charges = ["true", "false", "null", "\"true\"", "tru", "true "];
+    let pick = |rng: &mut Rng, of: &[&'static str], sound: usize| {
+        let n = if rng.often(97) { sound } else { of.len() };
+        of[rng.below(n)]
+    };
+    let mut lines = Vec::new();
+    for i in 0..3000 {
+        let mut attempt = || {
+            let code = |rng: &mut Rng| pick(rng, &codes, 4);
+            let message = |rng: &mut Rng| pick(rng, &messages, 4);
+            format!(
+                r#"{{"ReqTime":"1772296082585","Seq":"s{i}","IsNeedCharge":{},"Errcode":{},"Errmsg":{},"Livestatus":{},"Livemsg":{},"Comparestatus":{},"Comparemsg":{}{},"LivenessMode":5}}"#,
+                pick(&mut rng, &charges, 3),
+                code(&mut rng),
+                message(&mut rng),
+                code(&mut rng),
+                message(&mut rng),
+                code(&mut rng),
+                message(&mut rng),
+                if rng.often(2) { ",\"New\":1" } else { "" },
+            )
+        };
+        let attempts = [attempt(), attempt()].join(",");
+        lines.push(LIKELY.replace("ATTEMPTS", &attempts).replace("EXTRA", "app"));
+    }
+    let text = lines.join("\n") + "\n";
+    let wanted = Wanted::default();
+    let seen = decode_with(text.as_bytes(), Framing::Lines, &wanted);
+    let (mut records, mut rejects, mut offset) = (seen.records.iter(), seen.rejects.iter(), 0);
+    for (i, line) in lines.iter().enumerate() {
+        let alone = decode(line, Framing::Lines);
+        for (mut record, attempts) in alone.records {
+            (record.number, record.byte_offset) = (i as i64, offset);
+            assert_eq!(records.next(), Some(&(record, attempts)), "{line}");
+        }
+        for mut reject in alone.rejects {
+            reject.record = i as i64;
+            reject.byte_offset += offset;
+            assert_eq!(rejects.next(), Some(&reject), "{line}");
+        }
+        offset += line.len() as i64 + 1;
+    }
+    assert!(records.next().is_none() && rejects.next().is_none());
+    assert!(seen.records.len() > 2000 && seen.rejects.len() > 100);
+}
