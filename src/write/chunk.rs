@@ -177,10 +177,6 @@ impl<'c, V: Value> ChunkWriter<'c, V> {
         }))
     }
 
-    fn nullable(&self) -> bool {
-        self.descr.max_def_level() > 0
-    }
-
     /// Whether the least and the greatest of pages are asked for, or at least those of all of them.
     pub fn wants_bounds(&self) -> bool {
         self.statistics != EnabledStatistics::None
@@ -195,14 +191,10 @@ impl<'c, V: Value> ChunkWriter<'c, V> {
     pub fn dictionary(&mut self, words: &[V]) -> Result<(), WriteError> {
         self.page.clear();
         for word in words {
-            let len_at = self.page.len();
             if V::PHYSICAL == Type::BYTE_ARRAY {
-                self.page.extend_from_slice(&[0; 4]);
+                self.page.extend_from_slice(&(word.byte_len() as u32).to_le_bytes());
             }
-            let from = self.page.len();
             word.append_to(&mut self.page);
-            let len = (self.page.len() - from) as u32;
-            self.page[len_at..from].copy_from_slice(&len.to_le_bytes()[..from - len_at]);
         }
         let page = self.pages.add(&self.page, |buf| Page::DictionaryPage {
             buf,
@@ -222,13 +214,14 @@ impl<'c, V: Value> ChunkWriter<'c, V> {
         values: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), WriteError> {
         let PageFacts { rows, nulls, bounds, text_bytes } = facts;
-        if nulls > 0 && !self.nullable() {
+        let nullable = self.descr.max_def_level() > 0;
+        if nulls > 0 && !nullable {
             let message = format!("a null in column {}, which has none", self.descr.name());
             return Err(ParquetError::General(message).into());
         }
         let page = &mut self.page;
         page.clear();
-        if self.descr.max_def_level() > 0 {
+        if nullable {
             page.extend_from_slice(&[0; 4]);
             match nulls {
                 0 => hybrid_run(1, rows, 1, page),
