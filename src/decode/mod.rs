@@ -226,18 +226,15 @@ impl<'w> Decoder<'w> {
             // Most lines are a record like those before it, and where it ends is known once it is read.
             let mut like_none = false;
             if self.lost.is_none() {
-                let mut draft = Draft::with_room(std::mem::take(&mut input.room));
-                let read = self.like_others(input, start, bytes.len(), true, &mut draft);
+                let read = self.like_others(input, start, bytes.len(), true);
                 like_none = read.is_none();
                 let line_break = read.and_then(|after| line_break_at(bytes, start + after));
                 if let (Some(after), Some(line_break)) = (read, line_break) {
                     let text = input.text(start, start + after);
-                    self.keep(text, start, &mut draft, Outcome::Result, sink);
+                    self.keep(text, start, &mut input.draft, Outcome::Result, sink);
                     start += after + line_break;
-                    input.reuse(draft);
                     continue;
                 }
-                input.reuse(draft);
             }
             let Some(newline) = memchr::memchr(b'\n', &bytes[start..]) else { break };
             let end = start + newline;
@@ -588,32 +585,29 @@ impl<'w> Decoder<'w> {
         whole: bool,
         sink: &mut impl Sink,
     ) -> One {
-        let mut draft = Draft::with_room(std::mem::take(&mut input.room));
-        let read = self.like_others(input, start, end, false, &mut draft);
-        if let Some(after) = read {
-            let text = input.text(start, start + after);
-            self.keep(text, start, &mut draft, Outcome::Result, sink);
-        }
-        input.reuse(draft);
-        match read {
-            Some(after) => One::Read(start + after),
+        match self.like_others(input, start, end, false) {
+            Some(after) => {
+                let text = input.text(start, start + after);
+                self.keep(text, start, &mut input.draft, Outcome::Result, sink);
+                One::Read(start + after)
+            }
             None => self.one_strictly(input, start, end, whole, sink),
         }
     }
 
-    /// Reads the record at `start` if it is like one before it and ends before `end`; gives how long it is. `in_line`
-    /// says that there must be no line break in it.
-    fn like_others<'b>(
+    /// Reads the record at `start` into the input's draft if it is like one before it and ends before `end`; gives how
+    /// long it is. `in_line` says that there must be no line break in it.
+    fn like_others(
         &mut self,
-        input: &mut Checked<'b>,
+        input: &mut Checked<'_>,
         start: usize,
         end: usize,
         in_line: bool,
-        draft: &mut Draft<'b>,
     ) -> Option<usize> {
         // It looks a little beyond the end of a value, which is best done inside of the buffer.
         let text = within(input.text(start, input.bytes.len()), self.record_bytes_max);
-        let read = template::read(&mut self.templates, text, in_line, draft);
+        input.draft.clear();
+        let read = template::read(&mut self.templates, text, in_line, &mut input.draft);
         read.filter(|after| *after <= end - start)
     }
 
@@ -863,13 +857,13 @@ struct Checked<'b> {
     /// Bytes that are no UTF-8 were met: the fast check, which goes to the end before it tells, would go
     /// there for each of them.
     unsound: bool,
-    /// Empty: where the attempts of the last record stood.
-    room: Vec<Attempt<'b>>,
+    /// Of the record that is read, if it is like others: one in each place costs less than one for each record.
+    draft: Draft<'b>,
 }
 
 impl<'b> Checked<'b> {
     fn new(bytes: &'b [u8]) -> Checked<'b> {
-        Checked { bytes, from: 0, text: "", unsound: false, room: Vec::new() }
+        Checked { bytes, from: 0, text: "", unsound: false, draft: Draft::default() }
     }
 
     /// The text from `start` up to `end`, or to the first byte that is no UTF-8.
@@ -890,12 +884,6 @@ impl<'b> Checked<'b> {
         }
         let end = (end - self.from).min(self.text.len());
         self.text.get(start - self.from..end).unwrap_or("")
-    }
-
-    /// Takes back the room of a draft.
-    fn reuse(&mut self, mut draft: Draft<'b>) {
-        draft.attempts.clear();
-        self.room = draft.attempts;
     }
 
     /// Whether the buffer ends with the beginning of a character, which is at `at`.

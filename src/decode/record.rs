@@ -75,17 +75,34 @@ pub struct Unusable<'a> {
     pub seq: Option<Cow<'a, str>>,
 }
 
-impl<'a> Draft<'a> {
-    /// `attempts` holds none, and has room for some.
-    pub fn with_room(attempts: Vec<Attempt<'a>>) -> Draft<'a> {
-        Draft { attempts, ..Draft::default() }
-    }
-
+impl Draft<'_> {
     /// Makes it as good as new, and keeps its room.
     pub fn clear(&mut self) {
-        let mut attempts = std::mem::take(&mut self.attempts);
+        let Draft {
+            record,
+            attempts,
+            unusable,
+            unknown,
+            trace,
+            details_seen,
+            text_seen,
+            encrypted_body,
+            null_text,
+            error_seen,
+            old_shape,
+            any_member,
+        } = self;
+        *record = Record::default();
         attempts.clear();
-        *self = Draft::with_room(attempts);
+        unusable.clear();
+        unknown.0.clear();
+        *trace = None;
+        for seen in [details_seen, text_seen, error_seen, any_member] {
+            *seen = false;
+        }
+        for at in [encrypted_body, null_text, old_shape] {
+            *at = None;
+        }
     }
 }
 

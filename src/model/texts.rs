@@ -5,8 +5,10 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts {
     text: String,
-    /// Where each ends; it begins where the one before ends.
-    ends: Vec<usize>,
+    /// The low half of where each ends; it begins where the one before ends.
+    ends: Vec<u32>,
+    /// The numbers from which on the high half is one more: few texts are 4 GiB together.
+    wraps: Vec<usize>,
 }
 
 impl Texts {
@@ -20,8 +22,16 @@ impl Texts {
 
     /// The text of a number below [`len`](Texts::len).
     pub fn get(&self, number: usize) -> &str {
-        let from = number.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.text[from..self.ends[number]]
+        let from = number.checked_sub(1).map_or(0, |before| self.end(before));
+        &self.text[from..self.end(number)]
+    }
+
+    fn end(&self, number: usize) -> usize {
+        let low = self.ends[number] as usize;
+        match self.wraps.as_slice() {
+            [] => low,
+            wraps => low | wraps.partition_point(|wrap| *wrap <= number) << u32::BITS,
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &str> {
@@ -30,7 +40,12 @@ impl Texts {
 
     pub fn push(&mut self, text: &str) {
         self.text.push_str(text);
-        self.ends.push(self.text.len());
+        self.push_end(self.text.len());
+    }
+
+    fn push_end(&mut self, end: usize) {
+        self.wraps.resize(end >> u32::BITS, self.ends.len());
+        self.ends.push(end as u32);
     }
 
     /// Makes room for so many texts of so many bytes together, and no more.
@@ -43,6 +58,7 @@ impl Texts {
     pub fn clear(&mut self) {
         self.text.clear();
         self.ends.clear();
+        self.wraps.clear();
     }
 
     /// Gives room back that is not used.
@@ -53,7 +69,7 @@ impl Texts {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.text.capacity() + size_of::<usize>() * self.ends.capacity()
+        self.text.capacity() + size_of::<u32>() * self.ends.capacity()
     }
 
     /// Bytes of the texts alone.
@@ -77,5 +93,19 @@ mod tests {
         assert_eq!((texts.len(), texts.text_bytes()), (6, 27));
         assert_eq!(texts.iter().collect::<Vec<_>>(), all);
         assert_eq!((texts.get(0), texts.get(3), texts.get(5)), ("", "身份", ""));
+    }
+
+    #[test]
+    fn they_end_beyond_four_gibibytes_too() {
+        const GIB: usize = 1 << 30;
+        // The fourth is of nine gibibytes, and two are empty.
+        let ends = [3 * GIB, 4 * GIB - 1, 4 * GIB, 13 * GIB, 13 * GIB, 13 * GIB + 7, 16 * GIB];
+        let mut texts = Texts::default();
+        ends.iter().for_each(|end| texts.push_end(*end));
+        let told: Vec<usize> = (0..ends.len()).map(|number| texts.end(number)).collect();
+        assert_eq!(told, ends);
+        texts.clear();
+        texts.push("x");
+        assert_eq!(texts.get(0), "x");
     }
 }

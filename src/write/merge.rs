@@ -132,9 +132,17 @@ fn facts((rows, row): (&Rows, usize)) -> Facts {
 /// Shards of the seq space: each is merged by one thread on its own.
 const SHARDS: usize = 64;
 
-/// The Seqs of rows, for asking whether a stored day holds one of them.
+/// The Seqs of rows, for asking whether another may be one of them.
 #[derive(Default)]
-pub struct SeqSet(Vec<u64>);
+pub struct SeqSet {
+    /// Their hashes, in order.
+    hashes: Vec<u64>,
+    /// A bit for each, by the low bits of its hash: of a Seq that is none of few, mostly this is all that is asked.
+    bits: Vec<u64>,
+}
+
+/// Bits of a [`SeqSet`] for each Seq: of others, one in so many is asked for twice.
+const BITS_EACH: usize = 16;
 
 impl SeqSet {
     pub fn hashes(rows: &[Rows]) -> Vec<u64> {
@@ -144,13 +152,31 @@ impl SeqSet {
     pub fn from_hashes(mut hashes: Vec<u64>) -> SeqSet {
         hashes.par_sort_unstable();
         hashes.dedup();
-        SeqSet(hashes)
+        let words = (hashes.len() * BITS_EACH).div_ceil(u64::BITS as usize).next_power_of_two();
+        let mut bits = vec![0; words];
+        for hash in &hashes {
+            let (word, bit) = bit_of(*hash, words);
+            bits[word] |= bit;
+        }
+        SeqSet { hashes, bits }
     }
 
     /// Whether a Seq may be among them: false is certain.
     pub fn may_hold(&self, seq: &str) -> bool {
-        self.0.binary_search(&Id::of(seq).hash()).is_ok()
+        self.may_hold_hash(Id::of(seq).hash())
     }
+
+    fn may_hold_hash(&self, hash: u64) -> bool {
+        let (word, bit) = bit_of(hash, self.bits.len());
+        self.bits.get(word).is_some_and(|word| word & bit != 0)
+            && self.hashes.binary_search(&hash).is_ok()
+    }
+}
+
+/// Which word of `words`, a power of two, and which bit of it.
+fn bit_of(hash: u64, words: usize) -> (usize, u64) {
+    let place = (hash >> u64::BITS.ilog2()) as usize & words.saturating_sub(1);
+    (place, 1 << (hash % u64::from(u64::BITS)))
 }
 
 /// Merges. `shifts` are, by piece, the records of its object that lie before it; `replaced` are days that this run
@@ -170,8 +196,8 @@ pub fn merge(held: Held, shifts: Vec<i64>, replaced: &BTreeSet<i32>) -> Result<M
     Ok(Merged { days, fates, changes, replaced: replaced.clone(), source })
 }
 
-/// A row among those of its shard, with what is asked of every row: to go and look for it where the row stands is
-/// to wait for memory, again and again.
+/// A row of a Seq that has others, with what is asked of every row: to go and look for it where the row stands is to
+/// wait for memory, again and again.
 #[derive(Clone, Copy)]
 struct Hashed {
     hash: u64,
@@ -187,40 +213,31 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64], replaced: &BTreeSet<i32>) -> 
         let piece = rows.keys.first().map_or(u32::MAX, |key| key.piece);
         rows.shift_records(shifts.get(piece as usize).copied().unwrap_or(0));
     }
-    // By batch and shard.
-    let hashed: Vec<Vec<Vec<Hashed>>> = rows
-        .par_iter()
-        .enumerate()
-        .map(|(batch, rows)| {
-            let room = rows.len() / SHARDS + 8;
-            let mut shards: Vec<_> = (0..SHARDS).map(|_| Vec::with_capacity(room)).collect();
-            for row in 0..rows.len() {
-                let hash = rows.seq(row).hash();
-                shards[(hash >> (64 - SHARDS.ilog2())) as usize].push(Hashed {
-                    hash,
-                    row: RowRef { batch: batch as u32, row: row as u32 },
-                    req_time: rows.req_time[row],
-                    day: rows.usage_date(row),
-                    stored: rows.stored,
-                });
-            }
-            shards
-        })
+    // Most Seqs have one row: it counts, and nothing else is to be found out of it.
+    let repeated = repeated(&rows);
+    let (ones, several): (Vec<Ones>, Vec<Vec<Hashed>>) =
+        rows.par_iter().enumerate().map(|(batch, rows)| ones(batch, rows, &repeated)).unzip();
+    let mut several = several.concat();
+    several.par_sort_unstable_by_key(|h| (h.hash, h.row));
+    let settled: Vec<(Part, Winners)> = several
+        .par_chunk_by_mut(|a, b| shard_of(a.hash) == shard_of(b.hash))
+        .map(|shard| settle_shard(shard, &rows, replaced))
         .collect();
-    let merged: Vec<(Part, Winners)> = (0..SHARDS)
-        .into_par_iter()
-        .map(|shard| {
-            let of_shard: Vec<_> =
-                hashed.iter().flat_map(|shards| &shards[shard]).copied().collect();
-            merge_shard(of_shard, &rows, replaced)
-        })
-        .collect();
-    drop(hashed);
-    let mut days: BTreeMap<i32, Vec<(i64, RowRef)>> = BTreeMap::new();
+    drop(several);
+    let mut days: BTreeMap<i32, Vec<Vec<Timed>>> = BTreeMap::new();
     let mut all = Part::default();
-    for (part, winners) in merged {
-        for (day, mut winners) in winners.days {
-            days.entry(day).or_default().append(&mut winners);
+    for (ones, of_batch) in ones.into_iter().zip(&rows) {
+        for (day, timed) in ones {
+            if of_batch.stored && replaced.contains(&day) {
+                continue;
+            }
+            all.count(day, timed.len() as u64, !of_batch.stored);
+            days.entry(day).or_default().push(timed);
+        }
+    }
+    for (part, winners) in settled {
+        for (day, timed) in winners.days {
+            days.entry(day).or_default().push(timed);
         }
         for (row, earlier) in winners.earlier {
             rows[row.batch as usize].set_earlier(row.row as usize, earlier);
@@ -228,13 +245,98 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64], replaced: &BTreeSet<i32>) -> 
         all = all.merge(part);
     }
     days.retain(|day, _| all.changed_days.contains(day) || replaced.contains(day));
-    let seq = |r: &RowRef| rows[r.batch as usize].seq(r.row as usize);
-    let sorted = |mut timed: Vec<(i64, RowRef)>| {
-        timed.par_sort_unstable_by(|(t, a), (u, b)| t.cmp(u).then_with(|| seq(a).cmp(&seq(b))));
-        timed.into_iter().map(|(_, row)| row).collect()
-    };
-    let days = days.into_par_iter().map(|(day, timed)| (day, sorted(timed))).collect();
+    let days = days.into_par_iter().map(|(day, timed)| (day, sorted(timed, &rows))).collect();
     (all, Source::Memory { rows, days })
+}
+
+fn shard_of(hash: u64) -> usize {
+    (hash >> (u64::BITS - SHARDS.ilog2())) as usize
+}
+
+/// The Seqs that more than one row has, and, with luck of one in billions, another.
+fn repeated(rows: &[Rows]) -> SeqSet {
+    // By batch and shard.
+    let hashed: Vec<Vec<Vec<u64>>> = rows
+        .par_iter()
+        .map(|rows| {
+            // A shard more than half as large again as the others is rare.
+            let room = rows.len() / SHARDS * 3 / 2 + 8;
+            let mut shards: Vec<_> = (0..SHARDS).map(|_| Vec::with_capacity(room)).collect();
+            for row in 0..rows.len() {
+                let hash = rows.seq(row).hash();
+                shards[shard_of(hash)].push(hash);
+            }
+            shards
+        })
+        .collect();
+    let repeated = (0..SHARDS).into_par_iter().flat_map_iter(|shard| {
+        let of_batches: Vec<&[u64]> = hashed.iter().map(|shards| &*shards[shard]).collect();
+        let mut hashes = of_batches.concat();
+        hashes.sort_unstable();
+        let of_several = |same: &[u64]| (same.len() > 1).then(|| same[0]);
+        hashes.chunk_by(|a, b| a == b).filter_map(of_several).collect::<Vec<_>>()
+    });
+    SeqSet::from_hashes(repeated.collect())
+}
+
+/// Rows of Seqs that have no other, by day.
+type Ones = Vec<(i32, Vec<Timed>)>;
+
+/// The rows of a batch: those of Seqs that have no other, and the rest.
+fn ones(batch: usize, rows: &Rows, repeated: &SeqSet) -> (Ones, Vec<Hashed>) {
+    let mut days: Vec<i32> = rows.classes.iter().map(|class| class.usage_date).collect();
+    days.sort_unstable();
+    days.dedup();
+    // By class, which of the days.
+    let place = |class: &Class| days.partition_point(|day| *day < class.usage_date);
+    let places: Vec<usize> = rows.classes.iter().map(place).collect();
+    let room = rows.len() / days.len().max(1) + 8;
+    let mut ones: Ones = days.iter().map(|day| (*day, Vec::with_capacity(room))).collect();
+    let mut several = Vec::new();
+    for (row, (req_time, class)) in rows.req_time.iter().zip(&rows.class).enumerate() {
+        let hash = rows.seq(row).hash();
+        let (day, timed) = &mut ones[places[*class as usize]];
+        let row = RowRef { batch: batch as u32, row: row as u32 };
+        if repeated.may_hold_hash(hash) {
+            let (req_time, day, stored) = (*req_time, *day, rows.stored);
+            several.push(Hashed { hash, row, req_time, day, stored });
+        } else {
+            timed.push(Timed::new(*req_time, row));
+        }
+    }
+    ones.retain(|(_, timed)| !timed.is_empty());
+    (ones, several)
+}
+
+/// A row with its time, in the order of times: one number, which sorts faster than two.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Timed(u128);
+
+impl Timed {
+    fn new(req_time: i64, row: RowRef) -> Timed {
+        // Without its sign, a number of two's complement sorts as the number does.
+        let time = req_time as u64 ^ 1 << 63;
+        Timed(u128::from(time) << 64 | u128::from(row.batch) << 32 | u128::from(row.row))
+    }
+
+    fn row(self) -> RowRef {
+        RowRef { batch: (self.0 >> 32) as u32, row: self.0 as u32 }
+    }
+}
+
+/// Rows by time, then Seq.
+fn sorted(of_batches: Vec<Vec<Timed>>, rows: &[Rows]) -> Vec<RowRef> {
+    let mut timed = of_batches.concat();
+    drop(of_batches);
+    timed.par_sort_unstable();
+    for same in timed.chunk_by_mut(|a, b| a.0 >> 64 == b.0 >> 64).filter(|same| same.len() > 1) {
+        let seq = |timed: &Timed| rows[timed.row().batch as usize].seq(timed.row().row as usize);
+        same.sort_unstable_by(|a, b| seq(a).cmp(&seq(b)));
+    }
+    // Not in the place of those, which is twice as large.
+    let mut order = Vec::with_capacity(timed.len());
+    order.extend(timed.into_iter().map(Timed::row));
+    order
 }
 
 /// What was found of a part of the Seqs.
@@ -278,10 +380,10 @@ impl Part {
         self
     }
 
-    /// A row that counts.
-    fn count(&mut self, day: i32, is_new: bool) {
-        *self.rows.entry(day).or_default() += 1;
-        if is_new {
+    /// Rows that count.
+    fn count(&mut self, day: i32, rows: u64, are_new: bool) {
+        *self.rows.entry(day).or_default() += rows;
+        if are_new {
             self.changed_days.insert(day);
         }
     }
@@ -291,12 +393,17 @@ impl Part {
 #[derive(Default)]
 struct Winners {
     /// With their times, by which days are sorted.
-    days: BTreeMap<i32, Vec<(i64, RowRef)>>,
+    days: BTreeMap<i32, Vec<Timed>>,
     /// Of those of which an earlier pull has become known, all of these.
     earlier: Vec<(RowRef, Box<[Pull]>)>,
 }
 
-fn merge_shard(mut shard: Vec<Hashed>, rows: &[Rows], replaced: &BTreeSet<i32>) -> (Part, Winners) {
+/// Rows of Seqs that have several, by hash.
+fn settle_shard(
+    shard: &mut [Hashed],
+    rows: &[Rows],
+    replaced: &BTreeSet<i32>,
+) -> (Part, Winners) {
     let at = |h: &Hashed| (&rows[h.row.batch as usize], h.row.row as usize);
     let seq = |h: &Hashed| rows[h.row.batch as usize].seq(h.row.row as usize);
     let snapshot = |h: &Hashed| {
@@ -312,7 +419,6 @@ fn merge_shard(mut shard: Vec<Hashed>, rows: &[Rows], replaced: &BTreeSet<i32>) 
             seq: rows.seq(row),
         }
     };
-    shard.sort_unstable_by_key(|h| (h.hash, h.row));
     let (mut part, mut winners) = (Part::default(), Winners::default());
     for same_hash in shard.chunk_by_mut(|a, b| a.hash == b.hash) {
         if same_hash.len() > 1 {
@@ -328,7 +434,8 @@ fn merge_shard(mut shard: Vec<Hashed>, rows: &[Rows], replaced: &BTreeSet<i32>) 
             let brief = |h: &Hashed| (h.stored, h.day);
             let won = settle_one(&mut part, snapshots, replaced, &brief, &snapshot);
             if let Some((won, winner)) = won.zip(snapshots.last()) {
-                winners.days.entry(won.day).or_default().push((winner.req_time, winner.row));
+                let timed = Timed::new(winner.req_time, winner.row);
+                winners.days.entry(won.day).or_default().push(timed);
                 winners.earlier.extend(won.earlier.map(|earlier| (winner.row, earlier)));
             }
         }
@@ -372,7 +479,7 @@ pub fn settle_one<'i, S>(
     if gives_way(stored, day) {
         return None;
     }
-    part.count(day, !stored);
+    part.count(day, 1, !stored);
     if snapshots.len() == 1 {
         return Some(Won { day, earlier: None });
     }
