@@ -9,6 +9,7 @@ use crate::settle::{self, Settler};
 use crate::sources::Objects;
 use crate::write::merge::{DayRows, Merged};
 use crate::write::parquet::{Columns, Encoder, FILE_ROWS_MAX, ROW_GROUP_ROWS_MAX};
+use crate::write::rows::Row;
 use crate::write::small::{self, RejectRow};
 use crate::write::{self, Commit, OpenTable, Staged, WriteError, Writer, schema};
 use rayon::prelude::*;
@@ -349,18 +350,16 @@ fn stage_file(
     {
         encoder.write(&group)?;
         n += group.rows() as u64;
-        for (flags, req_time, rank_time) in
-            group.each(|rows, row| (rows.flags[row], rows.req_time[row], rows.rank_time[row]))
-        {
+        for Row { flags, req_time, rank_time, .. } in group.each() {
             match flags.is_need_charge() {
                 Some(true) => charged += 1,
                 Some(false) => free += 1,
                 None => {}
             }
-            first.get_or_insert(req_time);
-            last = req_time;
+            first.get_or_insert(*req_time);
+            last = *req_time;
             fetched &= flags.fetched();
-            ranks.push(rank_time);
+            ranks.push(*rank_time);
         }
     }
     let Some(first) = first else { return Ok(None) };

@@ -9,11 +9,10 @@ use super::column::{Column, IdColumn};
 use super::dictionary::Coded;
 use super::ids::{Id, Ids};
 use super::parquet::{Columns, ROW_GROUP_ROWS_MAX};
-use super::rows::{Class, Flags, Keys, Pull, Pulls, Rows, Said};
+use super::rows::{Class, Flags, Keys, Pull, Pulls, Row, Rows, Said};
 use super::schema::LIVENESS_DETAIL;
 use super::spill::{Gathered, Held, Merging, Spilled};
-use arrow::array::{ArrowPrimitiveType, BooleanArray, PrimitiveArray, TimestampMillisecondArray};
-use arrow::datatypes::{Int64Type, TimestampMillisecondType};
+use arrow::array::{BooleanArray, Int64Array, TimestampMillisecondArray};
 use arrow::error::ArrowError;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -114,18 +113,19 @@ impl DayRows<'_> {
 
 /// Which of two snapshots of a Seq counts: the later fetched, then the greater key, record and index.
 fn rank((a, i): (&Rows, usize), (b, j): (&Rows, usize)) -> Ordering {
-    a.rank_time[i]
-        .cmp(&b.rank_time[j])
+    let (one, other) = (&a.each[i], &b.each[j]);
+    one.rank_time
+        .cmp(&other.rank_time)
         .then_with(|| a.key(i).cmp(b.key(j)))
-        .then_with(|| a.source_record[i].cmp(&b.source_record[j]))
-        .then_with(|| a.detail_index[i].cmp(&b.detail_index[j]))
+        .then_with(|| one.source_record.cmp(&other.source_record))
+        .then_with(|| one.detail_index.cmp(&other.detail_index))
 }
 
 fn facts((rows, row): (&Rows, usize)) -> Facts {
     Facts {
-        is_need_charge: rows.flags[row].is_need_charge(),
+        is_need_charge: rows.each[row].flags.is_need_charge(),
         errcode: rows.said(row).errcode,
-        req_time: rows.req_time[row],
+        req_time: rows.each[row].req_time,
     }
 }
 
@@ -293,10 +293,10 @@ fn ones(batch: usize, rows: &Rows, repeated: &SeqSet) -> (Ones, Vec<Hashed>) {
     let room = rows.len() / days.len().max(1) + 8;
     let mut ones: Ones = days.iter().map(|day| (*day, Vec::with_capacity(room))).collect();
     let mut several = Vec::new();
-    for (row, (req_time, class)) in rows.req_time.iter().zip(&rows.class).enumerate() {
-        let hash = rows.seq(row).hash();
+    for (at, Row { req_time, class, .. }) in rows.each.iter().enumerate() {
+        let hash = rows.seq(at).hash();
         let (day, timed) = &mut ones[places[*class as usize]];
-        let row = RowRef { batch: batch as u32, row: row as u32 };
+        let row = RowRef { batch: batch as u32, row: at as u32 };
         if repeated.may_hold_hash(hash) {
             let (req_time, day, stored) = (*req_time, *day, rows.stored);
             several.push(Hashed { hash, row, req_time, day, stored });
@@ -399,21 +399,18 @@ struct Winners {
 }
 
 /// Rows of Seqs that have several, by hash.
-fn settle_shard(
-    shard: &mut [Hashed],
-    rows: &[Rows],
-    replaced: &BTreeSet<i32>,
-) -> (Part, Winners) {
+fn settle_shard(shard: &mut [Hashed], rows: &[Rows], replaced: &BTreeSet<i32>) -> (Part, Winners) {
     let at = |h: &Hashed| (&rows[h.row.batch as usize], h.row.row as usize);
     let seq = |h: &Hashed| rows[h.row.batch as usize].seq(h.row.row as usize);
     let snapshot = |h: &Hashed| {
         let (rows, row) = at(h);
-        let object = rows.keys[rows.source_key[row] as usize].object;
+        let Row { source_key, flags, rank_time, .. } = rows.each[row];
+        let object = rows.keys[source_key as usize].object;
         Snapshot {
             stored: h.stored,
             day: h.day,
             facts: facts((rows, row)),
-            own: Pull::of(rows.flags[row], rows.rank_time[row], rows.said(row).errcode),
+            own: Pull::of(flags, rank_time, rows.said(row).errcode),
             earlier: rows.earlier(row),
             object,
             seq: rows.seq(row),
@@ -525,6 +522,7 @@ pub fn settle_one<'i, S>(
 pub struct GatheredGroup<'r> {
     rows: &'r [Rows],
     order: &'r [RowRef],
+    each: Vec<Row>,
     classes: Few<&'r Class>,
     saids: Few<&'r Said>,
     keys: Few<&'r str>,
@@ -537,26 +535,23 @@ struct Few<V> {
 }
 
 impl<V: Copy> Few<V> {
-    /// `table_of` gives the values of a batch, which may be those of others, too: `value_of` one of them, of
-    /// `count`.
+    /// `placed` tells of each row its batch and the place of its value there. `table_of` gives the values of a batch,
+    /// which may be those of others, too: `value_of` one of them, of `count`.
     fn of<'r, T: ?Sized + 'r>(
         rows: &'r [Rows],
-        order: &[RowRef],
+        placed: impl ExactSizeIterator<Item = (u32, u32)>,
         table_of: impl Fn(&'r Rows) -> &'r Arc<T>,
         count: impl Fn(&'r T) -> usize,
         value_of: impl Fn(&'r T, usize) -> V,
-        place_of: impl Fn(&'r Rows) -> &'r [u32],
     ) -> Few<V> {
         // Of each table that is met, which of its values stand where here; and the table of each batch.
         let mut known: Vec<Vec<u32>> = Vec::new();
         let mut tables: HashMap<*const (), usize> = HashMap::new();
         let mut table: Vec<usize> = vec![usize::MAX; rows.len()];
         let mut values = Vec::new();
-        let places = order
-            .iter()
-            .map(|r| {
-                let rows = &rows[r.batch as usize];
-                let table = &mut table[r.batch as usize];
+        let places = placed
+            .map(|(batch, place)| {
+                let (rows, table) = (&rows[batch as usize], &mut table[batch as usize]);
                 if *table == usize::MAX {
                     let held = table_of(rows);
                     *table = *tables.entry(Arc::as_ptr(held).cast()).or_insert_with(|| {
@@ -565,7 +560,7 @@ impl<V: Copy> Few<V> {
                     });
                 }
                 let known = &mut known[*table];
-                let place = place_of(rows)[r.row as usize] as usize;
+                let place = place as usize;
                 if known[place] == u32::MAX {
                     known[place] = values.len() as u32;
                     values.push(value_of(table_of(rows), place));
@@ -597,47 +592,38 @@ impl Columns for GatheredGroup<'_> {
 
 impl<'r> GatheredGroup<'r> {
     pub fn of(rows: &'r [Rows], order: &'r [RowRef]) -> GatheredGroup<'r> {
+        let each: Vec<Row> =
+            order.iter().map(|r| rows[r.batch as usize].each[r.row as usize]).collect();
+        let placed =
+            |place: fn(&Row) -> u32| order.iter().map(|r| r.batch).zip(each.iter().map(place));
         let classes = || {
-            Few::of(
-                rows,
-                order,
-                |rows| &rows.classes,
-                <[Class]>::len,
-                |classes, place| &classes[place],
-                |rows| &rows.class,
-            )
+            let of = placed(|row| row.class);
+            Few::of(rows, of, |rows| &rows.classes, <[Class]>::len, |classes, at| &classes[at])
         };
         let saids = || {
-            Few::of(
-                rows,
-                order,
-                |rows| &rows.saids,
-                <[Said]>::len,
-                |saids, place| &saids[place],
-                |rows| &rows.said,
-            )
+            let of = placed(|row| row.said);
+            Few::of(rows, of, |rows| &rows.saids, <[Said]>::len, |saids, at| &saids[at])
         };
         let keys = || {
-            Few::of(
-                rows,
-                order,
-                |rows| &rows.keys,
-                |keys| keys.len(),
-                Keys::text,
-                |rows| &rows.source_key,
-            )
+            let of = placed(|row| row.source_key);
+            Few::of(rows, of, |rows| &rows.keys, |keys| keys.len(), Keys::text)
         };
         // Side by side, where the threads are those of the run.
         let (classes, (saids, keys)) = match rayon::current_thread_index() {
             Some(_) => rayon::join(classes, || rayon::join(saids, keys)),
             None => (classes(), (saids(), keys())),
         };
-        GatheredGroup { rows, order, classes, saids, keys }
+        GatheredGroup { rows, order, each, classes, saids, keys }
     }
 
-    /// A fact of each row.
-    pub fn each<N>(&self, fact: impl Fn(&'r Rows, usize) -> N) -> impl ExactSizeIterator<Item = N> {
-        self.order.iter().map(move |r| fact(&self.rows[r.batch as usize], r.row as usize))
+    /// What is held of each row in one piece; its places are those of its batch.
+    pub fn each(&self) -> &[Row] {
+        &self.each
+    }
+
+    /// The batch of each row, and its place there.
+    pub fn places(&self) -> impl ExactSizeIterator<Item = (&'r Rows, usize)> {
+        self.order.iter().map(|r| (&self.rows[r.batch as usize], r.row as usize))
     }
 
     fn ids(&self, ids: fn(&Rows) -> &Ids) -> Column<'_> {
@@ -651,23 +637,16 @@ impl<'r> GatheredGroup<'r> {
         })
     }
 
-    fn numbers<P: ArrowPrimitiveType>(
-        &self,
-        numbers: fn(&Rows) -> &[P::Native],
-    ) -> PrimitiveArray<P> {
-        PrimitiveArray::from_iter_values(self.each(|rows, row| numbers(rows)[row]))
-    }
-
     fn flags(&self, flag: fn(Flags) -> Option<bool>) -> Column<'_> {
-        let flags = self.each(|rows, row| flag(rows.flags[row]));
+        let flags = self.each.iter().map(|row| flag(row.flags));
         Column::Array(Arc::new(BooleanArray::from_iter(flags)))
     }
 
     /// One column of the file schema, by its name.
     fn named(&self, name: &str) -> Result<Column<'_>, WriteError> {
         let GatheredGroup { classes, saids, .. } = self;
-        let few = |number: fn(&Rows, usize) -> Option<i32>| {
-            Column::Numbers(Coded::of_numbers(self.each(number)))
+        let few = |number: fn(&Row) -> Option<i32>| {
+            Column::Numbers(Coded::of_numbers(self.each.iter().map(number)))
         };
         Ok(match name {
             "settlement_date" => {
@@ -710,26 +689,30 @@ impl<'r> GatheredGroup<'r> {
             }
             "source_key" => Column::Texts(self.keys.coded(Some)),
             "req_time" => {
-                let times = self.numbers::<TimestampMillisecondType>(|rows| &rows.req_time);
+                let times = self.each.iter().map(|row| row.req_time);
+                let times = TimestampMillisecondArray::from_iter_values(times);
                 Column::Array(Arc::new(times.with_timezone("UTC")))
             }
-            "fetched_at" if !self.each(|rows, row| rows.flags[row].fetched()).any(|told| told) => {
+            "fetched_at" if !self.each.iter().any(|row| row.flags.fetched()) => {
                 Column::Nulls(self.order.len())
             }
             "fetched_at" => {
-                let times =
-                    self.each(|rows, row| rows.flags[row].fetched().then(|| rows.rank_time[row]));
+                let times = self.each.iter().map(|r| r.flags.fetched().then_some(r.rank_time));
                 let times = TimestampMillisecondArray::from_iter(times).with_timezone("UTC");
                 Column::Array(Arc::new(times))
             }
-            "earlier_pulls" => Column::Array(Pulls::column(self.each(Rows::earlier))?),
-            "sim" => few(Rows::sim),
+            "earlier_pulls" => {
+                let earlier = self.places().map(|(rows, row)| rows.earlier(row));
+                Column::Array(Pulls::column(earlier)?)
+            }
+            "sim" => few(Row::sim),
             "is_need_charge" => self.flags(Flags::is_need_charge),
             "snapshot_final" => self.flags(Flags::snapshot_final),
-            "detail_index" => few(|rows, row| Some(rows.detail_index[row])),
-            "detail_count" => few(|rows, row| Some(rows.detail_count[row])),
+            "detail_index" => few(|row| Some(row.detail_index)),
+            "detail_count" => few(|row| Some(row.detail_count)),
             "source_record" => {
-                Column::Array(Arc::new(self.numbers::<Int64Type>(|rows| &rows.source_record)))
+                let numbers = self.each.iter().map(|row| row.source_record.into());
+                Column::Array(Arc::new(Int64Array::from_iter_values(numbers)))
             }
             "seq" => self.ids(|rows| &rows.seq),
             "request_id" => self.ids(|rows| &rows.request_id),

@@ -475,7 +475,7 @@ pub fn stored_rows(
                     _ => ranks_by_key(&batch, last_modified),
                 }
             };
-            held.add(RowsBuilder::stored(&batch, day, rank_time)?)?;
+            held.add(RowsBuilder::stored(&batch, day, &rank_time)?)?;
         }
     }
     Ok(())
@@ -510,8 +510,8 @@ pub fn told_of_pulls(
                 .map(|row| Some(told.is_valid(row) && seqs.may_hold(seq.value(row))))
                 .collect();
             let batch = filter_record_batch(&batch, &wanted)?;
-            let mut rows = RowsBuilder::stored(&batch, day, vec![i64::MIN; batch.num_rows()])?;
-            rows.flags.iter_mut().for_each(|flags| *flags = flags.unfetched());
+            let mut rows = RowsBuilder::stored(&batch, day, &vec![i64::MIN; batch.num_rows()])?;
+            rows.each.iter_mut().for_each(|row| row.flags = row.flags.unfetched());
             held.add(rows)?;
         }
     }

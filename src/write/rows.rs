@@ -105,7 +105,7 @@ impl Said<&str> {
 }
 
 /// Facts of a row that are true, false or unknown, two bits each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(u8);
 
 const CHARGE: u8 = 0;
@@ -274,32 +274,50 @@ impl Keys {
 /// Stands for no object and no piece: of rows that were stored before.
 pub const NONE: u32 = u32::MAX;
 
+/// What is held of each row in one piece: who asks for one of these mostly asks for the others, and waits for memory
+/// once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// First part of its rank, of which its key, record and index are the rest.
+    pub rank_time: i64,
+    pub req_time: i64,
+    /// Its place in `classes`, as the next two in `saids` and in `keys`.
+    pub class: u32,
+    pub said: u32,
+    pub source_key: u32,
+    /// An object of four billion records is not loaded.
+    pub source_record: u32,
+    pub detail_index: i32,
+    pub detail_count: i32,
+    /// Hundredths; see [`Row::sim`].
+    pub sim_or_none: i32,
+    pub flags: Flags,
+}
+
 /// Stands for no `sim`.
 const NO_SIM: i32 = i32::MIN;
 
-/// Rows of several objects or of a stored file, as columns.
+impl Row {
+    /// Hundredths.
+    pub fn sim(&self) -> Option<i32> {
+        Some(self.sim_or_none).filter(|sim| *sim != NO_SIM)
+    }
+
+    /// Adds `records` to its record number.
+    pub fn shift_record(&mut self, records: i64) {
+        self.source_record = (i64::from(self.source_record) + records) as u32;
+    }
+}
+
+/// Rows of several objects or of a stored file.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
-    /// First part of each row's rank; the rest stands in its columns.
-    pub rank_time: Vec<i64>,
-    pub req_time: Vec<i64>,
+    pub each: Vec<Row>,
     pub seq: Ids,
     pub request_id: Ids,
     pub biz_token: Ids,
     pub idcard_hmac: Ids,
     pub name_hmac: Ids,
-    pub flags: Vec<Flags>,
-    /// Places in `classes`.
-    pub class: Vec<u32>,
-    /// Places in `saids`.
-    pub said: Vec<u32>,
-    /// Hundredths.
-    pub sim: Vec<i32>,
-    pub detail_index: Vec<i32>,
-    pub detail_count: Vec<i32>,
-    /// Places in `keys`.
-    pub source_key: Vec<u32>,
-    pub source_record: Vec<i64>,
     /// Of each row the pulls besides its own that are known, as [`Pull::each_once`] has them. Empty where no row has
     /// any, as of all rows just read.
     pub earlier: Vec<Box<[Pull]>>,
@@ -312,19 +330,19 @@ pub struct Rows {
 
 impl Rows {
     pub fn len(&self) -> usize {
-        self.req_time.len()
+        self.each.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.req_time.is_empty()
+        self.each.is_empty()
     }
 
     pub fn class(&self, row: usize) -> &Class {
-        &self.classes[self.class[row] as usize]
+        &self.classes[self.each[row].class as usize]
     }
 
     pub fn said(&self, row: usize) -> &Said {
-        &self.saids[self.said[row] as usize]
+        &self.saids[self.each[row].said as usize]
     }
 
     /// `Date32`.
@@ -333,17 +351,12 @@ impl Rows {
     }
 
     pub fn key(&self, row: usize) -> &str {
-        self.keys.text(self.source_key[row] as usize)
+        self.keys.text(self.each[row].source_key as usize)
     }
 
     /// Of a row: no row is without one.
     pub fn seq(&self, row: usize) -> Id<'_> {
         self.seq.get(row).unwrap_or(Id::Text(""))
-    }
-
-    /// Hundredths.
-    pub fn sim(&self, row: usize) -> Option<i32> {
-        Some(self.sim[row]).filter(|sim| *sim != NO_SIM)
     }
 
     /// Pulls besides the row's own.
@@ -360,7 +373,7 @@ impl Rows {
     /// rows came from, known only when all its pieces are read.
     pub fn shift_records(&mut self, records: i64) {
         if records != 0 {
-            self.source_record.iter_mut().for_each(|number| *number += records);
+            self.each.iter_mut().for_each(|row| row.shift_record(records));
         }
     }
 
@@ -371,9 +384,8 @@ impl Rows {
     /// Bytes held, nearly.
     pub fn bytes(&self) -> usize {
         let ids: usize = self.each_ids().iter().map(|ids| ids.bytes()).sum();
-        let fixed = 3 * 8 + 1 + 6 * 4;
         ids + self.keys.bytes()
-            + fixed * self.req_time.capacity()
+            + size_of::<Row>() * self.each.capacity()
             + size_of::<Box<[Pull]>>() * self.earlier.capacity()
             + self.earlier.iter().map(|pulls| size_of_val::<[Pull]>(pulls)).sum::<usize>()
             + size_of::<Class>() * self.classes.len()
@@ -416,16 +428,7 @@ impl RowsBuilder {
     /// Makes room for rows.
     pub fn reserve(&mut self, n: usize) {
         let rows = &mut self.rows;
-        for numbers in [&mut rows.rank_time, &mut rows.req_time, &mut rows.source_record] {
-            numbers.reserve(n);
-        }
-        for numbers in [&mut rows.sim, &mut rows.detail_index, &mut rows.detail_count] {
-            numbers.reserve(n);
-        }
-        for places in [&mut rows.class, &mut rows.said, &mut rows.source_key] {
-            places.reserve(n);
-        }
-        rows.flags.reserve(n);
+        rows.each.reserve(n);
         // The others are null in most loads, and then take no room.
         for ids in [&mut rows.seq, &mut rows.request_id] {
             ids.reserve(n);
@@ -507,25 +510,27 @@ impl RowsBuilder {
         };
         let said = self.saids.place(said.clue(), &said, |held| said.is(held), || said.own());
         let rows = &mut self.rows;
-        rows.rank_time.push(placed.rank_time);
-        rows.req_time.push(attempt.req_time);
+        rows.each.push(Row {
+            rank_time: placed.rank_time,
+            req_time: attempt.req_time,
+            class,
+            said,
+            source_key: self.keys.len() as u32 - 1,
+            source_record: record.number as u32,
+            detail_index: attempt.index,
+            detail_count: record.detail_count,
+            sim_or_none: attempt.sim.unwrap_or(NO_SIM),
+            flags: Flags::new(
+                attempt.is_need_charge,
+                placed.snapshot_final,
+                record.fetched_at.is_some(),
+            ),
+        });
         rows.seq.push(Some(&attempt.seq));
         rows.request_id.push(record.request_id.as_deref());
         rows.biz_token.push(placed.biz_token);
         rows.idcard_hmac.push(placed.idcard_hmac);
         rows.name_hmac.push(placed.name_hmac);
-        rows.flags.push(Flags::new(
-            attempt.is_need_charge,
-            placed.snapshot_final,
-            record.fetched_at.is_some(),
-        ));
-        rows.class.push(class);
-        rows.said.push(said);
-        rows.sim.push(attempt.sim.unwrap_or(NO_SIM));
-        rows.detail_index.push(attempt.index);
-        rows.detail_count.push(record.detail_count);
-        rows.source_key.push(self.keys.len() as u32 - 1);
-        rows.source_record.push(record.number);
     }
 
     pub fn finish(mut self) -> Rows {
@@ -539,16 +544,7 @@ impl RowsBuilder {
             ..self.rows
         };
         // What grew by doubling would hold up to twice its size for as long as the run lasts.
-        for numbers in [&mut rows.rank_time, &mut rows.req_time, &mut rows.source_record] {
-            numbers.shrink_to_fit();
-        }
-        for numbers in [&mut rows.sim, &mut rows.detail_index, &mut rows.detail_count] {
-            numbers.shrink_to_fit();
-        }
-        for places in [&mut rows.class, &mut rows.said, &mut rows.source_key] {
-            places.shrink_to_fit();
-        }
-        rows.flags.shrink_to_fit();
+        rows.each.shrink_to_fit();
         for ids in [&mut rows.seq, &mut rows.request_id, &mut rows.biz_token] {
             ids.shrink();
         }
@@ -562,7 +558,7 @@ impl RowsBuilder {
     pub fn stored(
         batch: &RecordBatch,
         usage_date: i32,
-        rank_time: Vec<i64>,
+        rank_time: &[i64],
     ) -> Result<Rows, ArrowError> {
         let column = |name: &str| batch.column(LIVENESS_DETAIL.position(name)).clone();
         // Texts of few values, and the place of each row's.
@@ -606,15 +602,21 @@ impl RowsBuilder {
         let mut builder = RowsBuilder::default();
         // The dictionary may be that of a row group, of which these rows are a part.
         let (mut keys, mut place_of_key) = (Texts::default(), vec![NONE; source_key.texts.len()]);
-        let n = batch.num_rows();
-        for row in 0..n {
+        let req_time = column("req_time");
+        let req_time = req_time.as_primitive::<TimestampMillisecondType>();
+        let source_record = column("source_record");
+        let source_record = source_record.as_primitive::<Int64Type>();
+        let places = ["detail_index", "detail_count"].map(column);
+        let [detail_index, detail_count] =
+            places.each_ref().map(|places| places.as_primitive::<Int32Type>());
+        for row in 0..batch.num_rows() {
             let settlement = settlement_date.value(row);
             let rule = rule_id.is_valid(row).then(|| rule_id.value(row));
             let named =
                 [&account, &billing_tag, &billing_tag_code, &product, &channel, &compare_source]
                     .map(|words| words.at(row));
             let [account, tag, code, product, channel, compare] = named;
-            builder.rows.class.push(builder.classes.place(
+            let class = builder.classes.place(
                 tag.map_or(0, |tag| tag.len() as u64),
                 &(settlement, named, rule),
                 |class| {
@@ -638,7 +640,7 @@ impl RowsBuilder {
                     compare_source: label(compare),
                     rule_id: rule.map(Box::from),
                 },
-            ));
+            );
             let said = Said {
                 errcode: int(errcode, row),
                 livestatus: int(livestatus, row),
@@ -649,22 +651,29 @@ impl RowsBuilder {
                 compare_lib_type: compare_lib_type.at(row),
                 liveness_mode: liveness_mode.is_valid(row).then(|| liveness_mode.value(row)),
             };
-            let place =
-                builder.saids.place(said.clue(), &said, |held| said.is(held), || said.own());
-            builder.rows.said.push(place);
-            builder.rows.flags.push(Flags::new(
-                bool(is_need_charge, row),
-                bool(snapshot_final, row),
-                fetched_at.is_valid(row),
-            ));
+            let said = builder.saids.place(said.clue(), &said, |held| said.is(held), || said.own());
             let hundredths = sim.is_valid(row).then(|| sim.value(row) as i32);
-            builder.rows.sim.push(hundredths.unwrap_or(NO_SIM));
             let key = source_key.places.keys().value(row) as usize;
             if place_of_key[key] == NONE {
                 place_of_key[key] = keys.len() as u32;
                 keys.push(source_key.texts.value(key));
             }
-            builder.rows.source_key.push(place_of_key[key]);
+            builder.rows.each.push(Row {
+                rank_time: rank_time[row],
+                req_time: req_time.value(row),
+                class,
+                said,
+                source_key: place_of_key[key],
+                source_record: source_record.value(row) as u32,
+                detail_index: detail_index.value(row),
+                detail_count: detail_count.value(row),
+                sim_or_none: hundredths.unwrap_or(NO_SIM),
+                flags: Flags::new(
+                    bool(is_need_charge, row),
+                    bool(snapshot_final, row),
+                    fetched_at.is_valid(row),
+                ),
+            });
         }
         builder.rows.stored = true;
         let ids = |name: &str| {
@@ -672,21 +681,12 @@ impl RowsBuilder {
             column(name).as_string::<i32>().iter().for_each(|id| ids.push(id));
             ids
         };
-        let numbers = |name: &str| column(name).as_primitive::<Int32Type>().values().to_vec();
         builder.rows = Rows {
-            rank_time,
-            req_time: column("req_time")
-                .as_primitive::<TimestampMillisecondType>()
-                .values()
-                .to_vec(),
             seq: ids("seq"),
             request_id: ids("request_id"),
             biz_token: ids("biz_token"),
             idcard_hmac: ids("idcard_hmac"),
             name_hmac: ids("name_hmac"),
-            detail_index: numbers("detail_index"),
-            detail_count: numbers("detail_count"),
-            source_record: column("source_record").as_primitive::<Int64Type>().values().to_vec(),
             earlier,
             ..builder.rows
         };

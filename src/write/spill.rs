@@ -8,7 +8,7 @@
 use super::WriteError;
 use super::ids::{Id, Ids, Interned};
 use super::merge::{Facts, GatheredGroup, Part, RowRef, SeqSet, Snapshot, settle_one};
-use super::rows::{Answer, Class, Flags, KeyOf, Keys, NONE, Pull, Rows, Said};
+use super::rows::{Answer, Class, Flags, KeyOf, Keys, NONE, Pull, Row, Rows, Said};
 use crate::model::{Texts, UsageDay};
 use rayon::prelude::*;
 use std::cmp::{Ordering, Reverse};
@@ -195,7 +195,7 @@ fn write_run(folder: &Path, number: u32, stored: bool, rows: Vec<Rows>) -> std::
     let mut order: Vec<(i64, RowRef)> = Vec::with_capacity(rows.iter().map(Rows::len).sum());
     for (batch, rows) in rows.iter().enumerate() {
         let place = |row| RowRef { batch: batch as u32, row };
-        order.extend((0u32..).zip(&rows.req_time).map(|(row, time)| (*time, place(row))));
+        order.extend((0u32..).zip(&rows.each).map(|(at, row)| (row.req_time, place(at))));
     }
     // By time, which days follow; few share a millisecond.
     let seq = |r: &RowRef| rows[r.batch as usize].seq(r.row as usize);
@@ -299,30 +299,30 @@ impl Tables {
         // A column at a time: rows lie all over the memory, and what is asked for side by side comes sooner.
         let at = || order.iter().map(|(_, r)| (r.batch as usize, r.row as usize));
         let of = || at().map(|(batch, row)| (&rows[batch], row));
-        let (source_key, keys) = match self.key_from.is_empty() {
+        let (source_keys, keys) = match self.key_from.is_empty() {
             true => keys_of(rows, order),
-            false => {
-                let place = |(b, row): (usize, usize)| self.key_from[b] + rows[b].source_key[row];
-                (at().map(place).collect(), Arc::default())
-            }
+            false => (Vec::new(), Arc::default()),
         };
+        let each = at().enumerate().map(|(place, (b, row))| {
+            let row = rows[b].each[row];
+            Row {
+                class: self.class_of[b][row.class as usize],
+                said: self.said_of[b][row.said as usize],
+                source_key: match self.key_from.is_empty() {
+                    true => source_keys[place],
+                    false => self.key_from[b] + row.source_key,
+                },
+                ..row
+            }
+        });
         Rows {
-            rank_time: of().map(|(rows, row)| rows.rank_time[row]).collect(),
-            req_time: order.iter().map(|(req_time, _)| *req_time).collect(),
+            each: each.collect(),
             seq: Ids::gathered(of().map(|(rows, row)| (&rows.seq, row))),
             request_id: Ids::gathered(of().map(|(rows, row)| (&rows.request_id, row))),
             biz_token: Ids::gathered(of().map(|(rows, row)| (&rows.biz_token, row))),
             idcard_hmac: Ids::gathered(of().map(|(rows, row)| (&rows.idcard_hmac, row))),
             name_hmac: Ids::gathered(of().map(|(rows, row)| (&rows.name_hmac, row))),
-            flags: of().map(|(rows, row)| rows.flags[row]).collect(),
-            class: at().map(|(b, row)| self.class_of[b][rows[b].class[row] as usize]).collect(),
-            said: at().map(|(b, row)| self.said_of[b][rows[b].said[row] as usize]).collect(),
-            sim: of().map(|(rows, row)| rows.sim[row]).collect(),
-            detail_index: of().map(|(rows, row)| rows.detail_index[row]).collect(),
-            detail_count: of().map(|(rows, row)| rows.detail_count[row]).collect(),
-            source_key,
             keys,
-            source_record: of().map(|(rows, row)| rows.source_record[row]).collect(),
             earlier: match rows.iter().all(|rows| rows.earlier.is_empty()) {
                 true => Vec::new(),
                 false => of().map(|(rows, row)| rows.earlier(row).into()).collect(),
@@ -338,7 +338,7 @@ fn keys_of(rows: &[Rows], order: &[(i64, RowRef)]) -> (Vec<u32>, Arc<Keys>) {
     let mut places: HashMap<(u32, u32), u32> = HashMap::new();
     let place = |(_, r): &(i64, RowRef)| {
         let rows = &rows[r.batch as usize];
-        let key = rows.source_key[r.row as usize];
+        let key = rows.each[r.row as usize].source_key;
         *places.entry((r.batch, key)).or_insert_with(|| {
             texts.push(rows.keys.text(key as usize));
             texts.len() as u32 - 1
@@ -452,17 +452,16 @@ impl Rows {
     /// All columns but the tables they point into; the keys, too, of stored rows.
     fn write(&self, out: &mut Vec<u8>) {
         put(out, &[self.len() as u32], u32::to_le_bytes);
-        for numbers in [&self.rank_time, &self.req_time, &self.source_record] {
-            put_near(out, numbers);
-        }
-        for numbers in [&self.sim, &self.detail_index, &self.detail_count] {
-            put_near(out, numbers);
-        }
-        for places in [&self.class, &self.said, &self.source_key] {
-            put_near(out, places);
-        }
-        let flags: Vec<u8> = self.flags.iter().map(|flags| flags.bits()).collect();
-        put_near(out, &flags);
+        put_near_of(out, &self.each, |row| row.rank_time);
+        put_near_of(out, &self.each, |row| row.req_time);
+        put_near_of(out, &self.each, |row| row.class.into());
+        put_near_of(out, &self.each, |row| row.said.into());
+        put_near_of(out, &self.each, |row| row.source_key.into());
+        put_near_of(out, &self.each, |row| row.source_record.into());
+        put_near_of(out, &self.each, |row| row.detail_index.into());
+        put_near_of(out, &self.each, |row| row.detail_count.into());
+        put_near_of(out, &self.each, |row| row.sim_or_none.into());
+        put_near_of(out, &self.each, |row| row.flags.bits().into());
         for ids in self.each_ids() {
             ids.write(out);
         }
@@ -475,13 +474,17 @@ impl Rows {
     fn read(bytes: &[u8], stored: bool) -> Rows {
         let mut bytes = Bytes(bytes);
         let n = u32::from_le_bytes(bytes.array()) as usize;
-        let mut longs = || bytes.near(n, |n| n);
-        let (rank_time, req_time, source_record) = (longs(), longs(), longs());
-        let mut ints = || bytes.near(n, |n| n as i32);
-        let (sim, detail_index, detail_count) = (ints(), ints(), ints());
-        let mut places = || bytes.near(n, |n| n as u32);
-        let (class, said, source_key) = (places(), places(), places());
-        let flags = bytes.near(n, |bits| Flags::from_bits(bits as u8));
+        let mut each = vec![Row::default(); n];
+        bytes.near_of(&mut each, |row, n| row.rank_time = n);
+        bytes.near_of(&mut each, |row, n| row.req_time = n);
+        bytes.near_of(&mut each, |row, n| row.class = n as u32);
+        bytes.near_of(&mut each, |row, n| row.said = n as u32);
+        bytes.near_of(&mut each, |row, n| row.source_key = n as u32);
+        bytes.near_of(&mut each, |row, n| row.source_record = n as u32);
+        bytes.near_of(&mut each, |row, n| row.detail_index = n as i32);
+        bytes.near_of(&mut each, |row, n| row.detail_count = n as i32);
+        bytes.near_of(&mut each, |row, n| row.sim_or_none = n as i32);
+        bytes.near_of(&mut each, |row, n| row.flags = Flags::from_bits(n as u8));
         let mut ids = || Ids::read(&mut bytes, n);
         let (seq, request_id, biz_token) = (ids(), ids(), ids());
         let (idcard_hmac, name_hmac) = (ids(), ids());
@@ -494,16 +497,7 @@ impl Rows {
             keys,
             earlier,
             stored,
-            rank_time,
-            req_time,
-            source_record,
-            sim,
-            detail_index,
-            detail_count,
-            class,
-            said,
-            source_key,
-            flags,
+            each,
             seq,
             request_id,
             biz_token,
@@ -623,22 +617,24 @@ impl Records {
 
     /// Adds the record of a row of a block, which stands in this place of the run and on this day.
     fn push(&mut self, block: &Rows, tables: &Tables, row: usize, (place, day): (u32, i32)) {
-        let said = &tables.saids.values()[block.said[row] as usize];
+        let Row { rank_time, req_time, detail_index, .. } = block.each[row];
+        let Row { said, source_key: key, source_record, flags, .. } = block.each[row];
+        let said = &tables.saids.values()[said as usize];
         self.seq.push_id(Some(block.seq(row)));
         if let Some(keys) = block.keys.stored_texts() {
-            self.key_text.push(keys.get(block.source_key[row] as usize));
+            self.key_text.push(keys.get(key as usize));
             self.earlier.push(block.earlier(row).into());
         }
         self.each.push(Brief {
-            rank_time: block.rank_time[row],
-            source_record: block.source_record[row],
-            req_time: block.req_time[row],
-            detail_index: block.detail_index[row],
-            key: block.source_key[row],
+            rank_time,
+            source_record: source_record.into(),
+            req_time,
+            detail_index,
+            key,
             row: place,
             day,
             errcode: said.errcode.unwrap_or_default(),
-            flags: block.flags[row].bits(),
+            flags: flags.bits(),
             coded: u8::from(said.errcode.is_some()),
         });
     }
@@ -1090,7 +1086,7 @@ impl Merging<'_> {
                 Id::Text(text) => HeadSeq::Text(text.into()),
             };
             let place = RowRef { batch: at.block as u32, row: row as u32 };
-            let req_time = block.req_time[row];
+            let req_time = block.each[row].req_time;
             self.heads.push(Reverse(Head { req_time, seq, place, cursor }));
             return Ok(());
         }
@@ -1124,9 +1120,9 @@ impl Run {
         }
         let mut rows = Rows::read(&bytes, self.stored);
         if !self.stored {
-            for row in 0..rows.len() {
-                let piece = self.keys[rows.source_key[row] as usize].piece as usize;
-                rows.source_record[row] += shifts.get(piece).copied().unwrap_or(0);
+            for row in &mut rows.each {
+                let piece = self.keys[row.source_key as usize].piece as usize;
+                row.shift_record(shifts.get(piece).copied().unwrap_or(0));
             }
             rows.keys = self.keys.clone();
         }
@@ -1250,8 +1246,8 @@ mod tests {
                 keys.forget_objects();
                 rows.keys = keys.into();
                 for row in 0..rows.len() {
-                    let (flags, code) = (rows.flags[row], rows.said(row).errcode);
-                    let own = Pull::of(flags, rows.rank_time[row], code);
+                    let (flags, code) = (rows.each[row].flags, rows.said(row).errcode);
+                    let own = Pull::of(flags, rows.each[row].rank_time, code);
                     let mut earlier = Vec::new();
                     for _ in 0..rng.below(3) {
                         let answer = Answer {
@@ -1266,8 +1262,8 @@ mod tests {
                     earlier.retain(|pull| Some(*pull) != own);
                     rows.set_earlier(row, earlier.into());
                     if replaced.contains(&rows.usage_date(row)) {
-                        rows.rank_time[row] = i64::MIN;
-                        rows.flags[row] = flags.unfetched();
+                        rows.each[row].rank_time = i64::MIN;
+                        rows.each[row].flags = flags.unfetched();
                     }
                 }
             }
@@ -1375,14 +1371,15 @@ mod tests {
                 let counts =
                     |row: &usize| !rows.stored || !replaced.contains(&rows.usage_date(*row));
                 for row in (0..rows.len()).filter(counts) {
-                    let piece = rows.keys[rows.source_key[row] as usize].piece as usize;
+                    let piece = rows.keys[rows.each[row].source_key as usize].piece as usize;
                     let rank = (
-                        rows.rank_time[row],
+                        rows.each[row].rank_time,
                         rows.key(row).to_owned(),
-                        rows.source_record[row] + shifts.get(piece).copied().unwrap_or(0),
-                        rows.detail_index[row],
+                        i64::from(rows.each[row].source_record)
+                            + shifts.get(piece).copied().unwrap_or(0),
+                        rows.each[row].detail_index,
                         !rows.stored,
-                        rows.req_time[row],
+                        rows.each[row].req_time,
                         rows.usage_date(row),
                     );
                     let held =
@@ -1405,7 +1402,7 @@ mod tests {
                 for row in 0..rows.len() {
                     let of_seq = pulls.entry(rows.seq(row).to_string()).or_default();
                     let code = rows.said(row).errcode;
-                    let own = Pull::of(rows.flags[row], rows.rank_time[row], code);
+                    let own = Pull::of(rows.each[row].flags, rows.each[row].rank_time, code);
                     of_seq.extend(own.iter().chain(rows.earlier(row)).map(said));
                 }
             }
@@ -1418,17 +1415,15 @@ mod tests {
                 let mut found: Vec<(i64, String)> = Vec::new();
                 let mut rows = merged.day(*day).expect("a day");
                 while let Some(group) = rows.next_group().expect("a group") {
-                    found.extend(
-                        group.each(|rows, row| (rows.req_time[row], rows.seq(row).to_string())),
-                    );
-                    for (rows, row) in group.each(|rows, row| (rows, row)) {
+                    for (rows, row) in group.places() {
+                        found.push((rows.each[row].req_time, rows.seq(row).to_string()));
                         let code = rows.said(row).errcode;
-                        let own = Pull::of(rows.flags[row], rows.rank_time[row], code);
+                        let own = Pull::of(rows.each[row].flags, rows.each[row].rank_time, code);
                         let mut due = pulls[&rows.seq(row).to_string()].clone();
                         own.iter().for_each(|own| _ = due.remove(&said(own)));
-                        let found: Vec<Said> = rows.earlier(row).iter().map(said).collect();
-                        assert!(due.iter().eq(&found), "seed {seed} {}", rows.seq(row));
-                        earlier_seen += found.len();
+                        let told: Vec<Said> = rows.earlier(row).iter().map(said).collect();
+                        assert!(due.iter().eq(&told), "seed {seed} {}", rows.seq(row));
+                        earlier_seen += told.len();
                     }
                 }
                 assert_eq!(*n, found.len() as u64);
