@@ -101,8 +101,15 @@ impl Text {
     /// Whether it stands in `bytes` at `at`, which lies in them or at their end.
     #[inline]
     fn stands(&self, bytes: &[u8], at: usize) -> bool {
-        // To compare no bytes of memory that is nowhere takes the C library of some machines a hundred nanoseconds.
-        self.all.is_empty() || bytes.get(at..).is_some_and(|rest| rest.starts_with(&self.all))
+        let Some(rest) = bytes.get(at..) else { return false };
+        match rest.first_chunk() {
+            Some(block) if self.len() <= BLOCK => {
+                (u128::from_le_bytes(*block) ^ self.first) & self.mask == 0
+            }
+            // To compare no bytes, of memory that is nowhere, takes the C library of some machines a hundred
+            // nanoseconds.
+            _ => self.all.is_empty() || rest.starts_with(&self.all),
+        }
     }
 
     /// Its length if it is short and stands at the beginning of `window`.

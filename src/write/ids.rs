@@ -336,8 +336,8 @@ pub struct Interned<T> {
     latest: [u32; LATEST],
 }
 
-/// Values of most loads are few.
-const LATEST: usize = 64;
+/// Values of most loads are few; with places for four times as many, two seldom want the same.
+const LATEST: usize = 256;
 
 impl<T> Default for Interned<T> {
     fn default() -> Interned<T> {
