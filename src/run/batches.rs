@@ -174,8 +174,8 @@ impl<'r> Batches<'r> {
                 return Ok((!batch.objects.is_empty()).then(|| sorted(batch)));
             }
             // Nothing more fits: what the next listing shows would only be held beside it.
-            let full = batch.objects.len() >= limits.batch_objects
-                || batch.bytes >= limits.batch_bytes;
+            let full =
+                batch.objects.len() >= limits.batch_objects || batch.bytes >= limits.batch_bytes;
             if full && !whole {
                 return Ok(Some(sorted(batch)));
             }

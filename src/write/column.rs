@@ -187,7 +187,7 @@ fn delta_length<V: Value>(
         let facts = PageFacts {
             rows: page.len(),
             nulls: page.len() - lengths.len(),
-            bounds: bounds_of(writer.wants_bounds(), page.iter().flatten().copied()),
+            bounds: bounds_of(writer.wants_bounds(), page.iter().flatten()),
             text_bytes: Some(text_bytes),
         };
         writer.page(facts, page.iter().map(Option::is_some), |out| {
@@ -228,7 +228,7 @@ fn delta<T: ArrowPrimitiveType<Native = i64>>(
         let facts = PageFacts {
             rows: rows.len(),
             nulls: rows.null_count(),
-            bounds: bounds_of(writer.wants_bounds(), held.iter().copied()),
+            bounds: bounds_of(writer.wants_bounds(), held.iter()),
             text_bytes: None,
         };
         let valid = (0..rows.len()).map(|row| rows.is_valid(row));
@@ -239,19 +239,22 @@ fn delta<T: ArrowPrimitiveType<Native = i64>>(
     Ok(Some(writer.close(None)?))
 }
 
-/// The least and the greatest.
-fn bounds_of<V: Value>(wanted: bool, mut values: impl Iterator<Item = V>) -> Option<[V; 2]> {
+/// The least and the greatest. Those so far are told by where they stand: to copy an id at every step costs more than to
+/// compare it.
+fn bounds_of<'v, V: Value + 'v>(
+    wanted: bool,
+    mut values: impl Iterator<Item = &'v V>,
+) -> Option<[V; 2]> {
     let first = values.by_ref().next().filter(|_| wanted)?;
     let (mut least, mut greatest) = (first, first);
     for value in values {
         if value < least {
             least = value;
-        }
-        if value > greatest {
+        } else if value > greatest {
             greatest = value;
         }
     }
-    Some([least, greatest])
+    Some([*least, *greatest])
 }
 
 #[cfg(test)]
