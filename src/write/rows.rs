@@ -609,7 +609,8 @@ impl RowsBuilder {
         let places = ["detail_index", "detail_count"].map(column);
         let [detail_index, detail_count] =
             places.each_ref().map(|places| places.as_primitive::<Int32Type>());
-        for row in 0..batch.num_rows() {
+        debug_assert_eq!(rank_time.len(), batch.num_rows());
+        for (row, rank_time) in rank_time.iter().enumerate() {
             let settlement = settlement_date.value(row);
             let rule = rule_id.is_valid(row).then(|| rule_id.value(row));
             let named =
@@ -659,7 +660,7 @@ impl RowsBuilder {
                 keys.push(source_key.texts.value(key));
             }
             builder.rows.each.push(Row {
-                rank_time: rank_time[row],
+                rank_time: *rank_time,
                 req_time: req_time.value(row),
                 class,
                 said,
