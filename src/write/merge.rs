@@ -215,9 +215,10 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64], replaced: &BTreeSet<i32>) -> 
     }
     // Most Seqs have one row: it counts, and nothing else is to be found out of it.
     let repeated = repeated(&rows);
-    let (ones, several): (Vec<Ones>, Vec<Vec<Hashed>>) =
+    let (ones, of_batches): (Vec<Ones>, Vec<Vec<Hashed>>) =
         rows.par_iter().enumerate().map(|(batch, rows)| ones(batch, rows, &repeated)).unzip();
-    let mut several = several.concat();
+    let mut several = of_batches.concat();
+    drop((of_batches, repeated));
     several.par_sort_unstable_by_key(|h| (h.hash, h.row));
     let settled: Vec<(Part, Winners)> = several
         .par_chunk_by_mut(|a, b| shard_of(a.hash) == shard_of(b.hash))
@@ -253,7 +254,7 @@ fn shard_of(hash: u64) -> usize {
     (hash >> (u64::BITS - SHARDS.ilog2())) as usize
 }
 
-/// The Seqs that more than one row has, and, with luck of one in billions, another.
+/// The Seqs that more than one row has, and, by a chance of one in billions, others.
 fn repeated(rows: &[Rows]) -> SeqSet {
     // By batch and shard.
     let hashed: Vec<Vec<Vec<u64>>> = rows
