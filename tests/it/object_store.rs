@@ -278,6 +278,33 @@ fn pages_of_objects_are_loaded() {
     assert_eq!(server.seen_of(Op::Head).len(), 0);
 }
 
+/// What a listing shows is held until it is read, 40 MB of a third of a million objects: that of the next date waits
+/// for the date before.
+#[test]
+fn a_date_is_listed_once_the_one_before_is_read() {
+    let server = S3Server::start();
+    for (day, n) in [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0)] {
+        let at = 1_733_011_200_000 + (day - 1) * 86_400_000 + n;
+        let document = result(vec![attempt(&format!("seq-{day}-{n}"), at, Some(true))]);
+        let key = format!("in/dt=2024-12-0{day}/{n}.json");
+        server.put_at(&key, document.to_string(), SOME_TIME);
+    }
+    let keys = "keys = \"dt={date}/{name}.json\"\n[output]";
+    let world = World::new(&pipeline(&server.url("in/"), "out/").replace("[output]", keys));
+    let args = ["run", "pipeline.toml", "--json", "--set", "limits.batch_objects=2"];
+    let ran = on(&server, &world.path(""), &args).exits(0);
+    assert_eq!((ran.tally("details_new"), &ran.json()["batches"]), (5, &3.into()));
+    let requests: Vec<(Op, bool)> = server
+        .seen()
+        .iter()
+        .filter(|seen| seen.key.contains("/dt="))
+        .map(|seen| (seen.op, seen.key.contains("-01/")))
+        .take(4)
+        .collect();
+    // The first date is listed, both its objects are read, and only then another is listed.
+    assert_eq!(requests, [(Op::List, true), (Op::Get, true), (Op::Get, true), (Op::List, false)]);
+}
+
 /// NDJSON of more than so many bytes: attempts among lines of media, as results with pictures have them.
 fn large_ndjson(bytes_min: usize) -> (String, u64) {
     let mut text = String::new();
