@@ -606,7 +606,6 @@ impl<'w> Decoder<'w> {
     ) -> Option<usize> {
         // It looks a little beyond the end of a value, which is best done inside of the buffer.
         let text = within(input.text(start, input.bytes.len()), self.record_bytes_max);
-        input.draft.clear();
         let read = template::read(&mut self.templates, text, in_line, &mut input.draft);
         read.filter(|after| *after <= end - start)
     }

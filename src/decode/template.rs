@@ -696,8 +696,8 @@ impl Learned {
     }
 }
 
-/// Reads the record at the beginning of `text` into an empty draft by one of the templates, which then comes
-/// first; the offset behind it. When none can, the draft is empty again.
+/// Reads the record at the beginning of `text` by one of the templates, which then comes first; the offset behind it.
+/// The draft is emptied before; when none can, what it holds is nothing to rely on.
 #[inline]
 pub fn read<'a>(
     templates: &mut [Known],
@@ -707,13 +707,13 @@ pub fn read<'a>(
 ) -> Option<usize> {
     for place in 0..templates.len() {
         let Known { template, met } = &mut templates[place];
+        draft.clear();
         if let Some(after) = template.read(text, in_line, met, draft) {
             if place > 0 {
                 templates[..=place].rotate_right(1);
             }
             return Some(after);
         }
-        draft.clear();
     }
     None
 }

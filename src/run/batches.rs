@@ -160,11 +160,15 @@ impl<'r> Batches<'r> {
         // What replaces whole days, and what is only looked at, is done in one step.
         let whole = self.asked.full_refresh || self.asked.dry_run;
         let mut batch = Batch::default();
+        let fits = |batch: &Batch, objects: usize, bytes: u64| {
+            whole
+                || batch.objects.is_empty()
+                || batch.objects.len() + objects <= limits.batch_objects
+                    && batch.bytes + bytes <= limits.batch_bytes
+        };
         loop {
             while let Some(part) = self.parts.pop_front() {
-                let fits = batch.objects.len() + part.objects.len() <= limits.batch_objects
-                    && batch.bytes + part.bytes() <= limits.batch_bytes;
-                if !(whole || fits || batch.objects.is_empty()) {
+                if !fits(&batch, part.objects.len(), part.bytes()) {
                     self.parts.push_front(part);
                     return Ok(Some(sorted(batch)));
                 }
@@ -173,10 +177,8 @@ impl<'r> Batches<'r> {
             if self.groups.is_empty() && self.inventory.is_none() {
                 return Ok((!batch.objects.is_empty()).then(|| sorted(batch)));
             }
-            // Nothing more fits: what the next listing shows would only be held beside it.
-            let full =
-                batch.objects.len() >= limits.batch_objects || batch.bytes >= limits.batch_bytes;
-            if full && !whole {
+            // Not even one of a byte: what the next listing shows would only be held beside it.
+            if !fits(&batch, 1, 1) {
                 return Ok(Some(sorted(batch)));
             }
             self.list_more(inputs)?;

@@ -221,7 +221,7 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64], replaced: &BTreeSet<i32>) -> 
     drop((of_batches, repeated));
     several.par_sort_unstable_by_key(|h| (h.hash, h.row));
     let settled: Vec<(Part, Winners)> = several
-        .par_chunk_by_mut(|a, b| shard_of(a.hash) == shard_of(b.hash))
+        .par_chunk_by_mut(|a, b| part_of(a.hash, SHARDS) == part_of(b.hash, SHARDS))
         .map(|shard| settle_shard(shard, &rows, replaced))
         .collect();
     drop(several);
@@ -250,8 +250,10 @@ fn merge_held(mut rows: Vec<Rows>, shifts: &[i64], replaced: &BTreeSet<i32>) -> 
     (all, Source::Memory { rows, days })
 }
 
-fn shard_of(hash: u64) -> usize {
-    (hash >> (u64::BITS - SHARDS.ilog2())) as usize
+/// In which of `parts`, a power of two, a Seq is: by the high bits of its hash, so that those of a part stand together
+/// among sorted ones.
+pub fn part_of(hash: u64, parts: usize) -> usize {
+    (hash >> (u64::BITS - parts.ilog2())) as usize
 }
 
 /// The Seqs that more than one row has, and, by a chance of one in billions, others.
@@ -265,7 +267,7 @@ fn repeated(rows: &[Rows]) -> SeqSet {
             let mut shards: Vec<_> = (0..SHARDS).map(|_| Vec::with_capacity(room)).collect();
             for row in 0..rows.len() {
                 let hash = rows.seq(row).hash();
-                shards[shard_of(hash)].push(hash);
+                shards[part_of(hash, SHARDS)].push(hash);
             }
             shards
         })
@@ -311,17 +313,29 @@ fn ones(batch: usize, rows: &Rows, repeated: &SeqSet) -> (Ones, Vec<Hashed>) {
 
 /// A row with its time, in the order of times: one number, which sorts faster than two.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Timed(u128);
+pub struct Timed(u128);
 
 impl Timed {
-    fn new(req_time: i64, row: RowRef) -> Timed {
+    pub fn new(req_time: i64, row: RowRef) -> Timed {
         // Without its sign, a number of two's complement sorts as the number does.
         let time = req_time as u64 ^ 1 << 63;
         Timed(u128::from(time) << 64 | u128::from(row.batch) << 32 | u128::from(row.row))
     }
 
-    fn row(self) -> RowRef {
+    pub fn row(self) -> RowRef {
         RowRef { batch: (self.0 >> 32) as u32, row: self.0 as u32 }
+    }
+
+    pub fn req_time(self) -> i64 {
+        ((self.0 >> 64) as u64 ^ 1 << 63) as i64
+    }
+}
+
+/// Puts rows that are in the order of their times in that of their Seqs where several have one time, as few do.
+pub fn sort_same_times(timed: &mut [Timed], rows: &[Rows]) {
+    let seq = |timed: &Timed| rows[timed.row().batch as usize].seq(timed.row().row as usize);
+    for same in timed.chunk_by_mut(|a, b| a.0 >> 64 == b.0 >> 64).filter(|same| same.len() > 1) {
+        same.sort_unstable_by(|a, b| seq(a).cmp(&seq(b)));
     }
 }
 
@@ -330,10 +344,7 @@ fn sorted(of_batches: Vec<Vec<Timed>>, rows: &[Rows]) -> Vec<RowRef> {
     let mut timed = of_batches.concat();
     drop(of_batches);
     timed.par_sort_unstable();
-    for same in timed.chunk_by_mut(|a, b| a.0 >> 64 == b.0 >> 64).filter(|same| same.len() > 1) {
-        let seq = |timed: &Timed| rows[timed.row().batch as usize].seq(timed.row().row as usize);
-        same.sort_unstable_by(|a, b| seq(a).cmp(&seq(b)));
-    }
+    sort_same_times(&mut timed, rows);
     // Not in the place of those, which is twice as large.
     let mut order = Vec::with_capacity(timed.len());
     order.extend(timed.into_iter().map(Timed::row));

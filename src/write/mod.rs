@@ -32,6 +32,7 @@ use merge::SeqSet;
 use rows::RowsBuilder;
 use schema::Table;
 use spill::Held;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -464,15 +465,15 @@ pub fn stored_rows(
             let fetched = fetched.as_primitive::<TimestampMillisecondType>();
             let rows = done..done + batch.num_rows();
             done = rows.end;
-            let rank_time = if fetched.null_count() == 0 {
-                fetched.values().to_vec()
+            let rank_time: Cow<'_, [i64]> = if fetched.null_count() == 0 {
+                Cow::Borrowed(fetched.values())
             } else {
                 if ranks.is_none() {
                     ranks = Some(table.ranks(file)?);
                 }
                 match &ranks {
-                    Some(Some(ranks)) => ranks[rows].to_vec(),
-                    _ => ranks_by_key(&batch, last_modified),
+                    Some(Some(ranks)) => Cow::Borrowed(&ranks[rows]),
+                    _ => Cow::Owned(ranks_by_key(&batch, last_modified)),
                 }
             };
             held.add(RowsBuilder::stored(&batch, day, &rank_time)?)?;

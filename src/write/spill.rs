@@ -7,7 +7,10 @@
 
 use super::WriteError;
 use super::ids::{Id, Ids, Interned};
-use super::merge::{Facts, GatheredGroup, Part, RowRef, SeqSet, Snapshot, settle_one};
+use super::merge::{
+    Facts, GatheredGroup, Part, RowRef, SeqSet, Snapshot, Timed, part_of, settle_one,
+    sort_same_times,
+};
 use super::rows::{Answer, Class, Flags, KeyOf, Keys, NONE, Pull, Row, Rows, Said};
 use crate::model::{Texts, UsageDay};
 use rayon::prelude::*;
@@ -192,18 +195,15 @@ static FILES: AtomicU64 = AtomicU64::new(0);
 
 fn write_run(folder: &Path, number: u32, stored: bool, rows: Vec<Rows>) -> std::io::Result<Run> {
     let (mut file, mut parts_file) = (temporary(folder, "rows")?, temporary(folder, "seqs")?);
-    let mut order: Vec<(i64, RowRef)> = Vec::with_capacity(rows.iter().map(Rows::len).sum());
+    let mut order: Vec<Timed> = Vec::with_capacity(rows.iter().map(Rows::len).sum());
     for (batch, rows) in rows.iter().enumerate() {
         let place = |row| RowRef { batch: batch as u32, row };
-        order.extend((0u32..).zip(&rows.each).map(|(at, row)| (row.req_time, place(at))));
+        order.extend((0u32..).zip(&rows.each).map(|(at, row)| Timed::new(row.req_time, place(at))));
     }
-    // By time, which days follow; few share a millisecond.
-    let seq = |r: &RowRef| rows[r.batch as usize].seq(r.row as usize);
-    order.sort_unstable_by_key(|(req_time, _)| *req_time);
-    for same in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
-        same.sort_unstable_by(|(_, a), (_, b)| seq(a).cmp(&seq(b)));
-    }
-    let day_of = |(req_time, _): &(i64, RowRef)| UsageDay::of_instant(*req_time).date32();
+    // By time, which days follow.
+    order.sort_unstable();
+    sort_same_times(&mut order, &rows);
+    let day_of = |timed: &Timed| UsageDay::of_instant(timed.req_time()).date32();
     let tables = Tables::new(&rows, stored);
     let mut blocks = Vec::new();
     let mut parts: Vec<Vec<(u64, usize)>> = vec![Vec::new(); PARTS];
@@ -229,7 +229,7 @@ fn write_run(folder: &Path, number: u32, stored: bool, rows: Vec<Rows>) -> std::
             at += bytes.len() as u64;
             for row in 0..block.len() {
                 let hash = block.seq(row).hash();
-                let part = (hash >> (64 - PARTS.ilog2())) as usize;
+                let part = part_of(hash, PARTS);
                 waiting[part].push(&block, &tables, row, (first + row as u32, day));
                 if waiting[part].len() == PART_RECORDS {
                     write_part(part, &mut waiting[part])?;
@@ -295,28 +295,29 @@ impl Tables {
     }
 
     /// Rows of one block; the places in it are those of the run, but for the keys of stored rows.
-    fn block(&self, rows: &[Rows], order: &[(i64, RowRef)]) -> Rows {
+    fn block(&self, rows: &[Rows], order: &[Timed]) -> Rows {
         // A column at a time: rows lie all over the memory, and what is asked for side by side comes sooner.
-        let at = || order.iter().map(|(_, r)| (r.batch as usize, r.row as usize));
+        let at = || order.iter().map(|r| r.row()).map(|r| (r.batch as usize, r.row as usize));
         let of = || at().map(|(batch, row)| (&rows[batch], row));
-        let (source_keys, keys) = match self.key_from.is_empty() {
-            true => keys_of(rows, order),
-            false => (Vec::new(), Arc::default()),
-        };
-        let each = at().enumerate().map(|(place, (b, row))| {
-            let row = rows[b].each[row];
+        let placed = at().map(|(batch, row)| {
+            let row = rows[batch].each[row];
             Row {
-                class: self.class_of[b][row.class as usize],
-                said: self.said_of[b][row.said as usize],
-                source_key: match self.key_from.is_empty() {
-                    true => source_keys[place],
-                    false => self.key_from[b] + row.source_key,
-                },
+                class: self.class_of[batch][row.class as usize],
+                said: self.said_of[batch][row.said as usize],
                 ..row
             }
         });
+        let mut each: Vec<Row> = placed.collect();
+        let keys = match self.key_from.is_empty() {
+            true => keys_of(rows, order, &mut each),
+            false => {
+                let of_run = at().map(|(batch, _)| self.key_from[batch]);
+                each.iter_mut().zip(of_run).for_each(|(row, from)| row.source_key += from);
+                Arc::default()
+            }
+        };
         Rows {
-            each: each.collect(),
+            each,
             seq: Ids::gathered(of().map(|(rows, row)| (&rows.seq, row))),
             request_id: Ids::gathered(of().map(|(rows, row)| (&rows.request_id, row))),
             biz_token: Ids::gathered(of().map(|(rows, row)| (&rows.biz_token, row))),
@@ -332,20 +333,18 @@ impl Tables {
     }
 }
 
-/// The keys of a block of stored rows, each once, and the place of each row's.
-fn keys_of(rows: &[Rows], order: &[(i64, RowRef)]) -> (Vec<u32>, Arc<Keys>) {
+/// The keys of a block of stored rows, each once; the place of each row's becomes that among them.
+fn keys_of(rows: &[Rows], order: &[Timed], each: &mut [Row]) -> Arc<Keys> {
     let mut texts = Texts::default();
     let mut places: HashMap<(u32, u32), u32> = HashMap::new();
-    let place = |(_, r): &(i64, RowRef)| {
-        let rows = &rows[r.batch as usize];
-        let key = rows.each[r.row as usize].source_key;
-        *places.entry((r.batch, key)).or_insert_with(|| {
-            texts.push(rows.keys.text(key as usize));
+    for (row, timed) in each.iter_mut().zip(order) {
+        let (batch, key) = (timed.row().batch, row.source_key);
+        row.source_key = *places.entry((batch, key)).or_insert_with(|| {
+            texts.push(rows[batch as usize].keys.text(key as usize));
             texts.len() as u32 - 1
-        })
-    };
-    let each = order.iter().map(place).collect();
-    (each, Arc::new(Keys::stored(texts)))
+        });
+    }
+    Arc::new(Keys::stored(texts))
 }
 
 /// Numbers and texts, one after the other.
@@ -617,24 +616,23 @@ impl Records {
 
     /// Adds the record of a row of a block, which stands in this place of the run and on this day.
     fn push(&mut self, block: &Rows, tables: &Tables, row: usize, (place, day): (u32, i32)) {
-        let Row { rank_time, req_time, detail_index, .. } = block.each[row];
-        let Row { said, source_key: key, source_record, flags, .. } = block.each[row];
-        let said = &tables.saids.values()[said as usize];
+        let held = &block.each[row];
+        let said = &tables.saids.values()[held.said as usize];
         self.seq.push_id(Some(block.seq(row)));
         if let Some(keys) = block.keys.stored_texts() {
-            self.key_text.push(keys.get(key as usize));
+            self.key_text.push(keys.get(held.source_key as usize));
             self.earlier.push(block.earlier(row).into());
         }
         self.each.push(Brief {
-            rank_time,
-            source_record: source_record.into(),
-            req_time,
-            detail_index,
-            key,
+            rank_time: held.rank_time,
+            source_record: held.source_record.into(),
+            req_time: held.req_time,
+            detail_index: held.detail_index,
+            key: held.source_key,
             row: place,
             day,
             errcode: said.errcode.unwrap_or_default(),
-            flags: flags.bits(),
+            flags: held.flags.bits(),
             coded: u8::from(said.errcode.is_some()),
         });
     }
