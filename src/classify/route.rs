@@ -192,7 +192,7 @@ pub enum WhyUnmapped {
 pub struct Router {
     routes: Vec<(Route, TagsBySource)>,
     intention: TagsBySource,
-    compare_libs: BTreeMap<String, CompareSource>,
+    compare_libs: Vec<(String, CompareSource)>,
 }
 
 const INTENTION: &str = "intention";
@@ -216,7 +216,7 @@ impl Router {
                 })
                 .collect(),
             intention: TagsBySource::of(INTENTION, None),
-            compare_libs,
+            compare_libs: compare_libs.into_iter().collect(),
         }
     }
 
@@ -225,9 +225,9 @@ impl Router {
         self.routes.iter().map(|(route, _)| route)
     }
 
-    /// The compare libraries that give a source: those of the pipeline and those known here.
-    pub fn compare_libs(&self) -> &BTreeMap<String, CompareSource> {
-        &self.compare_libs
+    /// The names of compare libraries that give a source: those of the pipeline and those known here.
+    pub fn compare_libs(&self) -> impl Iterator<Item = &str> {
+        self.compare_libs.iter().map(|(name, _)| name.as_str())
     }
 
     /// The first route that matches. `captures` are those of the object's key, by name. Does not

@@ -437,7 +437,7 @@ fn near_miss(group: &Group, route: &Route) -> Option<NearMiss> {
 
 fn line_of_compare_lib(lib: &str, count: u64, router: &Router) -> UnmappedLine {
     let cut = lib.chars().count() > COMPARE_LIB_CHARS_MAX;
-    let near = router.compare_libs().keys().find(|known| loosened(known) == loosened(lib));
+    let near = router.compare_libs().find(|known| loosened(known) == loosened(lib));
     let mut advice = String::new();
     if let Some(near) = near {
         advice = format!("{} would match but for case or spaces\n", quoted(near));

@@ -11,7 +11,7 @@
 use super::envelope::{Found, Slot};
 use super::json::{BLOCK, Cursor, Plain, Scalar, plain_string_end, stops_in};
 use super::record::{DetailFound, Draft, Leaf, Taken, UnknownMembers, code};
-use crate::model::Attempt;
+use crate::model::{Alike, Attempt};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -28,6 +28,8 @@ pub struct Template {
     unknown: UnknownMembers,
     /// No line break stands between its values.
     in_line: bool,
+    /// Its runs.
+    runs: usize,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,11 @@ enum Step {
         before: Text,
         depth: usize,
         taken: Taken,
+    },
+    /// Values that are skipped and together say one of a few things, and the place of those in [`Met`].
+    Run {
+        values: Box<Steps>,
+        place: usize,
     },
 }
 
@@ -98,6 +105,15 @@ impl Text {
         self.all.len()
     }
 
+    /// Whether it ends with the name of one of these members.
+    fn names(&self, members: &[&str]) -> bool {
+        let text = self.all.trim_ascii_end().strip_suffix(b":").map(<[u8]>::trim_ascii_end);
+        let name = text
+            .and_then(|text| text.strip_suffix(b"\""))
+            .and_then(|text| text.rsplit(|b| *b == b'"').next());
+        name.is_some_and(|name| members.iter().any(|member| member.as_bytes() == name))
+    }
+
     /// Whether it stands in `bytes` at `at`, which lies in them or at their end.
     #[inline]
     fn stands(&self, bytes: &[u8], at: usize) -> bool {
@@ -105,6 +121,11 @@ impl Text {
         match rest.first_chunk() {
             Some(block) if self.len() <= BLOCK => {
                 (u128::from_le_bytes(*block) ^ self.first) & self.mask == 0
+            }
+            Some(first) if self.len() <= 2 * BLOCK => {
+                let last = rest.get(self.len() - BLOCK..).and_then(<[u8]>::first_chunk);
+                u128::from_le_bytes(*first) == self.first
+                    && last.is_some_and(|last| u128::from_le_bytes(*last) == self.last)
             }
             // To compare no bytes, of memory that is nowhere, takes the C library of some machines a hundred
             // nanoseconds.
@@ -144,11 +165,12 @@ impl Template {
             return None;
         }
         let leaves = outermost(&trace.leaves)?;
-        let steps = |range: Range<usize>| Steps::of(text, &leaves, range);
+        let mut runs = 0;
+        let mut steps = |range: Range<usize>| Steps::of(text, &leaves, range, &mut runs);
         let (Some(first), Some(last)) = (trace.attempts.first(), trace.attempts.last()) else {
             let (head, unknown) = (steps(0..text.len())?, draft.unknown.clone());
             let in_line = head.in_line();
-            return Some(Template { head, attempts: None, enveloped, unknown, in_line });
+            return Some(Template { head, attempts: None, enveloped, unknown, in_line, runs });
         };
         let n = trace.attempts.len();
         let (each_unknown, unknown) = draft.unknown.clone().apart(n as u64);
@@ -163,10 +185,11 @@ impl Template {
         let in_line = attempts.each.iter().chain([&head, &attempts.tail]).all(Steps::in_line)
             && !between.contains('\n');
         let attempts = Some(attempts);
-        let template = Template { head, attempts, enveloped, unknown, in_line };
+        let template = Template { head, attempts, enveloped, unknown, in_line, runs };
         // What holds of one attempt must hold of the others.
         let mut again = Draft::default();
-        let same = template.read(text, false, &mut Met::default(), &mut again) == Some(text.len())
+        let same = template.read(text, false, &mut Met::of(&template), &mut again)
+            == Some(text.len())
             && again.attempts == draft.attempts
             && again.record == draft.record
             && paths(&again.unknown) == paths(&draft.unknown);
@@ -187,32 +210,30 @@ impl Template {
         }
         let mut found = Found::default();
         let mut outside = Outside { draft, found: &mut found };
-        let mut at = self.head.read(text, 0, in_line, &mut outside)?;
+        let Met { said: met_said, runs } = met;
+        let mut at = self.head.read(text, 0, in_line, runs, &mut outside)?;
         let mut count = 0;
         if let Some(attempts) = &self.attempts {
             draft.attempts.reserve(ATTEMPTS_MANY);
             loop {
                 let index = draft.attempts.len();
-                draft.attempts.push(Attempt {
-                    index: index as i32,
-                    byte_offset: at as i64,
-                    ..Attempt::default()
-                });
+                draft.attempts.push(Attempt::EMPTY);
                 let attempt = &mut draft.attempts[index];
+                (attempt.index, attempt.byte_offset) = (index as i32, at as i64);
                 let mut take = OfAttempt { attempt, has: DetailFound::default() };
                 let [begin, said, rest] = &attempts.each;
-                at = begin.read(text, at, in_line, &mut take)?;
+                at = begin.read(text, at, in_line, runs, &mut take)?;
                 if !said.steps.is_empty() {
                     let from = at;
-                    at = match met.take(text, from, take.attempt) {
+                    at = match met_said.take(text, from, take.attempt) {
                         Some(after) => after,
                         None => {
-                            let after = said.read(text, from, in_line, &mut take)?;
-                            met.note(text, from..after, take.attempt);
+                            let after = said.read(text, from, in_line, runs, &mut take)?;
+                            met_said.keep(text, from..after, take.attempt);
                             after
                         }
                     };
-                    at = rest.read(text, at, in_line, &mut take)?;
+                    at = rest.read(text, at, in_line, runs, &mut take)?;
                 }
                 if take.has.missing().is_some() {
                     return None;
@@ -228,7 +249,7 @@ impl Template {
                 at = next;
             }
             let mut outside = Outside { draft, found: &mut found };
-            at = attempts.tail.read(text, at, in_line, &mut outside)?;
+            at = attempts.tail.read(text, at, in_line, runs, &mut outside)?;
             for _ in 0..if attempts.unknown.is_empty() { 0 } else { count } {
                 draft.unknown.merge(&attempts.unknown);
             }
@@ -275,8 +296,8 @@ fn outermost(leaves: &[Leaf]) -> Option<Vec<Leaf>> {
 }
 
 impl Steps {
-    /// Of the text in `range`, which no value crosses.
-    fn of(text: &str, leaves: &[Leaf], range: Range<usize>) -> Option<Steps> {
+    /// Of the text in `range`, which no value crosses. `runs` is how many runs there are before it, and then with it.
+    fn of(text: &str, leaves: &[Leaf], range: Range<usize>, runs: &mut usize) -> Option<Steps> {
         let first = leaves.partition_point(|leaf| leaf.from < range.start);
         let leaves = leaves[first..].iter().take_while(|leaf| leaf.from < range.end);
         let mut steps: Vec<Step> = Vec::new();
@@ -306,6 +327,7 @@ impl Steps {
         if let Some((from, first)) = same {
             insert_same(&mut steps, first, &text[from..at]);
         }
+        let steps = with_runs(steps, runs);
         Some(Steps { steps, end: Text::of(&text[at..range.end]) })
     }
 
@@ -327,11 +349,21 @@ impl Steps {
 
     /// Whether no line break stands in it.
     fn in_line(&self) -> bool {
-        let texts = self.steps.iter().map(|step| match step {
-            Step::Same { text, .. } => text,
-            Step::Value { before, .. } => before,
-        });
-        !texts.chain([&self.end]).any(|text| text.all.contains(&b'\n'))
+        let in_line = |text: &Text| !text.all.contains(&b'\n');
+        in_line(&self.end)
+            && self.steps.iter().all(|step| match step {
+                Step::Same { text, .. } => in_line(text),
+                Step::Value { before, .. } => in_line(before),
+                Step::Run { values, .. } => values.in_line(),
+            })
+    }
+
+    /// Reads on from `at` past values that are all skipped, and notes what they are.
+    #[cold]
+    fn pass(&self, text: &str, at: usize, in_line: bool, met: &mut Few<()>) -> Option<usize> {
+        let after = self.read(text, at, in_line, &mut [], &mut Nowhere)?;
+        met.note(text.as_bytes(), at..after, RUN_CLUE, |_| Some(()));
+        Some(after)
     }
 
     /// Reads on from `at`; hands each value that is taken to `take`. The offset behind the last; None where anything
@@ -342,6 +374,7 @@ impl Steps {
         text: &'a str,
         mut at: usize,
         in_line: bool,
+        runs: &mut [Few<()>],
         take: &mut impl Take<'a>,
     ) -> Option<usize> {
         let bytes = text.as_bytes();
@@ -380,6 +413,13 @@ impl Steps {
                     // Blanks before a value belong to what stands between values.
                     at = cursor.pos();
                 }
+                Step::Run { values, place } => {
+                    let met = runs.get_mut(*place)?;
+                    at = match met.find(&bytes[at..], RUN_CLUE) {
+                        Some((len, ())) => at + len,
+                        None => values.pass(text, at, in_line, met)?,
+                    };
+                }
             }
         }
         self.end.stands(bytes, at).then(|| at + self.end.len())
@@ -402,6 +442,19 @@ struct Outside<'d, 'a> {
 struct OfAttempt<'d, 'a> {
     attempt: &'d mut Attempt<'a>,
     has: DetailFound,
+}
+
+/// No value is taken.
+struct Nowhere;
+
+impl<'a> Take<'a> for Nowhere {
+    fn plain(&mut self, _: Plain<'a>, _: Taken) -> Option<()> {
+        Some(())
+    }
+
+    fn other(&mut self, _: Scalar<'a>, _: Taken) -> Option<()> {
+        Some(())
+    }
 }
 
 impl<'a> Take<'a> for OfAttempt<'_, 'a> {
@@ -463,6 +516,64 @@ fn insert_same(steps: &mut Vec<Step>, first: usize, text: &str) {
     }
 }
 
+/// Members of `Text` that say what became of the flow and how it was checked: of each there are few values.
+/// Source: FaceID API 2018-03-01, `DetectInfoText`.
+const OF_FEW_VALUES: [&str; 9] = [
+    "ErrMsg",
+    "UseIDType",
+    "LiveStatus",
+    "LiveMsg",
+    "Comparestatus",
+    "Comparemsg",
+    "CompareLibType",
+    "LivenessMode",
+    "NFCBillingCounts",
+];
+
+/// The steps, with those of two and more such members side by side in one; what is mostly the same may stand between.
+fn with_runs(steps: Vec<Step>, runs: &mut usize) -> Vec<Step> {
+    let mut all: Vec<Step> = Vec::with_capacity(steps.len());
+    // Where in `all` the last run begins and ends, and how many such members are in it.
+    let (mut run, mut members) = (0..0, 0);
+    let mut close = |all: &mut Vec<Step>, run: Range<usize>, members: usize| {
+        if members > 1 {
+            let values = all.drain(run.clone()).collect();
+            let values = Box::new(Steps { steps: values, end: Text::default() });
+            all.insert(run.start, Step::Run { values, place: *runs });
+            *runs += 1;
+        }
+    };
+    let mut same = 0;
+    for step in steps {
+        let goes_on = match &step {
+            Step::Same { steps, .. } => {
+                same = *steps;
+                members > 0
+            }
+            Step::Value { .. } if same > 0 => {
+                same -= 1;
+                members > 0
+            }
+            Step::Value { before, taken: Taken::Skipped, .. } if before.names(&OF_FEW_VALUES) => {
+                if members == 0 {
+                    run.start = all.len();
+                }
+                members += 1;
+                run.end = all.len() + 1;
+                true
+            }
+            _ => false,
+        };
+        if !goes_on && members > 0 {
+            close(&mut all, run.clone(), members);
+            members = 0;
+        }
+        all.push(step);
+    }
+    close(&mut all, run, members);
+    all
+}
+
 /// Takes a string without escapes, a null, a truth value, or a whole number of few digits, which begins at `from`
 /// of the window that lies at `at` of the text; gives how long it is. None for anything else, which need not be wrong.
 #[inline(always)]
@@ -515,17 +626,18 @@ fn near<'a>(
             Some(n)
         }
         first => {
-            let (word, value): (&[u8], _) = match first {
-                b'n' => (b"null", Plain::Null),
-                b't' => (b"true", Plain::Bool(true)),
-                b'f' => (b"false", Plain::Bool(false)),
+            // Each compared by itself: of a length that is known, that is one comparison of numbers.
+            let rest = &window[from..];
+            let (len, value) = match first {
+                b'n' if rest.starts_with(b"null") => (4, Plain::Null),
+                b't' if rest.starts_with(b"true") => (4, Plain::Bool(true)),
+                b'f' if rest.starts_with(b"false") => (5, Plain::Bool(false)),
                 _ => return None,
             };
-            window[from..].starts_with(word).then_some(())?;
             if taken != Taken::Skipped {
                 take.plain(value, taken)?;
             }
-            Some(word.len())
+            Some(len)
         }
     }
 }
@@ -537,19 +649,39 @@ const DIGITS_FEW: usize = 10;
 /// `Comparemsg`. What they say together is one of a few things.
 const SAID: Range<u32> = 2..9;
 
-/// What a reader has met of what the service says, by a hash of its beginning: the text of all those members, and what
-/// was taken of them.
-#[derive(Clone, Debug, Default)]
+/// What a reader has met that it is likely to meet again.
+#[derive(Clone, Debug)]
 pub struct Met {
-    said: Vec<Option<Box<MetSaid>>>,
+    said: Few<Said>,
+    /// Of each run of the template.
+    runs: Vec<Few<()>>,
+}
+
+impl Met {
+    fn of(template: &Template) -> Met {
+        Met { said: Few::default(), runs: vec![Few::default(); template.runs] }
+    }
+}
+
+/// Texts met in one place of records, by a hash of how they begin, and what was taken of each.
+#[derive(Clone, Debug)]
+struct Few<T> {
+    each: Vec<Option<Box<Told<T>>>>,
     found: u64,
     missed: u64,
 }
 
 #[derive(Clone, Debug)]
-struct MetSaid {
+struct Told<T> {
     /// With the byte behind it, which a number may end by.
     text: Box<[u8]>,
+    value: T,
+}
+
+/// What the service said of an attempt.
+#[derive(Clone, Debug)]
+struct Said {
+    alike: Alike,
     is_need_charge: Option<bool>,
     codes: [Option<i32>; 3],
     /// Where the messages stand in the text.
@@ -563,74 +695,100 @@ const MET_MAX: usize = 64;
 const MET_AFTER: u64 = 16;
 
 /// Bytes behind which what is said begins to differ, and bytes that tell which it is.
-const CLUE: Range<usize> = 16..48;
+const SAID_CLUE: Range<usize> = 16..48;
 
-impl Met {
+/// The same of a run: a status, its message, and the status behind it.
+const RUN_CLUE: Range<usize> = 14..62;
+
+impl<T> Default for Few<T> {
+    fn default() -> Few<T> {
+        Few { each: Vec::new(), found: 0, missed: 0 }
+    }
+}
+
+impl<T: Clone> Few<T> {
+    /// The text that stands at the beginning of `rest`, if it was met before: its length and what was taken of it.
+    #[inline(always)]
+    fn find(&mut self, rest: &[u8], clue: Range<usize>) -> Option<(usize, &T)> {
+        if self.each.is_empty() {
+            return None;
+        }
+        let place = place_of(rest, clue)?;
+        let told = self.each[place].as_ref().filter(|told| rest.starts_with(&told.text))?;
+        self.found += 1;
+        Some((told.text.len() - 1, &told.value))
+    }
+
+    /// Keeps the text in `range`, of which `value` tells what was taken, if it is likely to come again.
+    fn note(
+        &mut self,
+        bytes: &[u8],
+        range: Range<usize>,
+        clue: Range<usize>,
+        value: impl FnOnce(&[u8]) -> Option<T>,
+    ) {
+        self.missed += 1;
+        // Where each is another, to keep it is for nothing.
+        if self.missed <= MET_AFTER || self.missed > 4 * MET_MAX as u64 + self.found / 2 {
+            return;
+        }
+        let place = place_of(&bytes[range.start..], clue);
+        let text = bytes.get(range.start..range.end + 1).filter(|text| !text.contains(&b'\n'));
+        if let (Some(place), Some(text)) = (place, text)
+            && let Some(value) = value(text)
+        {
+            self.each.resize(MET_MAX, None);
+            self.each[place] = Some(Box::new(Told { text: text.into(), value }));
+        }
+    }
+}
+
+impl Few<Said> {
     /// Takes what is said at `at` if it was met before; the offset behind it.
     #[inline(always)]
     fn take<'a>(&mut self, text: &'a str, at: usize, attempt: &mut Attempt<'a>) -> Option<usize> {
-        if self.said.is_empty() {
-            return None;
-        }
-        let rest = text.as_bytes().get(at..)?;
-        let met = self.said[clue(rest)?].as_ref().filter(|met| rest.starts_with(&met.text))?;
+        let (len, said) = self.find(text.as_bytes().get(at..)?, SAID_CLUE)?;
         let message = |range: &Option<Range<usize>>| match range {
             Some(range) => text.get(at + range.start..at + range.end).map(Cow::Borrowed),
             None => None,
         };
-        attempt.is_need_charge = met.is_need_charge;
-        [attempt.errcode, attempt.livestatus, attempt.comparestatus] = met.codes;
-        attempt.errmsg = message(&met.messages[0]);
-        attempt.livemsg = message(&met.messages[1]);
-        attempt.comparemsg = message(&met.messages[2]);
-        self.found += 1;
-        Some(at + met.text.len() - 1)
+        attempt.alike = said.alike;
+        attempt.is_need_charge = said.is_need_charge;
+        [attempt.errcode, attempt.livestatus, attempt.comparestatus] = said.codes;
+        attempt.errmsg = message(&said.messages[0]);
+        attempt.livemsg = message(&said.messages[1]);
+        attempt.comparemsg = message(&said.messages[2]);
+        Some(at + len)
     }
 
     /// Keeps what was said in `range`, which has been read into the attempt.
-    fn note(&mut self, text: &str, range: Range<usize>, attempt: &Attempt<'_>) {
-        self.missed += 1;
-        // Where each says something else, to keep it is for nothing.
-        if self.missed <= MET_AFTER || self.missed > 4 * MET_MAX as u64 + self.found / 2 {
-            return;
-        }
-        let bytes = text.as_bytes();
-        let (Some(clue), Some(said)) =
-            (clue(&bytes[range.start..]), bytes.get(range.start..range.end + 1))
-        else {
-            return;
-        };
-        let place = |message: &Option<Cow<'_, str>>| match message {
-            None => Some(None),
-            Some(Cow::Borrowed(message)) => {
-                let from = (message.as_ptr() as usize).checked_sub(said.as_ptr() as usize)?;
-                Some(Some(from..from + message.len()))
-            }
-            // What had escapes is read again.
-            Some(Cow::Owned(_)) => None,
-        };
-        let (Some(errmsg), Some(livemsg), Some(comparemsg)) =
-            (place(&attempt.errmsg), place(&attempt.livemsg), place(&attempt.comparemsg))
-        else {
-            return;
-        };
-        if said.contains(&b'\n') {
-            return;
-        }
-        self.said.resize(MET_MAX, None);
-        self.said[clue] = Some(Box::new(MetSaid {
-            text: said.into(),
-            is_need_charge: attempt.is_need_charge,
-            codes: [attempt.errcode, attempt.livestatus, attempt.comparestatus],
-            messages: [errmsg, livemsg, comparemsg],
-        }));
+    fn keep(&mut self, text: &str, range: Range<usize>, attempt: &Attempt<'_>) {
+        self.note(text.as_bytes(), range, SAID_CLUE, |said| {
+            let place = |message: &Option<Cow<'_, str>>| match message {
+                None => Some(None),
+                Some(Cow::Borrowed(message)) => {
+                    let from = (message.as_ptr() as usize).checked_sub(said.as_ptr() as usize)?;
+                    Some(Some(from..from + message.len()))
+                }
+                // What had escapes is read again.
+                Some(Cow::Owned(_)) => None,
+            };
+            let messages =
+                [place(&attempt.errmsg)?, place(&attempt.livemsg)?, place(&attempt.comparemsg)?];
+            Some(Said {
+                alike: Alike::new(),
+                is_need_charge: attempt.is_need_charge,
+                codes: [attempt.errcode, attempt.livestatus, attempt.comparestatus],
+                messages,
+            })
+        });
     }
 }
 
-/// Where among those that are held what begins like `said` would be.
+/// Where among those that are held what begins like `text` would be.
 #[inline(always)]
-fn clue(said: &[u8]) -> Option<usize> {
-    let (words, _) = said.get(CLUE)?.as_chunks::<8>();
+fn place_of(text: &[u8], clue: Range<usize>) -> Option<usize> {
+    let (words, _) = text.get(clue)?.as_chunks::<8>();
     let mixed = words.iter().fold(0, |mixed: u64, word| {
         (mixed.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     });
@@ -646,7 +804,7 @@ pub struct Known {
 
 impl From<&Arc<Template>> for Known {
     fn from(template: &Arc<Template>) -> Known {
-        Known { template: template.clone(), met: Met::default() }
+        Known { template: template.clone(), met: Met::of(template) }
     }
 }
 
@@ -686,7 +844,7 @@ impl Learned {
         let mut templates = self.templates.write().unwrap_or_else(PoisonError::into_inner);
         // Another worker may have learned it meanwhile.
         let reads = |known: &Arc<Template>| {
-            known.read(text, false, &mut Met::default(), &mut Draft::default()).is_some()
+            known.read(text, false, &mut Met::of(known), &mut Draft::default()).is_some()
         };
         if !templates.iter().any(reads) {
             templates.truncate(TEMPLATES_MAX - 1);
@@ -735,6 +893,46 @@ mod tests {
         assert_eq!(kept, [(12, 15), (30, 31)]);
         let twice = [leaf(5, 8, Taken::RequestId), leaf(5, 8, Taken::Extra)];
         assert!(outermost(&twice).is_none());
+    }
+
+    fn steps_of(members: &[(&str, &str)]) -> Vec<&'static str> {
+        let (mut text, mut leaves) = (String::new(), Vec::new());
+        for (name, value) in members {
+            text.push_str(&format!(",\"{name}\" : "));
+            leaves.push(leaf(text.len(), text.len() + value.len(), Taken::Skipped));
+            text.push_str(value);
+        }
+        let mut runs = 0;
+        let steps = Steps::of(&text, &leaves, 0..text.len(), &mut runs).expect("steps");
+        let found = steps.steps.iter().filter(|step| matches!(step, Step::Run { .. })).count();
+        assert_eq!(found, runs);
+        let name = |step: &Step| match step {
+            Step::Same { .. } => "same",
+            Step::Value { .. } => "value",
+            Step::Run { values, .. } => {
+                ["", "", "run of 2", "run of 3", "4", "run of 5"][values.steps.len()]
+            }
+        };
+        steps.steps.iter().map(name).collect()
+    }
+
+    #[test]
+    fn members_of_few_values_side_by_side_are_a_run() {
+        let status = ("LiveStatus", "0");
+        let message = ("LiveMsg", "\"x\"");
+        let (person, nothing) = (("Name", "\"n\""), ("Mobile", "null"));
+        assert_eq!(steps_of(&[status]), ["value"]);
+        assert_eq!(steps_of(&[person, status, message, person]), ["value", "run of 2", "value"]);
+        assert_eq!(steps_of(&[status, person, message]), ["value", "value", "value"]);
+        // What is mostly the same stands inside of a run, with the step that says so, but not at its ends.
+        assert_eq!(
+            steps_of(&[nothing, nothing, status, nothing, nothing, message, nothing, nothing]),
+            ["same", "value", "value", "run of 5", "same", "value", "value"]
+        );
+        assert_eq!(
+            steps_of(&[status, message, person, message, status, status]),
+            ["run of 2", "value", "run of 3"]
+        );
     }
 
     #[test]

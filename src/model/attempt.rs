@@ -1,11 +1,13 @@
 //! One attempt, and the record it came in, as `decode` reads them.
 
 use std::borrow::Cow;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One element of `Text.LivenessDetail`: a liveness check with its comparison, the unit of charge.
 /// Strings borrow from the input where they hold no escapes.
 /// Source: FaceID API 2018-03-01, `DetectDetail`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Attempt<'a> {
     /// Place in its array, from 0.
     pub index: i32,
@@ -31,6 +33,59 @@ pub struct Attempt<'a> {
     pub idcard: Option<Cow<'a, str>>,
     /// Personal, as `idcard`.
     pub name: Option<Cow<'a, str>>,
+    pub alike: Alike,
+}
+
+impl<'a> Attempt<'a> {
+    /// Says nothing. It is copied from where it stands into a list; a default is made elsewhere first.
+    pub const EMPTY: Attempt<'a> = Attempt {
+        index: 0,
+        byte_offset: 0,
+        req_time: 0,
+        seq: Cow::Borrowed(""),
+        is_need_charge: None,
+        errcode: None,
+        errmsg: None,
+        livestatus: None,
+        livemsg: None,
+        comparestatus: None,
+        comparemsg: None,
+        compare_lib_type: None,
+        sim: None,
+        liveness_mode: None,
+        idcard: None,
+        name: None,
+        alike: Alike(None),
+    };
+}
+
+impl Default for Attempt<'_> {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// Attempts with the same number say the same from `is_need_charge` to `comparemsg`, letter for letter; of those without
+/// one nothing is known. It is nothing that an attempt says, so attempts do not differ by it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Alike(Option<NonZeroU64>);
+
+impl Alike {
+    /// A number that no other has.
+    pub fn new() -> Alike {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Alike(NonZeroU64::new(NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    pub fn number(self) -> Option<NonZeroU64> {
+        self.0
+    }
+}
+
+impl PartialEq for Alike {
+    fn eq(&self, _: &Alike) -> bool {
+        true
+    }
 }
 
 /// What a record says besides its attempts. Fields of the envelope are `None` without an envelope.

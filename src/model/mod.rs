@@ -36,7 +36,7 @@ mod variance;
 mod words;
 
 pub use amount::{Amount, AmountError};
-pub use attempt::{Attempt, Record};
+pub use attempt::{Alike, Attempt, Record};
 pub use bill::{BillLine, BillReject, CURRENCIES, LineKind, ProviderAttempt};
 pub use charge::{Account, CompareSource, DailyCharge, Settlement};
 pub use day::{UsageDay, UsageMonth};

@@ -16,7 +16,7 @@ use arrow::datatypes::{DataType, Date32Type, Int32Type, TimeUnit};
 use arrow::error::ArrowError;
 use polars::prelude::*;
 use polars_arrow::array::BooleanArray;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +131,7 @@ impl Groups {
         let tag = column("billing_tag")?.as_dictionary::<Int32Type>();
         let (accounts, tags) =
             (account.values().as_string::<i32>(), tag.values().as_string::<i32>());
-        let mut places: HashMap<(i32, i32, i32), usize> = HashMap::new();
+        let mut places: hashbrown::HashMap<(i32, i32, i32), usize> = hashbrown::HashMap::new();
         let mut values = Vec::new();
         let mut latest = ((i32::MIN, -1, -1), 0);
         let groups: Vec<usize> = (0..batch.num_rows())

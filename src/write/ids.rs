@@ -184,7 +184,7 @@ fn mixed(mut z: u64) -> u64 {
 }
 
 /// All bits of a number in the low ones of another.
-fn mixed_top(clue: u64) -> u64 {
+pub fn mixed_top(clue: u64) -> u64 {
     clue.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
 }
 

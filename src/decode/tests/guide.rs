@@ -65,6 +65,7 @@ fn the_first_sample_without_its_comment_is_a_row() {
         liveness_mode: None,
         idcard: Some("440111111111111111".into()),
         name: Some("爱新觉罗永琪".into()),
+        alike: crate::model::Alike::default(),
     };
     assert_eq!(*attempts, std::slice::from_ref(&first));
 

@@ -81,6 +81,7 @@ fn owned_attempt(a: &Attempt<'_>) -> Attempt<'static> {
         liveness_mode: a.liveness_mode,
         idcard: own(&a.idcard),
         name: own(&a.name),
+        alike: a.alike,
     }
 }
 

@@ -191,6 +191,7 @@ fn recount_attempt(
         liveness_mode: whole(detail.get("LivenessMode"), -128, 127)?.map(|m| m as i8),
         idcard: person("Idcard", idcard)?,
         name: person("Name", name)?,
+        alike: crate::model::Alike::default(),
     })
 }
 

@@ -145,6 +145,7 @@ fn every_member_and_every_null() {
         liveness_mode: Some(5),
         idcard: Some("id".into()),
         name: Some("na\"me".into()),
+        alike: crate::model::Alike::default(),
     };
     assert_eq!(attempts, [expected]);
 

@@ -135,7 +135,7 @@ fn a_template_reads_what_the_strict_reader_reads() {
 
 const ATTEMPT: &str = r#"{"ReqTime":"1772296082585","Seq":"d887422a-6465-f4ec-b94c-241e12bc42df","Idcard":"990000199807281743","Name":"丁例","Sim":"","IsNeedCharge":false,"Errcode":1002,"Errmsg":"疑似非真人录制","Livestatus":1002,"Livemsg":"疑似非真人录制","Comparestatus":null,"Comparemsg":null,"CompareLibType":"业务方自有库","LivenessMode":5}"#;
 
-const LIKELY: &str = r#"{"Response":{"Text":{"ErrCode":0,"ErrMsg":"成功","IdCard":"990000199807281743","UseIDType":0,"OcrNation":null,"OcrAddress":null,"NFCRequestIds":[],"Extra":"EXTRA","LivenessDetail":[ATTEMPTS],"LivenessInfoTag":[],"Mobile":null,"LivenessMode":5,"NewMember":0},"IdCardData":null,"BestFrame":null,"Encryption":{"Algorithm":"","EncryptList":[]},"IsVerifyIntention":false,"RequestId":"7bea43b3-8ffd-8321-50f1-88bde6eacda5"}}"#;
+const LIKELY: &str = r#"{"Response":{"Text":{"ErrCode":0,"ErrMsg":"成功","IdCard":"990000199807281743","UseIDType":0,"OcrNation":null,"OcrAddress":null,"IdInfoFrom":"手动输入","LiveStatus":0,"LiveMsg":"成功","Comparestatus":0,"Comparemsg":"成功","Sim":"91.61","Extra":"EXTRA","LivenessDetail":[ATTEMPTS],"LivenessInfoTag":[],"Mobile":null,"CompareLibType":"权威库","LivenessMode":5,"NFCRequestIds":[],"NFCBillingCounts":0,"NewMember":0},"IdCardData":null,"BestFrame":null,"Encryption":{"Algorithm":"","EncryptList":[]},"IsVerifyIntention":false,"RequestId":"7bea43b3-8ffd-8321-50f1-88bde6eacda5"}}"#;
 
 /// Lines of one look, with a few of others between: the rows are those of each line read alone, and nearly all
 /// of them were read by a template.
@@ -242,7 +242,24 @@ fn what_was_said_before_is_read_as_it_was() {
             )
         };
         let attempts = [attempt(), attempt()].join(",");
-        lines.push(LIKELY.replace("ATTEMPTS", &attempts).replace("EXTRA", "app"));
+        // What Text says of the flow and of the library is skipped, and must be JSON all the same.
+        let mut line = LIKELY.replace("EXTRA", "app");
+        for (member, value) in [
+            ("\"LiveStatus\":", "0"),
+            ("\"LiveMsg\":", "\"成功\""),
+            ("\"Comparestatus\":", "0"),
+            ("\"LivenessMode\":", "5"),
+            ("\"NFCRequestIds\":", "[]"),
+            ("\"NFCBillingCounts\":", "0"),
+        ] {
+            let values = match value.as_bytes()[0] {
+                b'"' => &messages[..],
+                _ => &codes[..],
+            };
+            let value_now = pick(&mut rng, values, 4);
+            line = line.replace(&format!("{member}{value}"), &format!("{member}{value_now}"));
+        }
+        lines.push(line.replace("ATTEMPTS", &attempts));
     }
     let text = lines.join("\n") + "\n";
     let wanted = Wanted::default();
@@ -263,4 +280,17 @@ fn what_was_said_before_is_read_as_it_was() {
     }
     assert!(records.next().is_none() && rejects.next().is_none());
     assert!(seen.records.len() > 2000 && seen.rejects.len() > 100);
+    // Attempts that are told to be alike are.
+    let mut said = std::collections::BTreeMap::new();
+    for attempt in seen.records.iter().flat_map(|(_, attempts)| attempts) {
+        let messages = [&attempt.errmsg, &attempt.livemsg, &attempt.comparemsg];
+        let codes = [attempt.errcode, attempt.livestatus, attempt.comparestatus];
+        if let Some(number) = attempt.alike.number() {
+            let says = (attempt.is_need_charge, messages, codes);
+            let (first, n) = said.entry(number).or_insert((says, 0));
+            *n += 1;
+            assert_eq!(*first, says);
+        }
+    }
+    assert!(said.values().any(|(_, n)| *n > 1), "some are");
 }
