@@ -21,7 +21,9 @@ use parquet::arrow::arrow_writer::{
 };
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader, SortingColumn};
+use parquet::file::metadata::{
+    KeyValue, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData, SortingColumn,
+};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::SerializedFileWriter;
@@ -268,6 +270,19 @@ fn leaves(kind: &DataType) -> usize {
     }
 }
 
+/// As [`READ_ROWS`], but fewer where a column has many values for each row, as lists may.
+fn rows_at_once(footer: &ParquetMetaData) -> usize {
+    let values_of_row = |group: &RowGroupMetaData| {
+        let most = group.columns().iter().map(|column| column.num_values()).max();
+        most.unwrap_or(0) / group.num_rows().max(1)
+    };
+    let most = footer.row_groups().iter().map(values_of_row).max().unwrap_or(0);
+    (READ_ROWS * VALUES_OF_ROW / (most as usize).max(VALUES_OF_ROW)).max(1)
+}
+
+/// Values of a row, in one column, that have room in what is read at once.
+const VALUES_OF_ROW: usize = 4;
+
 /// Reads a data file some rows at a time, dictionaries kept where the schema has them.
 pub fn decode(
     table: &Table,
@@ -275,9 +290,10 @@ pub fn decode(
 ) -> Result<impl Iterator<Item = Result<RecordBatch, WriteError>> + use<>, WriteError> {
     let footer = ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new())?.metadata().clone();
     let options = ArrowReaderOptions::new().with_schema(plain_schema(table, &footer));
+    let rows = rows_at_once(&footer);
     let metadata = ArrowReaderMetadata::try_new(footer, options)?;
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata)
-        .with_batch_size(READ_ROWS);
+    let builder =
+        ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata).with_batch_size(rows);
     let all = table.file_schema.clone();
     Ok(builder.build()?.map(move |batch| completed(batch?, &all)))
 }

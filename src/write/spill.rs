@@ -17,7 +17,8 @@ use rayon::prelude::*;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -309,7 +310,7 @@ impl Tables {
         });
         let mut each: Vec<Row> = placed.collect();
         let keys = match self.key_from.is_empty() {
-            true => keys_of(rows, order, &mut each),
+            true => keys_of(rows, at().map(|(batch, _)| batch), &mut each),
             false => {
                 let of_run = at().map(|(batch, _)| self.key_from[batch]);
                 each.iter_mut().zip(of_run).for_each(|(row, from)| row.source_key += from);
@@ -333,18 +334,42 @@ impl Tables {
     }
 }
 
-/// The keys of a block of stored rows, each once; the place of each row's becomes that among them.
-fn keys_of(rows: &[Rows], order: &[Timed], each: &mut [Row]) -> Arc<Keys> {
+/// The keys of stored rows that come from these batches, each once; the place of each row's becomes that among them.
+fn keys_of(rows: &[Rows], batches: impl Iterator<Item = usize>, each: &mut [Row]) -> Arc<Keys> {
     let mut texts = Texts::default();
-    let mut places: HashMap<(u32, u32), u32> = HashMap::new();
-    for (row, timed) in each.iter_mut().zip(order) {
-        let (batch, key) = (timed.row().batch, row.source_key);
+    let mut places: HashMap<(usize, u32), u32> = HashMap::new();
+    for (row, batch) in each.iter_mut().zip(batches) {
+        let key = row.source_key;
         row.source_key = *places.entry((batch, key)).or_insert_with(|| {
-            texts.push(rows[batch as usize].keys.text(key as usize));
+            texts.push(rows[batch].keys.text(key as usize));
             texts.len() as u32 - 1
         });
     }
     Arc::new(Keys::stored(texts))
+}
+
+/// Some of the rows of a block, in their order.
+fn only(rows: Rows, kept: &[usize]) -> Rows {
+    let of = |ids: &Ids| Ids::gathered(kept.iter().map(|row| (ids, *row)));
+    let mut each: Vec<Row> = kept.iter().map(|row| rows.each[*row]).collect();
+    let keys = match rows.stored {
+        true => keys_of(std::slice::from_ref(&rows), std::iter::repeat(0), &mut each),
+        false => rows.keys.clone(),
+    };
+    Rows {
+        each,
+        seq: of(&rows.seq),
+        request_id: of(&rows.request_id),
+        biz_token: of(&rows.biz_token),
+        idcard_hmac: of(&rows.idcard_hmac),
+        name_hmac: of(&rows.name_hmac),
+        earlier: match rows.earlier.is_empty() {
+            true => Vec::new(),
+            false => kept.iter().map(|row| rows.earlier(*row).into()).collect(),
+        },
+        keys,
+        ..rows
+    }
 }
 
 /// Numbers and texts, one after the other.
@@ -734,6 +759,13 @@ pub struct Spilled {
     shifts: Vec<i64>,
 }
 
+/// Bytes of news for each row of a run up to which they are put in order in memory: a row that is held takes some
+/// 90.
+const NEWS_OF_ROW: usize = 48;
+
+/// The same of the news of one run, however few its rows.
+const NEWS_BYTES_MIN: usize = 4 << 20;
+
 /// Earlier pulls that have become known of rows of a run, on disk.
 #[derive(Default)]
 struct News {
@@ -769,37 +801,23 @@ impl News {
         file.write_all(&bytes)
     }
 
-    /// Puts them in the order of the rows. Those of one run are held for that.
+    /// Puts them in the order of the rows. They are held for that, if they are not much more than the run was when it
+    /// was held; else each is fetched where it lies.
     fn sort(&mut self, run: &Run) -> std::io::Result<()> {
         let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Some(file) = &mut held.file else { return Ok(()) };
-        let mut bytes = vec![0; held.bytes];
+        let Some(mut file) = held.file.take() else { return Ok(()) };
         file.seek(SeekFrom::Start(0))?;
-        file.read_exact(&mut bytes)?;
-        // Of each row its place in the run, and all of its bytes.
-        let mut rows: Vec<(u32, &[u8])> = Vec::new();
-        let mut rest: &[u8] = &bytes;
-        while !rest.is_empty() {
-            let mut head = Bytes(rest);
-            let row = u32::from_le_bytes(head.array());
-            let pulls = u32::from_le_bytes(head.array()) as usize;
-            let (all, after) = rest.split_at((8 + PULL * pulls).min(rest.len()));
-            rows.push((row, all));
-            rest = after;
-        }
-        rows.sort_unstable();
-        let mut sorted = Vec::with_capacity(bytes.len());
-        let mut rows = rows.into_iter().peekable();
-        for (n, _) in run.blocks.iter().enumerate() {
-            let next = run.blocks.get(n + 1).map_or(run.rows, |next| next.first);
-            let from = sorted.len();
-            while let Some((_, all)) = rows.next_if(|(row, _)| *row < next) {
-                sorted.extend_from_slice(all);
+        let sorted = temporary(&run.folder, "pulls")?;
+        self.of_block = match held.bytes <= NEWS_BYTES_MIN.max(NEWS_OF_ROW * run.rows as usize) {
+            true => {
+                let mut bytes = vec![0; held.bytes];
+                file.read_exact(&mut bytes)?;
+                in_order(&mut std::io::Cursor::new(bytes), run, &sorted)
             }
-            self.of_block.push((from as u64, sorted.len() - from));
-        }
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(&sorted)
+            false => in_order(&mut std::io::BufReader::new(file), run, &sorted),
+        }?;
+        held.file = Some(sorted);
+        Ok(())
     }
 
     /// Gives the rows of a block of the run what has become known of them.
@@ -819,6 +837,47 @@ impl News {
         }
         Ok(())
     }
+}
+
+/// Writes what has become known of rows of a run in their order; where that of each block begins, and how many bytes
+/// it is.
+fn in_order(
+    news: &mut (impl BufRead + Seek),
+    run: &Run,
+    sorted: &File,
+) -> std::io::Result<Vec<(u64, usize)>> {
+    // Of each row its place in the run, where its news begin, and how many bytes they are.
+    let mut rows: Vec<(u32, u64, u32)> = Vec::new();
+    let mut at = 0;
+    while !news.fill_buf()?.is_empty() {
+        let mut head = [0; 8];
+        news.read_exact(&mut head)?;
+        let mut head = Bytes(&head);
+        let row = u32::from_le_bytes(head.array());
+        let bytes = PULL as u32 * u32::from_le_bytes(head.array());
+        rows.push((row, at, 8 + bytes));
+        news.seek_relative(i64::from(bytes))?;
+        at += 8 + u64::from(bytes);
+    }
+    rows.sort_unstable();
+    let mut of_block = Vec::with_capacity(run.blocks.len());
+    let (mut out, mut from) = (std::io::BufWriter::new(sorted), 0);
+    let (mut rows, mut bytes) = (rows.into_iter().peekable(), Vec::new());
+    for n in 0..run.blocks.len() {
+        let next = run.in_block(n).end;
+        let mut len = 0;
+        while let Some((_, at, n)) = rows.next_if(|(row, ..)| (*row as usize) < next) {
+            bytes.resize(n as usize, 0);
+            news.seek(SeekFrom::Start(at))?;
+            news.read_exact(&mut bytes)?;
+            out.write_all(&bytes)?;
+            len += bytes.len();
+        }
+        of_block.push((from, len));
+        from += len as u64;
+    }
+    out.flush()?;
+    Ok(of_block)
 }
 
 impl Spilled {
@@ -1010,15 +1069,22 @@ pub struct Merging<'s> {
     heads: BinaryHeap<Reverse<Head>>,
 }
 
+/// Earlier pulls of a row that a row group has room for, if all rows have so many.
+const PULLS_OF_ROW: usize = 4;
+
 impl Merging<'_> {
-    /// The next rows, `rows_max` of them as long as there are so many; None at the end.
+    /// The next rows, `rows_max` of them as long as there are so many, fewer where they have many earlier pulls; None
+    /// at the end.
     pub fn next_group(&mut self, rows_max: usize) -> Result<Option<GatheredGroup<'_>>, WriteError> {
         self.drop_read();
         self.order.clear();
+        let (mut pulls, pulls_max) = (0, PULLS_OF_ROW * rows_max);
         while self.order.len() < rows_max
+            && pulls < pulls_max
             && let Some(Reverse(head)) = self.heads.pop()
         {
             self.order.push(head.place);
+            pulls += self.blocks[head.place.batch as usize].earlier(head.place.row as usize).len();
             self.advance(head.cursor)?;
         }
         Ok(match self.order.is_empty() {
@@ -1058,42 +1124,51 @@ impl Merging<'_> {
         let at = &mut self.cursors[cursor];
         let run = &self.spilled.runs[at.run];
         let losers = &self.spilled.losers[at.run];
-        loop {
-            if at.block == usize::MAX || at.row == self.blocks[at.block].len() {
-                if at.next == at.to {
-                    at.block = usize::MAX;
-                    return Ok(());
-                }
-                let (shifts, news) = (&self.spilled.shifts, &self.spilled.news[at.run]);
-                let rows = run.read(at.next, shifts, news).map_err(|e| run.failed(e))?;
-                (at.block, at.row) = (self.blocks.len(), 0);
-                at.next += 1;
-                self.blocks.push(rows);
-                continue;
+        while at.block == usize::MAX || at.row == self.blocks[at.block].len() {
+            if at.next == at.to {
+                at.block = usize::MAX;
+                return Ok(());
             }
-            let row = at.row;
-            at.row += 1;
-            let in_run = run.blocks[at.next - 1].first as usize + row;
-            let bits = losers[in_run / 64].load(std::sync::atomic::Ordering::Relaxed);
-            if bits >> (in_run % 64) & 1 == 1 {
-                continue;
-            }
-            let block = &self.blocks[at.block];
-            let seq = match block.seq(row) {
-                Id::Uuid { bits, capital } => HeadSeq::Uuid(bits, capital),
-                Id::Text(text) => HeadSeq::Text(text.into()),
+            // Only rows that count are held: of Seqs that were pulled often, few do.
+            let (block, in_run) = (at.next, run.in_block(at.next));
+            let counts = |row: &usize| {
+                let row = in_run.start + row;
+                let bits = losers[row / 64].load(std::sync::atomic::Ordering::Relaxed);
+                bits >> (row % 64) & 1 == 0
             };
-            let place = RowRef { batch: at.block as u32, row: row as u32 };
-            let req_time = block.each[row].req_time;
-            self.heads.push(Reverse(Head { req_time, seq, place, cursor }));
-            return Ok(());
+            let kept: Vec<usize> = (0..in_run.len()).filter(counts).collect();
+            at.next += 1;
+            if kept.is_empty() {
+                continue;
+            }
+            let (shifts, news) = (&self.spilled.shifts, &self.spilled.news[at.run]);
+            let rows = run.read(block, shifts, news).map_err(|e| run.failed(e))?;
+            (at.block, at.row) = (self.blocks.len(), 0);
+            self.blocks.push(if kept.len() == rows.len() { rows } else { only(rows, &kept) });
         }
+        let row = at.row;
+        at.row += 1;
+        let block = &self.blocks[at.block];
+        let seq = match block.seq(row) {
+            Id::Uuid { bits, capital } => HeadSeq::Uuid(bits, capital),
+            Id::Text(text) => HeadSeq::Text(text.into()),
+        };
+        let place = RowRef { batch: at.block as u32, row: row as u32 };
+        let req_time = block.each[row].req_time;
+        self.heads.push(Reverse(Head { req_time, seq, place, cursor }));
+        Ok(())
     }
 }
 
 impl Run {
     fn failed(&self, source: std::io::Error) -> WriteError {
         WriteError::Spill { folder: self.folder.display().to_string(), source }
+    }
+
+    /// Its rows that stand in a block.
+    fn in_block(&self, block: usize) -> Range<usize> {
+        let end = self.blocks.get(block + 1).map_or(self.rows, |next| next.first);
+        self.blocks[block].first as usize..end as usize
     }
 
     fn records(&self, part: usize) -> std::io::Result<Vec<Records>> {
@@ -1350,6 +1425,78 @@ mod tests {
             }
         }
         assert!(rows_seen > 10_000 && fates_seen > 100 && changes_seen > 100);
+    }
+
+    const MANY_SEQS: i64 = 5_000;
+    const MANY_PULLS: i64 = 64;
+
+    /// All Seqs, as the `at`th pull tells of them. `scattered` says that each pull is the latest of some, else the last
+    /// is the latest of all.
+    fn pull_of_many(at: i64, scattered: bool) -> Rows {
+        let mut builder = RowsBuilder::new("100000000000");
+        builder.begin_object(&format!("k/{at:03}"), at as usize, at as usize);
+        let usage_date = UsageDay::of_instant(1_772_296_082_585);
+        for n in 0..MANY_SEQS {
+            let fetched_at = if scattered { (at + n) % MANY_PULLS } else { at };
+            let record = Record { number: n, fetched_at: Some(fetched_at), ..Record::default() };
+            let attempt = Attempt {
+                req_time: 1_772_296_082_585 + n % 7,
+                seq: format!("d887422a-6465-f4ec-b94c-{n:012x}").into(),
+                errcode: Some(fetched_at as i32),
+                ..Attempt::default()
+            };
+            let placed = Placed {
+                usage_date,
+                settlement_date: usage_date,
+                billing_tag: "a",
+                billing_tag_code: "code",
+                product: None,
+                channel: None,
+                compare_source: None,
+                snapshot_final: None,
+                biz_token: None,
+                rule_id: None,
+                idcard_hmac: None,
+                name_hmac: None,
+                rank_time: fetched_at,
+            };
+            builder.push(&record, &attempt, &placed);
+        }
+        builder.finish()
+    }
+
+    /// Of Seqs with many pulls, no more rows are held than count, and no more of them at once than have room with
+    /// all that is known of them.
+    #[test]
+    fn many_pulls_take_no_more_room() {
+        for scattered in [false, true] {
+            let held = Held::new(0, &std::env::temp_dir());
+            for at in 0..MANY_PULLS {
+                held.add(pull_of_many(at, scattered)).expect("room on the disk");
+            }
+            let Ok(Gathered::Spilled(runs)) = held.finish() else { panic!("all on disk") };
+            let spilled = Spilled::new(runs, Vec::new(), &BTreeSet::new());
+            let (spilled, _) = spilled.expect("the rows that count");
+            let day = UsageDay::of_instant(1_772_296_082_585).date32();
+            let mut merging = spilled.day(day).expect("a day");
+            let mut seen = 0;
+            while merging.next_group(1_000).expect("a group").is_some() {
+                let rows = merging.order.iter();
+                for (rows, row) in rows.map(|r| (&merging.blocks[r.batch as usize], r.row as usize))
+                {
+                    let said = |pull: &Pull| (pull.fetched_at, pull.answer.errcode);
+                    let earlier: Vec<_> = rows.earlier(row).iter().map(said).collect();
+                    let all: Vec<_> = (0..MANY_PULLS - 1).map(|at| (at, Some(at as i32))).collect();
+                    assert_eq!((rows.each[row].rank_time, earlier), (MANY_PULLS - 1, all));
+                }
+                // Room for 4,000 pulls, of which a row has 63.
+                assert!(merging.order.len() <= 64, "{}", merging.order.len());
+                let rows_held: usize = merging.blocks.iter().map(Rows::len).sum();
+                assert!(rows_held <= 2 * BLOCK_ROWS, "{rows_held}");
+                seen += merging.order.len();
+            }
+            assert_eq!(seen as i64, MANY_SEQS);
+        }
     }
 
     /// Rank, whether it was just read, time and day.
