@@ -28,7 +28,7 @@ pub struct Template {
     unknown: UnknownMembers,
     /// No line break stands between its values.
     in_line: bool,
-    /// Its runs.
+    /// How many runs are in its steps.
     runs: usize,
 }
 
@@ -359,8 +359,8 @@ impl Steps {
     }
 
     /// Reads on from `at` past values that are all skipped, and notes what they are.
-    #[cold]
-    fn pass(&self, text: &str, at: usize, in_line: bool, met: &mut Few<()>) -> Option<usize> {
+    #[inline(never)]
+    fn pass(&self, text: &str, at: usize, in_line: bool, met: &mut Memo<()>) -> Option<usize> {
         let after = self.read(text, at, in_line, &mut [], &mut Nowhere)?;
         met.note(text.as_bytes(), at..after, RUN_CLUE, |_| Some(()));
         Some(after)
@@ -374,7 +374,7 @@ impl Steps {
         text: &'a str,
         mut at: usize,
         in_line: bool,
-        runs: &mut [Few<()>],
+        runs: &mut [Memo<()>],
         take: &mut impl Take<'a>,
     ) -> Option<usize> {
         let bytes = text.as_bytes();
@@ -516,7 +516,7 @@ fn insert_same(steps: &mut Vec<Step>, first: usize, text: &str) {
     }
 }
 
-/// Members of `Text` that say what became of the flow and how it was checked: of each there are few values.
+/// Members, of `Text` mostly, that say what became of the flow and how it was checked: of each there are few values.
 /// Source: FaceID API 2018-03-01, `DetectInfoText`.
 const OF_FEW_VALUES: [&str; 9] = [
     "ErrMsg",
@@ -652,20 +652,20 @@ const SAID: Range<u32> = 2..9;
 /// What a reader has met that it is likely to meet again.
 #[derive(Clone, Debug)]
 pub struct Met {
-    said: Few<Said>,
+    said: Memo<Answer>,
     /// Of each run of the template.
-    runs: Vec<Few<()>>,
+    runs: Vec<Memo<()>>,
 }
 
 impl Met {
     fn of(template: &Template) -> Met {
-        Met { said: Few::default(), runs: vec![Few::default(); template.runs] }
+        Met { said: Memo::default(), runs: vec![Memo::default(); template.runs] }
     }
 }
 
 /// Texts met in one place of records, by a hash of how they begin, and what was taken of each.
 #[derive(Clone, Debug)]
-struct Few<T> {
+struct Memo<T> {
     each: Vec<Option<Box<Told<T>>>>,
     found: u64,
     missed: u64,
@@ -680,7 +680,7 @@ struct Told<T> {
 
 /// What the service said of an attempt.
 #[derive(Clone, Debug)]
-struct Said {
+struct Answer {
     alike: Alike,
     is_need_charge: Option<bool>,
     codes: [Option<i32>; 3],
@@ -691,6 +691,9 @@ struct Said {
 /// Things that are held.
 const MET_MAX: usize = 64;
 
+/// Bytes of one at most.
+const MET_BYTES_MAX: usize = 1024;
+
 /// So many are read before one is held: the reader of a small object does not come to it.
 const MET_AFTER: u64 = 16;
 
@@ -700,13 +703,13 @@ const SAID_CLUE: Range<usize> = 16..48;
 /// The same of a run: a status, its message, and the status behind it.
 const RUN_CLUE: Range<usize> = 14..62;
 
-impl<T> Default for Few<T> {
-    fn default() -> Few<T> {
-        Few { each: Vec::new(), found: 0, missed: 0 }
+impl<T> Default for Memo<T> {
+    fn default() -> Memo<T> {
+        Memo { each: Vec::new(), found: 0, missed: 0 }
     }
 }
 
-impl<T: Clone> Few<T> {
+impl<T: Clone> Memo<T> {
     /// The text that stands at the beginning of `rest`, if it was met before: its length and what was taken of it.
     #[inline(always)]
     fn find(&mut self, rest: &[u8], clue: Range<usize>) -> Option<(usize, &T)> {
@@ -733,7 +736,8 @@ impl<T: Clone> Few<T> {
             return;
         }
         let place = place_of(&bytes[range.start..], clue);
-        let text = bytes.get(range.start..range.end + 1).filter(|text| !text.contains(&b'\n'));
+        let text = bytes.get(range.start..range.end + 1);
+        let text = text.filter(|text| text.len() <= MET_BYTES_MAX && !text.contains(&b'\n'));
         if let (Some(place), Some(text)) = (place, text)
             && let Some(value) = value(text)
         {
@@ -743,7 +747,7 @@ impl<T: Clone> Few<T> {
     }
 }
 
-impl Few<Said> {
+impl Memo<Answer> {
     /// Takes what is said at `at` if it was met before; the offset behind it.
     #[inline(always)]
     fn take<'a>(&mut self, text: &'a str, at: usize, attempt: &mut Attempt<'a>) -> Option<usize> {
@@ -775,8 +779,8 @@ impl Few<Said> {
             };
             let messages =
                 [place(&attempt.errmsg)?, place(&attempt.livemsg)?, place(&attempt.comparemsg)?];
-            Some(Said {
-                alike: Alike::new(),
+            Some(Answer {
+                alike: Alike::next(),
                 is_need_charge: attempt.is_need_charge,
                 codes: [attempt.errcode, attempt.livestatus, attempt.comparestatus],
                 messages,

@@ -72,7 +72,7 @@ pub struct Alike(Option<NonZeroU64>);
 
 impl Alike {
     /// A number that no other has.
-    pub fn new() -> Alike {
+    pub fn next() -> Alike {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Alike(NonZeroU64::new(NEXT.fetch_add(1, Ordering::Relaxed)))
     }

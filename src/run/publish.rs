@@ -319,7 +319,7 @@ pub fn preview(affected: &Merged, threads: usize) -> Result<Vec<DailyCharge>, Ru
     let days = on_threads(threads, &days, |day| {
         let mut settler = Settler::default();
         let mut rows = affected.day(*day)?;
-        while let Some(group) = rows.next_group()? {
+        while let Some(group) = rows.next_group(ROW_GROUP_ROWS_MAX)? {
             let arrays = places
                 .iter()
                 .zip(columns.fields())
@@ -346,7 +346,7 @@ fn stage_file(
     let (mut first, mut last, mut fetched) = (None, 0, true);
     let mut ranks: Vec<i64> = Vec::new();
     while n < FILE_ROWS_MAX as u64
-        && let Some(group) = rows.next_group()?
+        && let Some(group) = rows.next_group(FILE_ROWS_MAX - n as usize)?
     {
         encoder.write(&group)?;
         n += group.rows() as u64;

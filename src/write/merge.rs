@@ -97,17 +97,48 @@ impl Merged {
 }
 
 impl DayRows<'_> {
-    /// The rows of the next row group; None at the end.
-    pub fn next_group(&mut self) -> Result<Option<GatheredGroup<'_>>, WriteError> {
+    /// The rows of the next row group, of which there are to be `rows_max` at most; None at the end.
+    pub fn next_group(&mut self, rows_max: usize) -> Result<Option<GatheredGroup<'_>>, WriteError> {
+        let mut room = Room::for_rows(rows_max.min(ROW_GROUP_ROWS_MAX));
         match self {
             DayRows::Memory { order: [], .. } => Ok(None),
             DayRows::Memory { rows, order } => {
-                let (group, rest) = order.split_at(order.len().min(ROW_GROUP_ROWS_MAX));
+                let earlier =
+                    |row: &&RowRef| rows[row.batch as usize].earlier(row.row as usize).len();
+                let n = order.iter().take_while(|row| room.take(|| earlier(row))).count();
+                let (group, rest) = order.split_at(n);
                 *order = rest;
                 Ok(Some(GatheredGroup::of(rows, group)))
             }
-            DayRows::Spilled(merging) => merging.next_group(ROW_GROUP_ROWS_MAX),
+            DayRows::Spilled(merging) => merging.next_group(room),
         }
+    }
+}
+
+/// Earlier pulls of a row that a row group has room for, if all rows have so many.
+const PULLS_OF_ROW: usize = 4;
+
+/// What a row group has room for yet. The same rows fill it whether they are held or on disk: their files have the same
+/// bytes.
+pub struct Room {
+    rows: usize,
+    pulls: usize,
+}
+
+impl Room {
+    /// For so many rows; for fewer where they have many earlier pulls.
+    pub fn for_rows(rows: usize) -> Room {
+        Room { rows, pulls: PULLS_OF_ROW * rows }
+    }
+
+    /// Takes a row of so many earlier pulls, if there is room for one. A group that is begun takes the row that fills it.
+    pub fn take(&mut self, earlier_pulls: impl FnOnce() -> usize) -> bool {
+        if self.rows == 0 || self.pulls == 0 {
+            return false;
+        }
+        self.rows -= 1;
+        self.pulls = self.pulls.saturating_sub(earlier_pulls());
+        true
     }
 }
 

@@ -270,14 +270,17 @@ fn leaves(kind: &DataType) -> usize {
     }
 }
 
-/// As [`READ_ROWS`], but fewer where a column has many values for each row, as lists may.
-fn rows_at_once(footer: &ParquetMetaData) -> usize {
-    let values_of_row = |group: &RowGroupMetaData| {
-        let most = group.columns().iter().map(|column| column.num_values()).max();
-        most.unwrap_or(0) / group.num_rows().max(1)
+/// `rows`, but fewer where a column, of those that are read, has many values for each row, as lists may.
+fn rows_at_once(footer: &ParquetMetaData, read: &ProjectionMask, rows: usize) -> usize {
+    let values_max = rows * VALUES_OF_ROW;
+    let rows_of = |group: &RowGroupMetaData| {
+        let columns = group.columns().iter().enumerate().filter(|(n, _)| read.leaf_included(*n));
+        let values = columns.map(|(_, column)| column.num_values() as usize).max().unwrap_or(0);
+        // A group that fits as a whole asks for nothing.
+        let fewer = || values_max * group.num_rows() as usize / values;
+        if values > values_max { fewer() } else { rows }
     };
-    let most = footer.row_groups().iter().map(values_of_row).max().unwrap_or(0);
-    (READ_ROWS * VALUES_OF_ROW / (most as usize).max(VALUES_OF_ROW)).max(1)
+    footer.row_groups().iter().map(rows_of).min().unwrap_or(rows).clamp(1, rows)
 }
 
 /// Values of a row, in one column, that have room in what is read at once.
@@ -290,7 +293,7 @@ pub fn decode(
 ) -> Result<impl Iterator<Item = Result<RecordBatch, WriteError>> + use<>, WriteError> {
     let footer = ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new())?.metadata().clone();
     let options = ArrowReaderOptions::new().with_schema(plain_schema(table, &footer));
-    let rows = rows_at_once(&footer);
+    let rows = rows_at_once(&footer, &ProjectionMask::all(), READ_ROWS);
     let metadata = ArrowReaderMetadata::try_new(footer, options)?;
     let builder =
         ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata).with_batch_size(rows);
@@ -347,6 +350,7 @@ pub fn decode_columns(
         }
     }
     parts.sort_by_key(|(from, _)| *from);
+    let rows = rows_at_once(&footer, &wanted, rows);
     let options = ArrowReaderOptions::new().with_schema(plain_schema(table, &footer));
     let metadata = ArrowReaderMetadata::try_new(Arc::new(footer), options)?;
     let builder =

@@ -8,7 +8,7 @@
 use super::WriteError;
 use super::ids::{Id, Ids, Interned};
 use super::merge::{
-    Facts, GatheredGroup, Part, RowRef, SeqSet, Snapshot, Timed, part_of, settle_one,
+    Facts, GatheredGroup, Part, Room, RowRef, SeqSet, Snapshot, Timed, part_of, settle_one,
     sort_same_times,
 };
 use super::rows::{Answer, Class, Flags, KeyOf, Keys, NONE, Pull, Row, Rows, Said};
@@ -317,20 +317,32 @@ impl Tables {
                 Arc::default()
             }
         };
-        Rows {
-            each,
-            seq: Ids::gathered(of().map(|(rows, row)| (&rows.seq, row))),
-            request_id: Ids::gathered(of().map(|(rows, row)| (&rows.request_id, row))),
-            biz_token: Ids::gathered(of().map(|(rows, row)| (&rows.biz_token, row))),
-            idcard_hmac: Ids::gathered(of().map(|(rows, row)| (&rows.idcard_hmac, row))),
-            name_hmac: Ids::gathered(of().map(|(rows, row)| (&rows.name_hmac, row))),
-            keys,
-            earlier: match rows.iter().all(|rows| rows.earlier.is_empty()) {
-                true => Vec::new(),
-                false => of().map(|(rows, row)| rows.earlier(row).into()).collect(),
-            },
-            ..Rows::default()
-        }
+        gathered(of(), each, keys)
+    }
+}
+
+/// Rows from all over, of which the columns that stand in `each` and the keys are there. They know of no tables.
+fn gathered<'r>(
+    of: impl ExactSizeIterator<Item = (&'r Rows, usize)> + Clone,
+    each: Vec<Row>,
+    keys: Arc<Keys>,
+) -> Rows {
+    let ids = |column: fn(&Rows) -> &Ids| {
+        Ids::gathered(of.clone().map(move |(rows, row)| (column(rows), row)))
+    };
+    Rows {
+        each,
+        seq: ids(|rows| &rows.seq),
+        request_id: ids(|rows| &rows.request_id),
+        biz_token: ids(|rows| &rows.biz_token),
+        idcard_hmac: ids(|rows| &rows.idcard_hmac),
+        name_hmac: ids(|rows| &rows.name_hmac),
+        keys,
+        earlier: match of.clone().all(|(rows, _)| rows.earlier.is_empty()) {
+            true => Vec::new(),
+            false => of.map(|(rows, row)| rows.earlier(row).into()).collect(),
+        },
+        ..Rows::default()
     }
 }
 
@@ -349,26 +361,17 @@ fn keys_of(rows: &[Rows], batches: impl Iterator<Item = usize>, each: &mut [Row]
 }
 
 /// Some of the rows of a block, in their order.
-fn only(rows: Rows, kept: &[usize]) -> Rows {
-    let of = |ids: &Ids| Ids::gathered(kept.iter().map(|row| (ids, *row)));
+fn only(rows: &Rows, kept: &[usize]) -> Rows {
     let mut each: Vec<Row> = kept.iter().map(|row| rows.each[*row]).collect();
     let keys = match rows.stored {
-        true => keys_of(std::slice::from_ref(&rows), std::iter::repeat(0), &mut each),
+        true => keys_of(std::slice::from_ref(rows), std::iter::repeat(0), &mut each),
         false => rows.keys.clone(),
     };
     Rows {
-        each,
-        seq: of(&rows.seq),
-        request_id: of(&rows.request_id),
-        biz_token: of(&rows.biz_token),
-        idcard_hmac: of(&rows.idcard_hmac),
-        name_hmac: of(&rows.name_hmac),
-        earlier: match rows.earlier.is_empty() {
-            true => Vec::new(),
-            false => kept.iter().map(|row| rows.earlier(*row).into()).collect(),
-        },
-        keys,
-        ..rows
+        classes: rows.classes.clone(),
+        saids: rows.saids.clone(),
+        stored: rows.stored,
+        ..gathered(kept.iter().map(|row| (rows, *row)), each, keys)
     }
 }
 
@@ -760,11 +763,11 @@ pub struct Spilled {
 }
 
 /// Bytes of news for each row of a run up to which they are put in order in memory: a row that is held takes some
-/// 90.
-const NEWS_OF_ROW: usize = 48;
+/// 90, and 13 earlier pulls of it 190.
+const NEWS_OF_ROW: usize = 192;
 
 /// The same of the news of one run, however few its rows.
-const NEWS_BYTES_MIN: usize = 4 << 20;
+const NEWS_BYTES_MIN: usize = 1 << 20;
 
 /// Earlier pulls that have become known of rows of a run, on disk.
 #[derive(Default)]
@@ -812,9 +815,13 @@ impl News {
             true => {
                 let mut bytes = vec![0; held.bytes];
                 file.read_exact(&mut bytes)?;
-                in_order(&mut std::io::Cursor::new(bytes), run, &sorted)
+                let rows = rows_with_news(&mut &*bytes)?;
+                in_order(rows, &mut std::io::Cursor::new(bytes), run, &sorted)
             }
-            false => in_order(&mut std::io::BufReader::new(file), run, &sorted),
+            false => {
+                let rows = rows_with_news(&mut std::io::BufReader::new(&file))?;
+                in_order(rows, &mut file, run, &sorted)
+            }
         }?;
         held.file = Some(sorted);
         Ok(())
@@ -839,39 +846,47 @@ impl News {
     }
 }
 
-/// Writes what has become known of rows of a run in their order; where that of each block begins, and how many bytes
-/// it is.
-fn in_order(
-    news: &mut (impl BufRead + Seek),
-    run: &Run,
-    sorted: &File,
-) -> std::io::Result<Vec<(u64, usize)>> {
-    // Of each row its place in the run, where its news begin, and how many bytes they are.
-    let mut rows: Vec<(u32, u64, u32)> = Vec::new();
+/// Of each row with news its place in the run, where they begin, and how many bytes they are; sorted.
+fn rows_with_news(news: &mut impl BufRead) -> std::io::Result<Vec<(u32, u64, usize)>> {
+    let mut rows = Vec::new();
     let mut at = 0;
     while !news.fill_buf()?.is_empty() {
         let mut head = [0; 8];
         news.read_exact(&mut head)?;
         let mut head = Bytes(&head);
         let row = u32::from_le_bytes(head.array());
-        let bytes = PULL as u32 * u32::from_le_bytes(head.array());
-        rows.push((row, at, 8 + bytes));
-        news.seek_relative(i64::from(bytes))?;
-        at += 8 + u64::from(bytes);
+        let pulls = PULL * u32::from_le_bytes(head.array()) as usize;
+        rows.push((row, at, 8 + pulls));
+        let mut left = pulls;
+        while let n @ 1.. = news.fill_buf()?.len().min(left) {
+            news.consume(n);
+            left -= n;
+        }
+        at += 8 + pulls as u64;
     }
     rows.sort_unstable();
+    Ok(rows)
+}
+
+/// Writes the news of those rows of a run in their order; where those of each block begin, and how many bytes they are.
+fn in_order(
+    rows: Vec<(u32, u64, usize)>,
+    news: &mut (impl Read + Seek),
+    run: &Run,
+    sorted: &File,
+) -> std::io::Result<Vec<(u64, usize)>> {
     let mut of_block = Vec::with_capacity(run.blocks.len());
     let (mut out, mut from) = (std::io::BufWriter::new(sorted), 0);
     let (mut rows, mut bytes) = (rows.into_iter().peekable(), Vec::new());
-    for n in 0..run.blocks.len() {
-        let next = run.in_block(n).end;
+    for block in 0..run.blocks.len() {
+        let next = run.in_block(block).end;
         let mut len = 0;
         while let Some((_, at, n)) = rows.next_if(|(row, ..)| (*row as usize) < next) {
-            bytes.resize(n as usize, 0);
+            bytes.resize(n, 0);
             news.seek(SeekFrom::Start(at))?;
             news.read_exact(&mut bytes)?;
             out.write_all(&bytes)?;
-            len += bytes.len();
+            len += n;
         }
         of_block.push((from, len));
         from += len as u64;
@@ -1069,22 +1084,16 @@ pub struct Merging<'s> {
     heads: BinaryHeap<Reverse<Head>>,
 }
 
-/// Earlier pulls of a row that a row group has room for, if all rows have so many.
-const PULLS_OF_ROW: usize = 4;
-
 impl Merging<'_> {
-    /// The next rows, `rows_max` of them as long as there are so many, fewer where they have many earlier pulls; None
-    /// at the end.
-    pub fn next_group(&mut self, rows_max: usize) -> Result<Option<GatheredGroup<'_>>, WriteError> {
+    /// The next rows, as long as there is room for them; None at the end.
+    pub fn next_group(&mut self, mut room: Room) -> Result<Option<GatheredGroup<'_>>, WriteError> {
         self.drop_read();
         self.order.clear();
-        let (mut pulls, pulls_max) = (0, PULLS_OF_ROW * rows_max);
-        while self.order.len() < rows_max
-            && pulls < pulls_max
+        while let Some(Reverse(Head { place, .. })) = self.heads.peek()
+            && room.take(|| self.blocks[place.batch as usize].earlier(place.row as usize).len())
             && let Some(Reverse(head)) = self.heads.pop()
         {
             self.order.push(head.place);
-            pulls += self.blocks[head.place.batch as usize].earlier(head.place.row as usize).len();
             self.advance(head.cursor)?;
         }
         Ok(match self.order.is_empty() {
@@ -1144,7 +1153,7 @@ impl Merging<'_> {
             let (shifts, news) = (&self.spilled.shifts, &self.spilled.news[at.run]);
             let rows = run.read(block, shifts, news).map_err(|e| run.failed(e))?;
             (at.block, at.row) = (self.blocks.len(), 0);
-            self.blocks.push(if kept.len() == rows.len() { rows } else { only(rows, &kept) });
+            self.blocks.push(if kept.len() == rows.len() { rows } else { only(&rows, &kept) });
         }
         let row = at.row;
         at.row += 1;
@@ -1361,7 +1370,7 @@ mod tests {
     fn batches_of(merged: &Merged, day: i32) -> Vec<RecordBatch> {
         let mut rows = merged.day(day).expect("a day");
         let mut groups = Vec::new();
-        while let Some(group) = rows.next_group().expect("a group") {
+        while let Some(group) = rows.next_group(usize::MAX).expect("a group") {
             let fields = LIVENESS_DETAIL.file_schema.fields();
             let array = |(place, field): (usize, &arrow::datatypes::FieldRef)| {
                 let column = group.column(place).expect("a column");
@@ -1480,7 +1489,14 @@ mod tests {
             let day = UsageDay::of_instant(1_772_296_082_585).date32();
             let mut merging = spilled.day(day).expect("a day");
             let mut seen = 0;
-            while merging.next_group(1_000).expect("a group").is_some() {
+            // What the last pull tells of all is more than is put in order in memory.
+            let most = spilled.news.iter().map(|news| news.held.lock().expect("news").bytes).max();
+            assert_eq!(
+                most > Some(NEWS_BYTES_MIN.max(NEWS_OF_ROW * MANY_SEQS as usize)),
+                !scattered
+            );
+            let mut of_groups = Vec::new();
+            while merging.next_group(Room::for_rows(1_000)).expect("a group").is_some() {
                 let rows = merging.order.iter();
                 for (rows, row) in rows.map(|r| (&merging.blocks[r.batch as usize], r.row as usize))
                 {
@@ -1494,8 +1510,21 @@ mod tests {
                 let rows_held: usize = merging.blocks.iter().map(Rows::len).sum();
                 assert!(rows_held <= 2 * BLOCK_ROWS, "{rows_held}");
                 seen += merging.order.len();
+                of_groups.push(merging.order.len());
             }
             assert_eq!(seen as i64, MANY_SEQS);
+            // The same rows make the same groups where they are held.
+            let held = Held::new(usize::MAX, &std::env::temp_dir());
+            for at in 0..MANY_PULLS {
+                held.add(pull_of_many(at, scattered)).expect("memory");
+            }
+            let merged = merge(held, Vec::new(), &BTreeSet::new()).expect("a merge");
+            let mut rows = merged.day(day).expect("a day");
+            let mut of_held = Vec::new();
+            while let Some(group) = rows.next_group(1_000).expect("a group") {
+                of_held.push(group.rows());
+            }
+            assert_eq!(of_held, of_groups);
         }
     }
 
@@ -1559,7 +1588,7 @@ mod tests {
                 expected.sort();
                 let mut found: Vec<(i64, String)> = Vec::new();
                 let mut rows = merged.day(*day).expect("a day");
-                while let Some(group) = rows.next_group().expect("a group") {
+                while let Some(group) = rows.next_group(usize::MAX).expect("a group") {
                     for (rows, row) in group.places() {
                         found.push((rows.each[row].req_time, rows.seq(row).to_string()));
                         let code = rows.said(row).errcode;
